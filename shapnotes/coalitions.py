@@ -1,0 +1,91 @@
+"""Coalitions of n players as row numbers, and the linear algebra of the Shapley value over them.
+
+Everywhere in the package a coalition is an integer: bit i of the row number says whether player i is present, so row 0
+is the empty coalition and row 2**n - 1 is everybody. A game is then a table of 2**n values in that order.
+"""
+
+from math import comb
+
+import torch
+from torch import Tensor
+
+
+def masks(n: int, *, device: torch.device | str | None = None) -> Tensor:
+    """All coalitions of n players, one a row.
+
+    Returns a bool tensor [2**n, n]; entry [row, i] is True when player i is present in coalition `row`.
+
+    >>> masks(2).tolist()
+    [[False, False], [True, False], [False, True], [True, True]]
+    """
+    rows = torch.arange(2 ** _players(n), device=device)
+    return rows[:, None].bitwise_and(2 ** torch.arange(n, device=device)) != 0
+
+
+def sizes(n: int, *, device: torch.device | str | None = None) -> Tensor:
+    """The number of players in each of the 2**n coalitions: int64 [2**n].
+
+    >>> sizes(3).tolist()
+    [0, 1, 1, 2, 1, 2, 2, 3]
+    """
+    size = torch.zeros(1, dtype=torch.int64, device=device)
+    for _ in range(_players(n)):
+        size = torch.cat([size, size + 1])  # the upper half repeats the lower one with one more player
+    return size
+
+
+def marginal_weights(n: int) -> Tensor:
+    """The weight of the marginal contribution v(S + i) - v(S) for each size s = |S|: float64 [n].
+
+    w(s) = s! (n-1-s)! / n! = 1 / (n C(n-1, s)), the probability that in a random order exactly the members of S come
+    before player i. Shapley (1953), equation 13.
+    """
+    return torch.tensor([1 / (n * comb(n - 1, s)) for s in range(_players(n))], dtype=torch.float64)
+
+
+def value_weights(n: int) -> tuple[Tensor, Tensor]:
+    """The Shapley value regrouped by coalition instead of by marginal contribution.
+
+    Every v(S) enters the value of a member with +w(s-1) and that of a non-member with -w(s). Adding and subtracting
+    the latter for members too leaves one sum over the coalitions that hold i and one constant shared by all players:
+
+        phi_i = sum over S with i of a(s) v(S)  -  sum over all S of w(s) v(S),    a(s) = w(s-1) + w(s) = 1 / (s C(n-1, s)).
+
+    Returns (a, w), two float64 tensors [n + 1] indexed by size; a(n) = 1/n, and a(0) = w(n) = 0 are never needed. The
+    gain: a table of values is read twice, whatever the number of players, instead of n times.
+    """
+    w = torch.cat([marginal_weights(n), torch.zeros(1, dtype=torch.float64)])
+    a = w + torch.cat([torch.zeros(1, dtype=torch.float64), w[:-1]])
+    a[0] = 0.0
+    return a, w
+
+
+def shapley_matrix(n: int) -> Tensor:
+    """The matrix M with phi = M v for a game given as a table v of 2**n values: float64 [n, 2**n].
+
+    M[i, S] is w(|S|-1) for a member i of S and -w(|S|) otherwise. Each row sums to zero; the rows together sum to
+    -1 in the column of the empty coalition, +1 in the last column and 0 between (efficiency).
+    """
+    a, w = value_weights(n)
+    size = sizes(n)
+    return masks(n).T * a[size] - w[size]
+
+
+def member_sums(table: Tensor) -> Tensor:
+    """For each player the sum of a table over the coalitions that hold that player: [2**n, ...] -> [n, ...].
+
+    The highest player is present in the upper half of the table; once its half is summed the two halves can be added,
+    which leaves a table over one player less. Cost: 2 * 2**n additions for all players together.
+    """
+    sums = []
+    while len(table) > 1:
+        without, with_player = table.chunk(2)
+        sums.append(with_player.sum(0))
+        table = without + with_player
+    return torch.stack(sums[::-1])
+
+
+def _players(n: int) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"a game needs a whole number of players, at least 1; got n={n!r}")
+    return n
