@@ -1,0 +1,346 @@
+"""Exact Shapley values by enumeration: all 2**n coalitions, streamed through the model a chunk at a time.
+
+The players are split into low and high ones. A chunk holds every coalition of the low players beside one fixed
+coalition of the high ones, so from chunk to chunk only the high players' columns change, and in Gray code order only one
+of them. With the weights of `coalitions.value_weights`, a low player's value needs the chunks' weighted *sum* (one table of 2**low rows),
+a high player's value needs the weighted total of the chunks that hold it: two weighted sums a chunk.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from math import prod
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+from tqdm.auto import tqdm
+
+from shapnotes.coalitions import masks, member_sums, sizes, value_weights
+from shapnotes.explanation import Explanation
+from shapnotes.game import Game, Groups, Model, check_closure, checked_output
+
+HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
+TABLE = 2**17  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
+
+
+def shapley_values(
+    f: Model,
+    x: Tensor,
+    baseline: Tensor | float | None = None,
+    *,
+    groups: Groups | None = None,
+    chunk_size: int | None = None,
+    progress: bool | None = None,
+) -> Tensor:
+    """The exact Shapley values of a model's output, by evaluating it on every coalition of players.
+
+        phi_i = sum over S without i of  |S|! (n-1-|S|)! / n!  [v(S + i) - v(S)],      v(S) = f(x_S, r_{N - S})
+
+    where N are the n players, r is the baseline and v(S) is the prediction when the players in S keep their value of x
+    and all others take the baseline's. The values of all players sum to f(x) - f(r), in the unit of f's output.
+
+    f          : [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It may be given the same
+                 buffer again with other contents: clone what you want to keep
+    x          : [batch, *features], floating point
+    baseline   : the value that stands for "absent": None (0), a number, or a tensor that broadcasts to x
+    groups     : None (each feature is a player), integer labels 0..n-1 that broadcast to *features, or a list of lists
+                 of flat feature indices; the members of a group come and go together
+    chunk_size : the most rows f is given at once; chosen from the free memory when None
+    progress   : True or False shows or hides a bar; None shows it for runs of more than ten seconds
+
+    Returns a tensor [batch, *features, *outputs], or [batch, n, *outputs] with groups, on x's device and in x's dtype;
+    sums are accumulated in float64.
+
+    Gradients flow to x, the baseline and the parameters of f when autograd is on; each chunk is then evaluated again in
+    the backward pass, so that memory stays that of one chunk.
+
+    Cost: 2**n evaluations an input, n counted over the players that differ from the baseline (the others are exactly
+    zero and are not enumerated). When f is an `nn.Linear` or an `nn.Sequential` that begins with one, the first layer is
+    never applied to a coalition: its n partial products are computed once and added up along the coalitions.
+
+    Raises ValueError or TypeError for unusable arguments or too many players, `GapError` (a ValueError) when the values do not add up
+    to f(x) - f(baseline), which happens when f is random or mixes rows.
+
+    Source: Shapley (1953); Shapley Explanation Networks, Definition 1.
+
+    >>> shapley_values(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]]))
+    tensor([[3., 3.]])
+    """
+    return exact_values(Game(f, x, baseline, groups), chunk_size, progress)[0]
+
+
+def shapley_from_table(values: Tensor) -> Tensor:
+    """The exact Shapley values of a game given as a table of all its values.
+
+    values : [2**n, *outputs]; bit i of the row number says whether player i is present (row 0: nobody)
+
+    Returns [n, *outputs], summing over players to values[-1] - values[0]. Whole numbers give float64; sums are
+    accumulated in float64. Differentiable. Cost: about 3 * 2**n multiply-adds an output, for all players together.
+
+    Source: Shapley (1953), equation 13, regrouped by coalition (see `coalitions.value_weights`).
+
+    >>> shapley_from_table(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    tensor([0.5000, 0.5000])
+    """
+    if not isinstance(values, Tensor):
+        raise TypeError(f"values must be a tensor [2**n, *outputs]; got {type(values).__name__}")
+    rows = len(values) if values.dim() else 0
+    if rows < 2 or rows & (rows - 1):
+        raise ValueError(f"values needs 2**n rows, one a coalition, for n >= 1; got shape {tuple(values.shape)}")
+    if values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"values must be real numbers; got {values.dtype}")
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("values holds NaN or infinity; a game must have a value for every coalition")
+    dtype = values.dtype if values.is_floating_point() else torch.float64
+    n = rows.bit_length() - 1
+    a, w = (weights.to(values.device)[sizes(n, device=values.device)] for weights in value_weights(n))
+    table = values.to(torch.float64).flatten(1) if values.dim() > 1 else values.to(torch.float64)[:, None]
+    phi = member_sums(a[:, None] * table) - w @ table
+    return phi.reshape(n, *values.shape[1:]).to(dtype)
+
+
+def explain(
+    f: Model,
+    x: Tensor,
+    baseline: Tensor | float | None = None,
+    *,
+    groups: Groups | None = None,
+    chunk_size: int | None = None,
+    progress: bool | None = None,
+) -> Explanation:
+    """`shapley_values` together with the predictions they lie between, as an `Explanation`.
+
+    Arguments, cost, gradients and errors are those of `shapley_values`.
+
+    >>> explain(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]])).gap()
+    tensor([0.])
+    """
+    values, empty, full = exact_values(Game(f, x, baseline, groups), chunk_size, progress)
+    return Explanation(values, full, empty, inputs=x)
+
+
+def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
+    check_chunk_size(chunk_size)
+    x, baseline = game.x, game.baseline
+    probe, widest = widest_tensor(game)
+    graph = probe.requires_grad
+    moved = game.moved()
+    # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
+    enumerated = torch.ones_like(moved) if graph and (x.requires_grad or baseline.requires_grad) else moved
+    n = int(enumerated.sum(1).max())
+    _refuse_hopeless(n, len(x))
+    chunk_size = chunk_size or rows_at_once(x, widest)
+    empty, full = game.ends(chunk_size)
+
+    low = min(n, chunk_size.bit_length() - 1)
+    inputs_at_once = max(1, chunk_size >> low) if low == n else 1
+    starts = range(0, len(x), inputs_at_once)
+    recompute = graph and (len(starts) > 1 or low < n)
+    blocks = []
+    bar = tqdm(total=len(x) << n, unit="rows", unit_scale=True, delay=10 if progress is None else 0,
+               disable=progress is False, leave=False)
+    with bar, torch.set_grad_enabled(graph):
+        for start in starts:
+            inputs = slice(start, start + inputs_at_once)
+            players = torch.nonzero(enumerated[inputs].any(0)).flatten()
+            phi = x.new_zeros(len(x[inputs]), game.n, prod(probe.shape[1:]), dtype=torch.float64)
+            if len(players):
+                values = _enumerate(game, inputs, players, min(low, len(players)), graph, recompute)
+                phi = phi.index_copy(1, players, values)
+            absent = ~moved[inputs, :, None]
+            blocks.append(torch.where(absent, phi - phi.detach(), phi))  # exactly 0, with its gradient where there is one
+            bar.update(len(phi) << n)
+    phi = torch.cat(blocks)
+    shape = probe.shape[1:]
+    detached = phi.detach()
+    check_closure(detached.sum(1).reshape(len(x), *shape), empty, full,
+                  scale=detached.abs().sum(1).reshape(len(x), *shape), dtype=probe.dtype)
+    return phi.reshape(len(x), *game.player_shape, *shape).to(x.dtype), empty, full
+
+
+def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool, recompute: bool) -> Tensor:
+    """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
+
+    Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
+    all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
+    """
+    linear = _leading_linear(game)
+    rows = _PartialSums(game, inputs, players, low, *linear) if linear else _MaskedRows(game, inputs, players, low)
+
+    def evaluate(code: int) -> Tensor:
+        block = rows.fresh(code) if graph else rows.in_place(code)
+        values = checked_output(rows.tail(block.flatten(0, 1)), block.shape[0] * block.shape[1])
+        return values.reshape(block.shape[0], block.shape[1], -1)
+
+    first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
+    n, outputs, device = len(players), first.shape[0] * first.shape[2], first.device
+    in_table = max(low, min(n, (TABLE // max(outputs, 1)).bit_length() - 1))
+    middle = in_table - low
+    codes = _gray_code(n - low)
+    accumulated: Tensor | None = None
+    constant, high_values = 0.0, [0.0] * (n - in_table)
+    for _ in range(2 ** (n - in_table)):
+        chunks: list[Tensor] = [first] * 2**middle
+        for _ in range(2**middle):
+            code = next(codes)
+            if code:
+                chunks[code % 2**middle] = _recomputed(evaluate, code) if recompute else evaluate(code)
+        table = torch.cat(chunks, 1).to(torch.float64)
+        weights = _table_weights(n, in_table, (code >> middle).bit_count(), device)
+        a = weights[0, :, None]
+        accumulated = a * table if accumulated is None else torch.addcmul(accumulated, a, table)
+        with_table, everywhere = (weights @ table).unbind(1)
+        constant = constant + everywhere
+        for j in range(n - in_table):
+            if code >> (middle + j) & 1:
+                high_values[j] = high_values[j] + with_table
+    low_values = member_sums(accumulated.transpose(0, 1)) if in_table else []
+    return torch.stack([*low_values, *high_values], 1) - constant[:, None]
+
+
+@lru_cache(maxsize=32)
+def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
+    """`value_weights(n)` over a table of 2**in_table coalitions, each joined by `others` more players: [2, 2**in_table]."""
+    size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
+    return torch.stack(value_weights(n))[:, size].to(device)
+
+
+def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
+    """One chunk whose intermediate results are dropped, and made again when gradients are wanted."""
+    return checkpoint(evaluate, code, use_reentrant=False, preserve_rng_state=False)
+
+
+class _MaskedRows:
+    """The rows of an opaque model: x where a player is present, the baseline elsewhere.
+
+    A chunk is named by the coalition of the players above the low ones, as an integer.
+    """
+
+    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int):
+        self.game, self.inputs, self.tail = game, inputs, game.f
+        self.x, self.baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
+        self.high_players = players[low:].tolist()
+        self.columns = [game.features_of(player) for player in self.high_players]
+        self.low_masks = torch.zeros(2**low, game.n, dtype=torch.bool, device=players.device)
+        if low:
+            self.low_masks[:, players[:low]] = masks(low, device=players.device)
+        self.buffer: Tensor | None = None
+
+    def fresh(self, code: int) -> Tensor:
+        present = self.low_masks.clone()
+        present[:, [player for j, player in enumerate(self.high_players) if code >> j & 1]] = True
+        return self.game.masked(present[None], self.inputs)
+
+    def in_place(self, code: int) -> Tensor:
+        if self.buffer is None or self._version() != self.version:  # the first chunk, or f wrote into its input
+            self.buffer = self.fresh(code)
+            self.flat = self.buffer.flatten(2)
+        else:
+            changed = code ^ self.code
+            for j, columns in enumerate(self.columns):
+                if changed >> j & 1:
+                    self.flat[:, :, columns] = (self.x if code >> j & 1 else self.baseline)[:, :, columns]
+        self.code, self.version = code, self._version()
+        return self.buffer
+
+    def _version(self) -> object:
+        # Tensors made in inference mode count no versions; a value that equals nothing makes every chunk afresh.
+        return object() if self.buffer.is_inference() else self.buffer._version
+
+
+class _PartialSums:
+    """The first layer's output for a model that begins with a linear map: W x_S + b = (W r + b) + sum of S's products."""
+
+    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, linear: nn.Linear, tail: nn.Module):
+        self.tail = tail
+        x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
+        owns = (game.labels == players[:, None]).to(x.dtype)
+        products = nn.functional.linear((x - baseline)[:, None] * owns, linear.weight)  # [block, players, hidden]
+        self.table = linear(baseline)[:, None]
+        for product in products[:, :low].unbind(1):
+            self.table = torch.cat([self.table, self.table + product[:, None]], 1)
+        self.products = products[:, low:].unbind(1)
+        self.buffer: Tensor | None = None
+
+    def _shift(self, code: int) -> Tensor | float:
+        return sum((p for j, p in enumerate(self.products) if code >> j & 1), torch.zeros_like(self.table[:, 0]))[:, None]
+
+    def fresh(self, code: int) -> Tensor:
+        return self.table + self._shift(code)
+
+    def in_place(self, code: int) -> Tensor:
+        if self.buffer is None:
+            self.buffer = torch.empty_like(self.table)
+        return torch.add(self.table, self._shift(code), out=self.buffer)
+
+
+def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Module] | None:
+    """The linear layer that f begins with and the rest of f, when the shared products give the same as calling f."""
+    layers = list(game.f) if type(game.f) is nn.Sequential else [game.f]
+    skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
+    if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
+        return None
+    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in [game.f, *layers[: skip + 1]])
+    if hooked or torch.is_autocast_enabled(game.x.device.type):
+        return None
+    return layers[skip], nn.Sequential(*layers[skip + 1 :])
+
+
+def _gray_code(n: int) -> Iterator[int]:
+    """All coalitions of n players, neighbours differing by one player."""
+    return (row ^ (row >> 1) for row in range(2**n))
+
+
+def widest_tensor(game: Game) -> tuple[Tensor, int]:
+    """The model's answer to the first input alone, and the bytes of the largest tensor made on the way to it."""
+    with _Widest() as widest:
+        answer = game(game.x[:1].clone())
+    return answer, widest.bytes
+
+
+class _Widest(TorchFunctionMode):
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.bytes = max(self.bytes, result.numel() * result.element_size())
+        return result
+
+
+def rows_at_once(x: Tensor, widest_bytes: int) -> int:
+    """How many rows to give a model at once, a power of two.
+
+    `widest_bytes` is the largest tensor made for one row. On a CPU that tensor should stay in the cache (a larger chunk
+    is slower); on a GPU it should fill the machine. In neither may a few such tensors exceed a quarter of what is free.
+    """
+    row = max(widest_bytes, x[0].numel() * x.element_size())
+    if x.device.type == "cuda":
+        free = torch.cuda.mem_get_info(x.device)[0]
+        rows = min(2**20, 2**28 // row)
+    else:
+        free = psutil.virtual_memory().available
+        rows = min(2**16, 2**20 // row)
+    rows = max(1, min(max(rows, 2**8), free // (16 * row)))
+    return 1 << (rows.bit_length() - 1)
+
+
+def check_chunk_size(chunk_size: int | None) -> None:
+    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+        raise ValueError(f"chunk_size must be a whole number of rows, at least 1, or None; got {chunk_size!r}")
+
+
+def _refuse_hopeless(n: int, batch: int) -> None:
+    evaluations = batch << n
+    if evaluations > HOPELESS:
+        raise ValueError(
+            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: at a million a second that is "
+            f"{evaluations / 8.64e10:.3g} days. Use shapnotes.sample_shapley_values, which needs n - 1 evaluations a permutation and gives "
+            "standard errors, or make fewer players with groups="
+        )
