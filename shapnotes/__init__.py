@@ -1,0 +1,26 @@
+"""Shapley values inside neural networks.
+
+Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors out, on the input's device and dtype.
+"""
+
+from importlib.metadata import version
+
+from shapnotes import coalitions, datasets, nn, plots
+from shapnotes.exact import explain, shapley_from_table, shapley_values
+from shapnotes.explanation import Explanation
+from shapnotes.game import GapError
+from shapnotes.sampling import sample_shapley_values
+
+__all__ = [
+    "Explanation",
+    "GapError",
+    "coalitions",
+    "datasets",
+    "explain",
+    "nn",
+    "plots",
+    "sample_shapley_values",
+    "shapley_from_table",
+    "shapley_values",
+]
+__version__ = version("shapnotes")
