@@ -49,7 +49,8 @@ def value_weights(n: int) -> tuple[Tensor, Tensor]:
     Every v(S) enters the value of a member with +w(s-1) and that of a non-member with -w(s). Adding and subtracting
     the latter for members too leaves one sum over the coalitions that hold i and one constant shared by all players:
 
-        phi_i = sum over S with i of a(s) v(S)  -  sum over all S of w(s) v(S),    a(s) = w(s-1) + w(s) = 1 / (s C(n-1, s)).
+        phi_i = sum over S with i of a(s) v(S)  -  sum over all S of w(s) v(S),
+        a(s)  = w(s-1) + w(s) = 1 / (s C(n-1, s)).
 
     Returns (a, w), two float64 tensors [n + 1] indexed by size; a(n) = 1/n, and a(0) = w(n) = 0 are never needed. The
     gain: a table of values is read twice, whatever the number of players, instead of n times.

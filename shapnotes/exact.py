@@ -1,9 +1,9 @@
 """Exact Shapley values by enumeration: all 2**n coalitions, streamed through the model a chunk at a time.
 
-The players are split into low and high ones. A chunk holds every coalition of the low players beside one fixed
-coalition of the high ones, so from chunk to chunk only the high players' columns change, and in Gray code order only one
-of them. With the weights of `coalitions.value_weights`, a low player's value needs the chunks' weighted *sum* (one table of 2**low rows),
-a high player's value needs the weighted total of the chunks that hold it: two weighted sums a chunk.
+A chunk of rows holds every coalition of the first few players, the low ones, beside one fixed coalition of the others:
+from chunk to chunk only the others' columns change, and in Gray code order only one of them. What f answers is gathered
+in a table small enough for the cache and contracted with the weights of `coalitions.value_weights`: players that vary
+inside the table need its weighted sum over all tables, the high players, which are fixed in it, its weighted total.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,11 +57,11 @@ def shapley_values(
     the backward pass, so that memory stays that of one chunk.
 
     Cost: 2**n evaluations an input, n counted over the players that differ from the baseline (the others are exactly
-    zero and are not enumerated). When f is an `nn.Linear` or an `nn.Sequential` that begins with one, the first layer is
-    never applied to a coalition: its n partial products are computed once and added up along the coalitions.
+    zero and are not enumerated). When f is an `nn.Linear` or an `nn.Sequential` that begins with one, the first layer
+    is never applied to a coalition: its n partial products are computed once and added up along the coalitions.
 
-    Raises ValueError or TypeError for unusable arguments or too many players, `GapError` (a ValueError) when the values do not add up
-    to f(x) - f(baseline), which happens when f is random or mixes rows.
+    Raises ValueError or TypeError for unusable arguments or too many players, `GapError` (a ValueError) when the values
+    do not add up to f(x) - f(baseline), which happens when f is random or mixes rows.
 
     Source: Shapley (1953); Shapley Explanation Networks, Definition 1.
 
@@ -140,39 +140,55 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     starts = range(0, len(x), inputs_at_once)
     recompute = graph and (len(starts) > 1 or low < n)
     blocks = []
-    bar = tqdm(total=len(x) << n, unit="rows", unit_scale=True, delay=10 if progress is None else 0,
-               disable=progress is False, leave=False)
+    bar = tqdm(
+        total=len(x) << n,
+        unit="rows",
+        unit_scale=True,
+        delay=10 if progress is None else 0,
+        disable=progress is False,
+        leave=False,
+    )
     with bar, torch.set_grad_enabled(graph):
         for start in starts:
             inputs = slice(start, start + inputs_at_once)
             players = torch.nonzero(enumerated[inputs].any(0)).flatten()
             phi = x.new_zeros(len(x[inputs]), game.n, prod(probe.shape[1:]), dtype=torch.float64)
             if len(players):
-                values = _enumerate(game, inputs, players, min(low, len(players)), graph, recompute)
+                values = _enumerate(game, inputs, players, min(low, len(players)), graph, recompute, bar)
                 phi = phi.index_copy(1, players, values)
             absent = ~moved[inputs, :, None]
-            blocks.append(torch.where(absent, phi - phi.detach(), phi))  # exactly 0, with its gradient where there is one
-            bar.update(len(phi) << n)
+            blocks.append(
+                torch.where(absent, phi - phi.detach(), phi)
+            )  # exactly 0, with its gradient where there is one
+            bar.update((min(start + inputs_at_once, len(x)) << n) - bar.n)
     phi = torch.cat(blocks)
     shape = probe.shape[1:]
     detached = phi.detach()
-    check_closure(detached.sum(1).reshape(len(x), *shape), empty, full,
-                  scale=detached.abs().sum(1).reshape(len(x), *shape), dtype=probe.dtype)
+    check_closure(
+        detached.sum(1).reshape(len(x), *shape),
+        empty,
+        full,
+        scale=detached.abs().sum(1).reshape(len(x), *shape),
+        dtype=probe.dtype,
+    )
     return phi.reshape(len(x), *game.player_shape, *shape).to(x.dtype), empty, full
 
 
-def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool, recompute: bool) -> Tensor:
+def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool, recompute: bool, bar: tqdm) -> Tensor:
     """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
 
     Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
     all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
     """
     linear = _leading_linear(game)
-    rows = _PartialSums(game, inputs, players, low, *linear) if linear else _MaskedRows(game, inputs, players, low)
+    kind, arguments = (_PartialSums, linear) if linear else (_MaskedRows, ())
+    rows = kind(game, inputs, players, low, not graph, *arguments)  # autograd needs rows that nobody writes over
 
     def evaluate(code: int) -> Tensor:
-        block = rows.fresh(code) if graph else rows.in_place(code)
+        block = rows(code)
         values = checked_output(rows.tail(block.flatten(0, 1)), block.shape[0] * block.shape[1])
+        if not graph and values.untyped_storage().data_ptr() == block.untyped_storage().data_ptr():
+            values = values.clone()  # a view of rows that the next chunk writes over
         return values.reshape(block.shape[0], block.shape[1], -1)
 
     first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
@@ -186,6 +202,7 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
         chunks: list[Tensor] = [first] * 2**middle
         for _ in range(2**middle):
             code = next(codes)
+            bar.update(len(first) << low)
             if code:
                 chunks[code % 2**middle] = _recomputed(evaluate, code) if recompute else evaluate(code)
         table = torch.cat(chunks, 1).to(torch.float64)
@@ -203,7 +220,7 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
 
 @lru_cache(maxsize=32)
 def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
-    """`value_weights(n)` over a table of 2**in_table coalitions, each joined by `others` more players: [2, 2**in_table]."""
+    """`value_weights(n)` over all coalitions of a table, each joined by `others` more players: [2, 2**in_table]."""
     size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
     return torch.stack(value_weights(n))[:, size].to(device)
 
@@ -216,11 +233,12 @@ def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
 class _MaskedRows:
     """The rows of an opaque model: x where a player is present, the baseline elsewhere.
 
-    A chunk is named by the coalition of the players above the low ones, as an integer.
+    A chunk is named by the coalition of the players above the low ones, as an integer. With `reuse` all chunks share
+    one buffer, in which only the columns of players that come or go are written.
     """
 
-    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int):
-        self.game, self.inputs, self.tail = game, inputs, game.f
+    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, reuse: bool):
+        self.game, self.inputs, self.reuse, self.tail = game, inputs, reuse, game.f
         self.x, self.baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
         self.high_players = players[low:].tolist()
         self.columns = [game.features_of(player) for player in self.high_players]
@@ -229,14 +247,16 @@ class _MaskedRows:
             self.low_masks[:, players[:low]] = masks(low, device=players.device)
         self.buffer: Tensor | None = None
 
-    def fresh(self, code: int) -> Tensor:
+    def _fresh(self, code: int) -> Tensor:
         present = self.low_masks.clone()
         present[:, [player for j, player in enumerate(self.high_players) if code >> j & 1]] = True
         return self.game.masked(present[None], self.inputs)
 
-    def in_place(self, code: int) -> Tensor:
+    def __call__(self, code: int) -> Tensor:
+        if not self.reuse:
+            return self._fresh(code)
         if self.buffer is None or self._version() != self.version:  # the first chunk, or f wrote into its input
-            self.buffer = self.fresh(code)
+            self.buffer = self._fresh(code)
             self.flat = self.buffer.flatten(2)
         else:
             changed = code ^ self.code
@@ -252,29 +272,48 @@ class _MaskedRows:
 
 
 class _PartialSums:
-    """The first layer's output for a model that begins with a linear map: W x_S + b = (W r + b) + sum of S's products."""
+    """The first layer's output when that layer is linear: W x_S + b = (W r + b) + the sum of S's products."""
 
-    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, linear: nn.Linear, tail: nn.Module):
-        self.tail = tail
+    def __init__(
+        self,
+        game: Game,
+        inputs: slice,
+        players: Tensor,
+        low: int,
+        reuse: bool,
+        linear: nn.Linear,
+        tail: nn.Module,
+    ):
+        # With a buffer of our own a ReLU that follows is done in it, while the sums are in the cache.
+        self.clip = reuse and len(tail) > 0 and type(tail[0]) is nn.ReLU and not _hooked(tail[0])
+        self.tail = tail[1:] if self.clip else tail
         x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
         owns = (game.labels == players[:, None]).to(x.dtype)
         products = nn.functional.linear((x - baseline)[:, None] * owns, linear.weight)  # [block, players, hidden]
-        self.table = linear(baseline)[:, None]
-        for product in products[:, :low].unbind(1):
-            self.table = torch.cat([self.table, self.table + product[:, None]], 1)
-        self.products = products[:, low:].unbind(1)
-        self.buffer: Tensor | None = None
+        self.table = _subset_sums(linear(baseline)[:, None], products[:, :low])
+        # From chunk to chunk one sum of high players' products is added to the whole table; most are made beforehand.
+        self.near = min(len(players) - low, 8)
+        self.shifts = _subset_sums(torch.zeros_like(self.table[:, :1]), products[:, low : low + self.near])
+        self.far = products[:, low + self.near :].unbind(1)
+        self.buffer = torch.empty_like(self.table) if reuse else None
 
-    def _shift(self, code: int) -> Tensor | float:
-        return sum((p for j, p in enumerate(self.products) if code >> j & 1), torch.zeros_like(self.table[:, 0]))[:, None]
+    def _shift(self, code: int) -> Tensor:
+        near, far = code % 2**self.near, code >> self.near
+        shift = self.shifts[:, near : near + 1]
+        return sum((p[:, None] for j, p in enumerate(self.far) if far >> j & 1), shift)
 
-    def fresh(self, code: int) -> Tensor:
-        return self.table + self._shift(code)
-
-    def in_place(self, code: int) -> Tensor:
+    def __call__(self, code: int) -> Tensor:
         if self.buffer is None:
-            self.buffer = torch.empty_like(self.table)
-        return torch.add(self.table, self._shift(code), out=self.buffer)
+            return self.table + self._shift(code)
+        torch.add(self.table, self._shift(code), out=self.buffer)
+        return self.buffer.relu_() if self.clip else self.buffer
+
+
+def _subset_sums(start: Tensor, terms: Tensor) -> Tensor:
+    """start plus the sum of each subset of terms: [block, 1, hidden], [block, k, hidden] -> [block, 2**k, hidden]."""
+    for term in terms.unbind(1):
+        start = torch.cat([start, start + term[:, None]], 1)
+    return start
 
 
 def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Module] | None:
@@ -283,10 +322,15 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Module] | None:
     skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
     if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
         return None
-    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in [game.f, *layers[: skip + 1]])
-    if hooked or torch.is_autocast_enabled(game.x.device.type):
+    if any(_hooked(module) for module in [game.f, *layers[: skip + 1]]) or torch.is_autocast_enabled(
+        game.x.device.type
+    ):
         return None
     return layers[skip], nn.Sequential(*layers[skip + 1 :])
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def _gray_code(n: int) -> Iterator[int]:
@@ -302,7 +346,6 @@ def widest_tensor(game: Game) -> tuple[Tensor, int]:
 
 
 class _Widest(TorchFunctionMode):
-
     def __init__(self):
         super().__init__()
         self.bytes = 0
@@ -340,7 +383,7 @@ def _refuse_hopeless(n: int, batch: int) -> None:
     evaluations = batch << n
     if evaluations > HOPELESS:
         raise ValueError(
-            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: at a million a second that is "
-            f"{evaluations / 8.64e10:.3g} days. Use shapnotes.sample_shapley_values, which needs n - 1 evaluations a permutation and gives "
-            "standard errors, or make fewer players with groups="
+            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: {evaluations / 8.64e10:.3g} "
+            "days at a million a second. Use shapnotes.sample_shapley_values, which needs n - 1 evaluations a "
+            "permutation and gives standard errors, or make fewer players with groups="
         )

@@ -38,17 +38,24 @@ class Explanation:
             object.__setattr__(self, "baseline_prediction", torch.zeros_like(self.prediction))
         batch, *outputs = self.prediction.shape
         shape = tuple(self.attributions.shape)
-        if self.attributions.dim() <= self.prediction.dim() or shape[0] != batch or shape[len(shape) - len(outputs) :] != tuple(outputs):
+        if (
+            self.attributions.dim() <= self.prediction.dim()
+            or shape[0] != batch
+            or shape[len(shape) - len(outputs) :] != tuple(outputs)
+        ):
             raise ValueError(
                 f"attributions of shape {shape} do not explain predictions of shape {tuple(self.prediction.shape)}; "
                 "expected [batch, *players, *outputs] and [batch, *outputs]"
             )
         if self.baseline_prediction.shape != self.prediction.shape:
-            raise ValueError(f"baseline_prediction has shape {tuple(self.baseline_prediction.shape)}, prediction "
-                             f"{tuple(self.prediction.shape)}; they must agree")
+            raise ValueError(
+                f"baseline_prediction has shape {tuple(self.baseline_prediction.shape)}, prediction "
+                f"{tuple(self.prediction.shape)}; they must agree"
+            )
         if self.standard_errors is not None and self.standard_errors.shape != self.attributions.shape:
-            raise ValueError(f"standard_errors has shape {tuple(self.standard_errors.shape)}, attributions {shape}; "
-                             "they must agree")
+            raise ValueError(
+                f"standard_errors has shape {tuple(self.standard_errors.shape)}, attributions {shape}; they must agree"
+            )
 
     @property
     def player_axes(self) -> tuple[int, ...]:
@@ -56,7 +63,7 @@ class Explanation:
         return tuple(range(1, 1 + self.attributions.dim() - self.prediction.dim()))
 
     def gap(self) -> Tensor:
-        """prediction - baseline_prediction - sum of the attributions: [batch, *outputs]; zero up to rounding when exact."""
+        """prediction - baseline_prediction - sum of attributions: [batch, *outputs]; only rounding when exact."""
         return self.prediction - self.baseline_prediction - self.attributions.sum(self.player_axes)
 
     def to_shap(self, feature_names: Sequence[str] | None = None) -> shap.Explanation:

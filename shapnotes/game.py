@@ -33,7 +33,13 @@ class Game:
     player), x and baseline [batch, *features].
     """
 
-    def __init__(self, f: Model, x: Tensor, baseline: Tensor | float | None = None, groups: Groups | None = None):
+    def __init__(
+        self,
+        f: Model,
+        x: Tensor,
+        baseline: Tensor | float | None = None,
+        groups: Groups | None = None,
+    ):
         if not callable(f):
             raise TypeError(f"f must be a function of a tensor [rows, *features]; got {type(f).__name__}")
         _refuse_training_mode(f)
@@ -59,7 +65,7 @@ class Game:
         return torch.where(present, self.x[inputs][:, None], self.baseline[inputs][:, None])
 
     def features_of(self, player: int) -> slice | Tensor:
-        """The flat features that belong to a player, for indexing; one feature a player is a slice, the quicker index."""
+        """The flat features of a player, for indexing; where each is a player, as a slice, the quicker index."""
         if self.n == len(self.labels) and int(self.labels[player]) == player:
             return slice(player, player + 1)
         return torch.nonzero(self.labels == player).flatten()
@@ -91,11 +97,20 @@ def checked_output(y: Tensor, rows: int) -> Tensor:
             f"[{rows}, *outputs], computed from that row alone (no mean or sum over rows)"
         )
     if not y.is_floating_point():
-        raise TypeError(f"f returned {y.dtype}; Shapley values need a floating-point output (logits, probabilities, ...)")
+        raise TypeError(
+            f"f returned {y.dtype}; Shapley values need a floating-point output (logits, probabilities, ...)"
+        )
     return y
 
 
-def check_closure(total: Tensor, baseline_prediction: Tensor, prediction: Tensor, *, scale: Tensor, dtype: torch.dtype):
+def check_closure(
+    total: Tensor,
+    baseline_prediction: Tensor,
+    prediction: Tensor,
+    *,
+    scale: Tensor,
+    dtype: torch.dtype,
+):
     """Raise GapError unless `total`, the attributions summed over players, equals prediction - baseline_prediction.
 
     `scale` is the size of the terms that were added (same shape or scalar): the tolerance is a thousand roundings of
@@ -107,7 +122,9 @@ def check_closure(total: Tensor, baseline_prediction: Tensor, prediction: Tensor
             "f returned NaN or infinity for some coalition of players; attributions are not defined there. Evaluate f "
             "between the baseline and x, and choose a baseline inside the domain of f"
         )
-    size = torch.stack([prediction.abs(), baseline_prediction.abs(), scale.abs().expand_as(prediction)]).double().amax(0)
+    size = (
+        torch.stack([prediction.abs(), baseline_prediction.abs(), scale.abs().expand_as(prediction)]).double().amax(0)
+    )
     tolerance = min(1000 * torch.finfo(dtype).eps, 0.25) * size
     if bool((gap > tolerance).any()):
         worst = (gap - tolerance).argmax()
@@ -122,13 +139,16 @@ def _checked_input(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor [batch, *features]; got {type(x).__name__} (torch.as_tensor makes one)")
     if x.dim() < 2 or x.numel() == 0:
-        raise ValueError(f"x must be [batch, *features] with at least one entry; got shape {tuple(x.shape)} "
-                         "(a single input needs a batch axis: x[None])")
+        raise ValueError(
+            f"x must be [batch, *features] with at least one entry; got shape {tuple(x.shape)} "
+            "(a single input needs a batch axis: x[None])"
+        )
     if not x.is_floating_point():
         raise TypeError(f"x must be floating point, since the baseline is mixed into it; got {x.dtype} (use x.float())")
     if not bool(torch.isfinite(x).all()):
-        raise ValueError(f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; "
-                         "fill or remove them first")
+        raise ValueError(
+            f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
+        )
     return x
 
 
@@ -163,7 +183,9 @@ def _checked_groups(groups: Groups, features: tuple[int, ...]) -> Tensor:
         try:
             labels = groups.to(torch.int64).expand(features).flatten()
         except RuntimeError as error:
-            raise ValueError(f"groups of shape {tuple(groups.shape)} do not broadcast to the features {features}") from error
+            raise ValueError(
+                f"groups of shape {tuple(groups.shape)} do not broadcast to the features {features}"
+            ) from error
         used = labels.unique()
         if not torch.equal(used, torch.arange(len(used), device=used.device)):
             raise ValueError(f"group labels must be 0..n-1 with none left out; got {used.tolist()[:10]}")
@@ -189,6 +211,6 @@ def _refuse_training_mode(f: Model) -> None:
         for name, module in f.named_modules():
             if module.training and isinstance(module, _ROW_DEPENDENT):
                 raise ValueError(
-                    f"{name or 'f'} ({type(module).__name__}) is in training mode, where its output depends on chance or "
-                    "on the other rows; call f.eval() first"
+                    f"{name or 'f'} ({type(module).__name__}) is in training mode, where its output depends on chance "
+                    "or on the other rows; call f.eval() first"
                 )

@@ -1,7 +1,7 @@
 """The book's figures: one style, and functions from results to axes.
 
-Colours are those of Okabe and Ito, which readers with any common colour blindness tell apart; backgrounds are opaque white,
-so that a figure reads the same on a light and on a dark page.
+Colours are those of Okabe and Ito, which readers with any common colour blindness tell apart; backgrounds are opaque
+white, so that a figure reads the same on a light and on a dark page.
 """
 
 import base64
@@ -15,7 +15,10 @@ from torch import Tensor
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW, BLACK, GREY = "#56B4E9", "#E69F00", "#222222", "#8A8A8A"
 COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK]
-RAISES, LOWERS = ORANGE, BLUE  # what pushes a prediction up, and what pushes it down, everywhere in the book
+RAISES, LOWERS = (
+    ORANGE,
+    BLUE,
+)  # what pushes a prediction up, and what pushes it down, everywhere in the book
 
 STYLE = {
     "figure.figsize": (6.4, 3.6),
@@ -51,7 +54,12 @@ def use_style() -> None:
 
 
 def attribution_bars(
-    values: Tensor, names: Sequence[str], *, errors: Tensor | None = None, top: int | None = None, ax: Axes | None = None
+    values: Tensor,
+    names: Sequence[str],
+    *,
+    errors: Tensor | None = None,
+    top: int | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """One horizontal bar a player, the largest on top; orange raises the prediction, blue lowers it.
 
@@ -59,7 +67,9 @@ def attribution_bars(
     size and the sum of the others in one bar.
     """
     if values.dim() != 1 or len(names) != len(values):
-        raise ValueError(f"values must be [players] with a name each; got shape {tuple(values.shape)} and {len(names)} names")
+        raise ValueError(
+            f"values must be [players] with a name each; got shape {tuple(values.shape)} and {len(names)} names"
+        )
     ax = plt.gca() if ax is None else ax
     order = values.detach().abs().argsort(descending=True, stable=True).tolist()
     shown = order if top is None else order[:top]
@@ -98,9 +108,8 @@ def frames(draw: Callable[[int], str], labels: Sequence[str], description: str =
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         plt.close(figure)
         data = base64.b64encode(buffer.getvalue()).decode()
-        pictures.append(
-            widgets.HTML(f'<p style="margin:0">{label}</p><img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">')
-        )
+        image = f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        pictures.append(widgets.HTML(f'<p style="margin:0">{label}</p>{image}'))
     slider = widgets.IntSlider(min=0, max=len(pictures) - 1, description=description)
     if hasattr(widgets, "Stack"):
         stack = widgets.Stack(children=pictures, selected_index=0)

@@ -34,7 +34,8 @@ def sample_shapley_values(
 
     Returns (values, standard_errors), two tensors [batch, *features, *outputs] ([batch, n, *outputs] with groups), on
     x's device and in x's dtype. Values sum exactly to f(x) - f(baseline): every order telescopes. For an interval use
-    Student's t with permutations / 2 - 1 degrees of freedom.
+    Student's t with permutations / 2 - 1 degrees of freedom; it covers as stated from some fifty pairs on (with ten, a
+    skewed player's 95 % interval may hold the truth in only 88 % of cases).
 
     Differentiable, with the graph of all evaluations in memory. Cost: permutations * (n - 1) + 2 evaluations of f an
     input, n counted over the players that differ from the baseline.
@@ -42,11 +43,15 @@ def sample_shapley_values(
     Source: Castro, Gomez and Tejada (2009); Mitchell et al. (2022) for antithetic orders.
     """
     if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 4 or permutations % 2:
-        raise ValueError(f"permutations must be an even whole number, at least 4 (orders come in pairs with their "
-                         f"reverse, and one pair shows no spread); got {permutations!r}")
+        raise ValueError(
+            f"permutations must be an even whole number, at least 4 (orders come in pairs with their "
+            f"reverse, and one pair shows no spread); got {permutations!r}"
+        )
     if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator or None; got {type(generator).__name__} "
-                        "(torch.Generator().manual_seed(0) makes one)")
+        raise TypeError(
+            f"generator must be a torch.Generator or None; got {type(generator).__name__} "
+            "(torch.Generator().manual_seed(0) makes one)"
+        )
     check_chunk_size(chunk_size)
     game = Game(f, x, baseline, groups)
     probe, widest = widest_tensor(game)
@@ -54,11 +59,24 @@ def sample_shapley_values(
     everyone = probe.requires_grad and (x.requires_grad or game.baseline.requires_grad)
     moved = torch.ones_like(game.moved()) if everyone else game.moved()
     means, errors = [], []
-    bar = tqdm(total=len(x) * permutations, unit="orders", delay=10 if progress is None else 0,
-               disable=progress is False, leave=False)
+    bar = tqdm(
+        total=len(x) * permutations,
+        unit="orders",
+        delay=10 if progress is None else 0,
+        disable=progress is False,
+        leave=False,
+    )
     with bar:
         for i in range(len(x)):
-            mean, error = _sample(game, i, torch.nonzero(moved[i]).flatten(), permutations // 2, generator, chunk_size, bar)
+            mean, error = _sample(
+                game,
+                i,
+                torch.nonzero(moved[i]).flatten(),
+                permutations // 2,
+                generator,
+                chunk_size,
+                bar,
+            )
             means.append(mean)
             errors.append(error)
     shape = (len(x), *game.player_shape, *probe.shape[1:])
@@ -66,11 +84,17 @@ def sample_shapley_values(
 
 
 def _sample(
-    game: Game, i: int, players: Tensor, pairs: int, generator: torch.Generator | None, chunk_size: int, bar: tqdm
+    game: Game,
+    i: int,
+    players: Tensor,
+    pairs: int,
+    generator: torch.Generator | None,
+    chunk_size: int,
+    bar: tqdm,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard error over pairs of orders for input i: float64 [n, outputs] each."""
     one = slice(i, i + 1)
-    ends = game(torch.cat([game.baseline[one], game.x[one]])).flatten(1).to(torch.float64)
+    ends = game(torch.cat([game.baseline[one], game.x[one]])).reshape(2, -1).to(torch.float64)
     values = [ends.new_zeros(game.n, ends.shape[1]) for _ in range(2)]
     n = len(players)
     if n == 0:
@@ -101,7 +125,7 @@ def _pair_means(game: Game, one: slice, players: Tensor, rank: Tensor, ends: Ten
         present = order[:, None] < torch.arange(1, n, device=rank.device)[:, None]  # the first 1 .. n-1 players
         masks = torch.zeros(pairs * (n - 1), game.n, dtype=torch.bool, device=rank.device)
         masks[:, players] = present.flatten(0, 1)
-        parts = [game(game.masked(part[None], one)[0]).flatten(1) for part in masks.split(chunk_size) if len(part)]
+        parts = [game(game.masked(part[None], one)[0]) for part in masks.split(chunk_size) if len(part)]
         inside = torch.cat(parts) if parts else ends[:0]
         prefix = inside.to(torch.float64).reshape(pairs, n - 1, ends.shape[1])
         empty, full = (end.expand(pairs, 1, -1) for end in ends)

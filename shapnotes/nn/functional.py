@@ -14,16 +14,17 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
         sigma^2 = 1/6 sum_i (w_i x_i)^2 + 1/12 (sum_i w_i x_i)^2
 
     Phi is the standard normal distribution function; mu and sigma are mean and standard deviation of the sum of the
-    w_i x_i that come first in a random order, their number uniform on 0..n. "Absent" means x_i = 0. The approximation is
-    one of a normal law for that sum; it shares the bias equally among the inputs, so the values of a neuron sum to its Shapley Activation
-    Phi((mu + b) / sigma) (W x + b), not to its output. `exact_relu_shapley_values` has the exact ones.
+    w_i x_i that come first in a random order, their number uniform on 0..n. "Absent" means x_i = 0. The approximation
+    is one of a normal law for that sum; it shares the bias equally among the inputs, so the values of a neuron sum to
+    its Shapley Activation Phi((mu + b) / sigma) (W x + b), not to its output. `exact_relu_shapley_values` has the
+    exact ones.
 
     x      : [batch, in]
     weight : [out, in]
     bias   : [out] or None (zero)
 
-    Returns [batch, out, in]. Where sigma is zero (every w_i x_i is), the limit: max(b, 0) / n each. Cost: O(batch out in)
-    time and memory.
+    Returns [batch, out, in]. Where sigma is zero (every w_i x_i is), the limit: max(b, 0) / n each. Cost:
+    O(batch out in) time and memory.
 
     Source: Li and Cui, equation 1. Our `weight`, `bias` are their w and b; their y is the output of one neuron.
     """
@@ -59,14 +60,19 @@ def exact_relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = N
 
 
 def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for name, tensor, axes in (("x", x, "[batch, in]"), ("weight", weight, "[out, in]"), ("bias", bias, "[out]")):
+    for name, tensor, axes in (
+        ("x", x, "[batch, in]"),
+        ("weight", weight, "[out, in]"),
+        ("bias", bias, "[out]"),
+    ):
         if tensor is None and name == "bias":
             continue
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name} must be a floating-point tensor {axes}; got {kind}")
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1] or x.shape[1] == 0:
-        raise ValueError(f"x [batch, in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and "
-                         f"{tuple(weight.shape)}")
+        raise ValueError(
+            f"x [batch, in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must be [{len(weight)}], one a neuron; got shape {tuple(bias.shape)}")
