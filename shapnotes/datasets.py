@@ -179,9 +179,7 @@ class Source(NamedTuple):
 
 _TRAIN, _TEST = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
-_GARMENTS = tuple(
-    "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
-)
+_GARMENTS = tuple("T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(","))
 _OBJECTS = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 # The digests are `_content_digest` of UCI's file, and of a copy of MNIST with the pixels and labels
@@ -416,9 +414,7 @@ def _check_record(path: Path, sha256: str, record: Path) -> None:
 
 
 def _damaged(path: Path, what: str) -> DamagedFileError:
-    return DamagedFileError(
-        f"{path} is damaged or not the file expected: {what}. Delete or replace it and call again."
-    )
+    return DamagedFileError(f"{path} is damaged or not the file expected: {what}. Delete or replace it and call again.")
 
 
 def _content_digest(x: np.ndarray, y: np.ndarray) -> str:

@@ -83,9 +83,7 @@ def test_synthetic_inputs_are_uniform_and_the_noise_has_its_floor():
 
 
 def test_synthetic_depends_on_the_generator_only():
-    first, again, other = (
-        datasets.synthetic_regression(5, generator=generator(seed)) for seed in (0, 0, 1)
-    )
+    first, again, other = (datasets.synthetic_regression(5, generator=generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first.x, again.x) and torch.equal(first.y, again.y)
     assert not torch.equal(first.x, other.x)
     louder = datasets.synthetic_regression(5, generator=generator(0), noise=1.0)
@@ -321,9 +319,7 @@ def test_wrong_row_count(fashion):
         datasets.fashion_mnist()
 
 
-@pytest.mark.parametrize(
-    ("label", "message"), [(3, "rows a class"), (10, "outside 0"), (-1, "outside 0")]
-)
+@pytest.mark.parametrize(("label", "message"), [(3, "rows a class"), (10, "outside 0"), (-1, "outside 0")])
 def test_wrong_label(fashion, label, message):
     labels = LABELS.copy()
     labels[0] = label
