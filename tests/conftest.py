@@ -1,0 +1,14 @@
+"""Settings of all tests: deterministic examples, one source of random numbers a test."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("shapnotes", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("shapnotes")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """Random numbers that depend on nothing but this line."""
+    return torch.Generator().manual_seed(20210503)

@@ -1,0 +1,211 @@
+"""Each mutant is the package with one line made wrong; at least one contract must reject it."""
+
+import importlib
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+from contracts import CONTRACTS
+
+import shapnotes
+
+ROOT = Path(shapnotes.__file__).parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`right`, found once in a file of the package, is replaced by `wrong`."""
+
+    file: str
+    right: str
+    wrong: str
+    what: str
+
+
+MUTANTS = [
+    Mutant(
+        "coalitions.py",
+        "1 / (n * comb(n - 1, s))",
+        "1 / (n * comb(n, s))",
+        "marginal weights of n players",
+    ),
+    Mutant("coalitions.py", "1 / (n * comb(n - 1, s))", "1 / 2 ** (n - 1)", "Banzhaf's weights"),
+    Mutant(
+        "coalitions.py",
+        "return torch.stack(sums[::-1])",
+        "return torch.stack(sums)",
+        "players in reverse",
+    ),
+    Mutant(
+        "coalitions.py",
+        "table = without + with_player",
+        "table = without",
+        "sums over some coalitions only",
+    ),
+    Mutant(
+        "coalitions.py",
+        "* a[size] - w[size]",
+        "* a[size] - w[size] * 0",
+        "no term for absent players",
+    ),
+    Mutant("coalitions.py", "[size, size + 1]", "[size, size]", "empty sizes"),
+    Mutant("exact.py", "(code >> middle).bit_count()", "0", "high players not counted in the size"),
+    Mutant(
+        "exact.py",
+        "code >> (middle + j) & 1",
+        "code >> j & 1",
+        "tables filed under the wrong player",
+    ),
+    Mutant(
+        "exact.py",
+        "constant = constant + everywhere",
+        "constant = everywhere",
+        "the last table's constant only",
+    ),
+    Mutant(
+        "exact.py",
+        "changed = code ^ self.code",
+        "changed = code",
+        "columns of leaving players stay",
+    ),
+    Mutant(
+        "exact.py",
+        "if self.buffer is None or self._version() != self.version:",
+        "if self.buffer is None:",
+        "a buffer that f wrote into is used again",
+    ),
+    Mutant(
+        "exact.py",
+        "torch.where(absent, phi - phi.detach(), phi)",
+        "phi",
+        "rounding left at the baseline",
+    ),
+    Mutant(
+        "exact.py",
+        "torch.where(absent, phi - phi.detach(), phi)",
+        "torch.where(absent, 0.0, phi)",
+        "no gradient at the baseline",
+    ),
+    Mutant(
+        "exact.py",
+        "shift = self.shifts[:, near : near + 1]",
+        "shift = self.shifts[:, :1]",
+        "high players' products lost",
+    ),
+    Mutant(
+        "exact.py",
+        "(x - baseline)[:, None] * owns",
+        "x[:, None] * owns",
+        "products of x instead of x - r",
+    ),
+    Mutant("exact.py", "    check_closure(", "    (lambda *a, **k: None)(", "gaps silenced"),
+    Mutant(
+        "game.py",
+        "self.x[inputs][:, None], self.baseline[inputs][:, None]",
+        "self.baseline[inputs][:, None], self.x[inputs][:, None]",
+        "present and absent exchanged",
+    ),
+    Mutant("sampling.py", "(rank, n - 1 - rank)", "(rank, rank)", "no reverse orders"),
+    Mutant(
+        "sampling.py",
+        "(rank, n - 1 - rank)",
+        "(rank, rank.roll(1, 0))",
+        "pairs of unrelated orders",
+    ),
+    Mutant(
+        "sampling.py",
+        "draws.argsort(1).argsort(1)",
+        "draws.sort(1).indices * 0 + torch.arange(n)",
+        "one order for all",
+    ),
+    Mutant(
+        "sampling.py",
+        "(square / (pairs - 1) / pairs)",
+        "(square / (pairs - 1))",
+        "standard deviation for standard error",
+    ),
+    Mutant(
+        "sampling.py",
+        "delta**2 * (count * added / (count + added))",
+        "0 * delta",
+        "spread between chunks lost",
+    ),
+    Mutant(
+        "nn/functional.py",
+        "/ 6 + total**2 / 12",
+        "/ 12 + total**2 / 6",
+        "sixth and twelfth exchanged",
+    ),
+    Mutant("nn/functional.py", "/ 6 + total**2 / 12", "/ 4", "dropout's variance"),
+    Mutant("nn/functional.py", "(terms + b / n)", "terms", "the bias not shared"),
+    Mutant("nn/functional.py", "b / unit", "b", "the bias not rescaled"),
+    Mutant(
+        "nn/functional.py",
+        "torch.where(moving, variance, 1.0).sqrt()",
+        "variance.sqrt()",
+        "a square root at zero",
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.what}")
+def test_a_contract_rejects(mutant):
+    with mutated(mutant) as broken:
+        assert any(_rejects(contract, broken) for contract in CONTRACTS), "no contract noticed"
+
+
+def test_the_harness_accepts_what_is_right():
+    """Mutants fail for what they change, not for being loaded in this way."""
+    with mutated(Mutant("coalitions.py", "one a row", "one a  row", "a comment")) as same:
+        assert same is not shapnotes
+        assert not any(_rejects(contract, same) for contract in CONTRACTS)
+
+
+def _rejects(contract, package) -> bool:
+    try:
+        contract(package)
+    except Exception:
+        return True
+    return False
+
+
+@contextmanager
+def mutated(mutant: Mutant):
+    """The package imported anew with one file changed; the real one is back in place afterwards."""
+    source = (ROOT / mutant.file).read_text()
+    assert source.count(mutant.right) == 1, (
+        f"{mutant.right!r} stands {source.count(mutant.right)} times in {mutant.file}"
+    )
+    name = "shapnotes." + mutant.file.removesuffix(".py").replace("/", ".")
+    finder = _Changed(name, source.replace(mutant.right, mutant.wrong), ROOT / mutant.file)
+    kept = {key: sys.modules.pop(key) for key in list(sys.modules) if key.split(".")[0] == "shapnotes"}
+    sys.meta_path.insert(0, finder)
+    try:
+        package = importlib.import_module("shapnotes")
+        importlib.import_module("shapnotes.exact")
+        yield package
+    finally:
+        sys.meta_path.remove(finder)
+        for key in [key for key in sys.modules if key.split(".")[0] == "shapnotes"]:
+            del sys.modules[key]
+        sys.modules.update(kept)
+
+
+class _Changed(MetaPathFinder, Loader):
+    """Finds one module in a string instead of in its file."""
+
+    def __init__(self, name: str, source: str, path: Path):
+        self.name, self.source, self.path = name, source, path
+
+    def find_spec(self, fullname, path=None, target=None):
+        return ModuleSpec(fullname, self, origin=str(self.path)) if fullname == self.name else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(compile(self.source, str(self.path), "exec"), module.__dict__)
