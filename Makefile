@@ -1,0 +1,119 @@
+# Everything from nothing: `make book` and `make test` need Python 3.11 or newer, make and a network.
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help book test unit nbval pages check notebooks lint links lock serve clean
+
+# One number of threads and one hash seed, as when the notebooks were stored.
+export OMP_NUM_THREADS := 2
+export MKL_NUM_THREADS := 2
+export PYTHONHASHSEED := 0
+export PYTHONNOUSERSITE := 1
+
+# The first Python that is new enough; 3.11 first, since the stored outputs were made with it.
+# Another one: make PYTHON=/path/to/python book
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# A machine without a GPU saves gigabytes with PyTorch's CPU build:
+# make TORCH_INDEX=https://download.pytorch.org/whl/cpu book
+TORCH_INDEX ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+WORKERS := 2
+# The release that made the stored outputs; the next one is taken on purpose, and then `make notebooks ALL=1`.
+LOCKED := torch==2.13.0
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# --- environment ----------------------------------------------------------------------------------
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then
+		echo "shapnotes needs Python 3.11 or newer, and found none on the PATH." >&2
+		echo "Install one and run make again, or name it: make PYTHON=/path/to/python3.11 book" >&2
+		exit 1
+	fi
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		f"shapnotes needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=...")'
+	$(RUN) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	if [ -n "$(TORCH_INDEX)" ]; then
+		$(RUN) -m pip install --quiet -c constraints.txt --index-url "$(TORCH_INDEX)" torch
+	fi
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[data,notebooks,book,test]"
+	touch $@
+
+# --- the book -------------------------------------------------------------------------------------
+
+BOOK := _build/.book
+SOURCES := _config.yml _toc.yml $(wildcard book/*.* book/_ext/* book/_npm/*.json book/_static/*.* book/_tools/* \
+	book/figures/* book/results/*)
+
+book: $(BOOK)  ## build the book into _build/html; every warning is an error
+
+# From scratch whenever a source changed, seconds for the whole book: an incremental build keeps
+# pages that are gone and misses changes of the style sheet.
+$(BOOK): $(STAMP) $(SOURCES)
+	@$(RUN) book/_tools/notebooks.py check
+	$(RUN) book/_tools/vendor.py
+	rm -rf _build/html _build/.doctrees _build/jupyter_execute
+	$(VENV)/bin/jupyter-book build . -W --keep-going -n --quiet
+	echo "the book: _build/html/index.html"
+	touch $@
+
+notebooks: $(STAMP)  ## execute the notebooks whose text changed (ALL=1: all) and store their outputs
+	@$(RUN) book/_tools/notebooks.py build $(if $(ALL),--all) $(NAMES)
+
+serve: $(BOOK)  ## build the book and show it at http://localhost:8000
+	@$(RUN) -m http.server --directory _build/html --bind 127.0.0.1 8000
+
+# --- tests ----------------------------------------------------------------------------------------
+
+test: $(STAMP)  ## all tests; one failing part does not hide the others
+	@$(MAKE) --keep-going --no-print-directory check unit nbval pages
+
+check: $(STAMP)  ## are the notebooks in step with their text and within the rules? (a second)
+	@$(RUN) book/_tools/notebooks.py check
+
+unit: $(STAMP)  ## the package, its docstrings and the tools
+	@$(RUN) -m pytest -q -n $(WORKERS) -m "not pages"
+
+nbval: $(STAMP)  ## execute every notebook and compare every output with the stored one
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env book/*.ipynb
+
+pages: $(BOOK)  ## open every built page in a browser
+	@$(RUN) -m pytest -q -m pages tests/pages
+
+lint: $(STAMP)  ## style and spelling, as the pre-commit hooks check them
+	@$(RUN) -m pip install --quiet -c constraints.txt ruff codespell
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m codespell_lib
+
+links: $(STAMP)  ## ask every external address of the book whether it still answers
+	@$(VENV)/bin/jupyter-book build . --builder linkcheck
+
+# --- upkeep ---------------------------------------------------------------------------------------
+
+lock:  ## write constraints.txt anew: the newest versions that pyproject.toml allows
+	@rm -rf _build/lock && "$(PYTHON)" -m venv _build/lock
+	_build/lock/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print("$(LOCKED)", *p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")' > _build/lock/requirements.txt
+	_build/lock/bin/python -m pip install --quiet -r _build/lock/requirements.txt
+	{
+		echo "# The environment in which the notebooks were executed and are compared. Made by: make lock"
+		echo "# (pip freeze, in a fresh environment, of what pyproject.toml names, without local labels such as +cpu"
+		echo "# and without the CUDA libraries, which only the GPU builds of PyTorch ask for)."
+		_build/lock/bin/python -m pip freeze | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia-|cuda-|triton=)'
+	} > constraints.txt
+	rm -rf _build/lock
+
+clean:  ## remove what was built; .venv stays
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor book/_static/vendor.part

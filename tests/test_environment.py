@@ -1,0 +1,100 @@
+"""The files that repeat pyproject.toml (versions, the public address) say what it says."""
+
+import re
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+# Where conda-forge calls a package something else.
+CONDA_NAMES = {
+    "torch": "pytorch-cpu",
+    "matplotlib": "matplotlib-base",
+    "huggingface-hub": "huggingface_hub",
+    "playwright": "playwright-python",
+}
+# What only conda needs: Python itself, pip, and npm's home.
+CONDA_ONLY = {"python", "pip", "nodejs"}
+# Tools of contributors, not part of the reader's environment.
+NOT_IN_CONDA = {"dev"}
+
+
+def bounds(requirement: str) -> tuple[str, str]:
+    """``"torch>=2.6"`` as ``("torch", ">=2.6")``."""
+    name, bound = re.fullmatch(r"([\w.-]+?)\s*((?:[<>=!~].*)?)", requirement).groups()
+    return name, bound.replace(" ", "")
+
+
+def wanted_by_pyproject() -> dict[str, str]:
+    extras = [line for name, lines in EXTRAS.items() if name not in NOT_IN_CONDA for line in lines]
+    pairs = map(bounds, [*PROJECT["dependencies"], *extras])
+    return {CONDA_NAMES.get(name, name): bound for name, bound in pairs}
+
+
+def conda() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text("utf8"))
+
+
+def test_environment_yml_has_the_packages_and_bounds_of_pyproject():
+    listed = dict(bounds(line) for line in conda()["dependencies"] if isinstance(line, str))
+    assert listed.pop("python") == PROJECT["requires-python"]
+    assert {k: v for k, v in listed.items() if k not in CONDA_ONLY} == wanted_by_pyproject()
+
+
+def test_environment_yml_takes_only_the_package_itself_from_pip():
+    assert conda()["channels"][0] == "conda-forge"
+    assert conda()["dependencies"][-1] == {"pip": ["--no-deps -e ."]}
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(pair) == 2 for pair in pairs), "constraints.txt holds only NAME==VERSION"
+    return {name.lower().replace("_", "-"): version for name, version in pairs}
+
+
+def test_the_lock_holds_every_package_that_pyproject_names():
+    lines = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
+    named = {bounds(line)[0].lower().replace("_", "-") for line in lines}
+    assert named - set(locked()) == set()
+
+
+def test_the_lock_is_usable_on_every_machine():
+    """No local label such as +cpu, no editable line, no path."""
+    assert not [version for version in locked().values() if not re.fullmatch(r"[\w.]+", version)]
+
+
+def tracked_texts() -> list[Path]:
+    """The files that git would commit, as far as they are text."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    suffixes = {".md", ".ipynb", ".yml", ".yaml", ".toml", ".py", ".cff", ".txt", ".js"}
+    paths = (ROOT / line for line in listed.stdout.splitlines())
+    return [path for path in paths if path.suffix in suffixes and path.is_file()]
+
+
+def test_the_public_address_is_the_same_everywhere():
+    """Badges, install commands and links point at the repository that pyproject.toml names."""
+    address = PROJECT["urls"]["Repository"]
+    owner, name = address.removeprefix("https://github.com/").split("/")
+    forms = [
+        rf"https://([\w-]+)\.github\.io/{name}\b",
+        rf"(?:github\.com|raw\.githubusercontent\.com)[/:]([\w.-]+)/{name}\b",
+        rf"colab\.research\.google\.com/github/([\w.-]+)/{name}\b",
+    ]
+    found = [
+        (path.relative_to(ROOT).as_posix(), stated)
+        for path in tracked_texts()
+        for form in forms
+        for stated in re.findall(form, path.read_text("utf8"))
+    ]
+    assert {path for path, _ in found} >= {"_config.yml", "book/01_games.ipynb"}
+    assert [(path, stated) for path, stated in found if stated != owner] == []
