@@ -1,0 +1,274 @@
+"""The tool that makes and checks the notebooks: each rule can fail, and the book breaks none."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+
+URL = "https://github.com/someone/elsewhere"
+FRONT = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {name: python3, display_name: Python 3}
+---
+
+"""
+GOOD = """# A title
+
+Text with $x$.
+
+```{code-cell} ipython3
+x = 1 + 1
+assert x == 2
+print(x)
+```
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a text and return its path."""
+
+    def write(body: str = GOOD, name: str = "01_small") -> Path:
+        path = tmp_path / "book" / f"{name}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(FRONT + body, "utf8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def stored(write):
+    """Write a text and the notebook that an execution would store, without executing anything."""
+
+    def stored(body: str = GOOD, change=lambda notebook: None) -> Path:
+        text = write(body)
+        notebook = notebooks.generate(text, URL)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        for count, cell in enumerate(code, 1):
+            cell.execution_count = count
+        change(notebook)
+        nbformat.write(notebook, text.with_suffix(".ipynb"))
+        return text
+
+    return stored
+
+
+def last(notebook) -> nbformat.NotebookNode:
+    return notebook.cells[-1]
+
+
+def show(*outputs):
+    """A change that gives the last cell these outputs."""
+
+    def change(notebook):
+        last(notebook).outputs = [nbformat.from_dict(output) for output in outputs]
+
+    return change
+
+
+def set_count(notebook, count=None):
+    last(notebook).execution_count = count
+
+
+def picture(**data):
+    return {"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk=", **data}}
+
+
+STDERR = {"output_type": "stream", "name": "stderr", "text": "UserWarning: no"}
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": []}
+ADDRESS = {"output_type": "stream", "name": "stdout", "text": "<Thing at 0x7f00aa>"}
+
+
+def cell(source: str, header: str = "") -> str:
+    return f"# A title\n\n```{{code-cell}} ipython3\n{header}{source}\n```\n"
+
+
+def test_a_good_notebook_has_no_problem(stored):
+    assert notebooks.check_one(stored(), URL) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "change", "complaint"),
+    [
+        (GOOD, set_count, "execution counts"),
+        (GOOD, lambda n: set_count(n, 7), "execution counts"),
+        (GOOD, show(STDERR), "stderr"),
+        (GOOD, show(ERROR), "fails with ValueError"),
+        (GOOD, show(ADDRESS), "memory address"),
+        (GOOD, show(picture()), "without alt text"),
+        (GOOD, show(picture()), "without caption"),
+        (GOOD, show(picture()), "without name"),
+        (cell("assert True\nplt.plot([1]);"), None, "';'"),
+        (cell("assert True\nplt.plot([1]);  # drawn"), None, "';'"),
+        (cell("assert True\ninteract(print, x=1)"), None, "jslink"),
+        (cell("assert True\nout = widgets.Output()"), None, "jslink"),
+        (cell("assert True\n" * 26), None, "26 visible lines"),
+        (cell("x = 1"), None, "asserts"),
+        (GOOD + "\n![badge](https://example.org/b.svg)\n", None, "third-party"),
+        (GOOD + '\n<img alt="b" src="https://example.org/b.svg">\n', None, "third-party"),
+        (GOOD + "\n![](figures/x.png)\n", None, "no alt text"),
+        (GOOD, lambda n: n.cells.pop(), "stale"),
+        (GOOD, lambda n: last(n).update(source="assert 1"), "stale"),
+        (GOOD, lambda n: last(n).update(id="other"), "stale"),
+        (GOOD, lambda n: last(n).metadata.update(tags=["x"]), "stale"),
+        (GOOD, lambda n: n.metadata.update(accelerator="TPU"), "stale"),
+    ],
+)
+def test_every_rule_can_fail(stored, body, change, complaint):
+    text = stored(body, change or (lambda notebook: None))
+    assert complaint in " ".join(notebooks.check_one(text, URL))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        cell("assert True\n" * 26, ":tags: [hide-input]\n\n"),
+        cell("assert True\nx = ';'"),
+        cell("assert True  # one; two;"),
+        cell("from torch.testing import assert_close\nassert_close(1, 1)"),
+        GOOD + "\n![a plot](figures/x.png) and [a link](https://example.org)\n",
+    ],
+)
+def test_the_rules_do_not_fire_on_what_is_allowed(stored, body):
+    assert notebooks.check_one(stored(body), URL) == []
+
+
+def test_an_error_that_is_meant_is_allowed(stored):
+    body = GOOD + "\n```{code-cell} ipython3\n:tags: [raises-exception]\n\n1 / 0\n```\n"
+    assert notebooks.check_one(stored(body, show(ERROR)), URL) == []
+
+
+def test_a_described_figure_is_allowed(stored):
+    header = "---\nmystnb:\n  image: {alt: Two bars.}\n  figure: {caption: Bars, name: fig-b}\n---\n"
+    text = stored(cell("assert True", header), show(picture()))
+    assert notebooks.check_one(text, URL) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "described"),
+    [('<img src="x">', False), ('<img alt="" src="x">', False), ('<img alt="Bars" src="x">', True)],
+)
+def test_images_inside_widgets_need_alt_text(stored, image, described):
+    def add(notebook):
+        state = {"a": {"state": {"value": image}}}
+        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+
+    assert (notebooks.check_one(stored(change=add), URL) == []) is described
+
+
+def test_a_text_without_its_notebook_is_reported(write):
+    assert "no notebook" in notebooks.check_one(write(), URL)[0]
+
+
+def book_of(tmp_path: Path, toc: str) -> Path:
+    (tmp_path / "_toc.yml").write_text(toc, "utf8")
+    (tmp_path / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{URL}"\n', "utf8")
+    return tmp_path
+
+
+def test_a_complete_little_book_has_no_problem(stored, tmp_path):
+    stored()
+    assert notebooks.check(book_of(tmp_path, "root: book/01_small.ipynb\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("toc", "complaint"),
+    [
+        ("root: book/01_small\n", "does not list book/01_small.ipynb"),
+        ("root: book/01_small.ipynb\nchapters: [{file: book/gone}]\n", "book/gone, which does not"),
+    ],
+)
+def test_the_table_of_contents_is_checked(stored, tmp_path, toc, complaint):
+    stored()
+    assert complaint in " ".join(notebooks.check(book_of(tmp_path, toc)))
+
+
+def test_a_notebook_without_text_is_reported(stored, tmp_path):
+    text = stored()
+    shutil.copy(text.with_suffix(".ipynb"), text.with_name("02_orphan.ipynb"))
+    found = notebooks.check(book_of(tmp_path, "root: book/01_small.ipynb\n"))
+    assert found == ["02_orphan: a notebook without its text"]
+
+
+def test_badge_and_install_cell_come_right_after_the_title_and_stay_out_of_the_book(write):
+    title, badge, install, text, code = notebooks.generate(write(), URL).cells
+    assert title.source == "# A title"
+    assert "github/someone/elsewhere/blob/main/book/01_small.ipynb" in badge.source
+    assert f"shapnotes[notebooks] @ git+{URL}@main" in install.source
+    assert badge.metadata.tags == install.metadata.tags == ["remove-cell"]
+    assert (text.source, code.cell_type) == ("Text with $x$.", "code")
+
+
+def test_a_text_must_start_with_its_title(write):
+    with pytest.raises(ValueError, match="must start with its title"):
+        notebooks.generate(write("No title\n"), URL)
+
+
+def test_pages_without_a_kernel_are_not_notebooks(tmp_path):
+    (tmp_path / "notation.md").write_text("# Notation\n", "utf8")
+    assert notebooks.texts(tmp_path) == []
+
+
+def test_solutions_are_collapsed_in_colab_and_jupyter(write):
+    body = GOOD + "\n```{code-cell} ipython3\n:tags: [solution]\n\nassert x\n```\n"
+    metadata = last(notebooks.generate(write(body), URL)).metadata
+    assert metadata["cellView"] == "form"
+    assert metadata["jupyter"] == {"source_hidden": True}
+
+
+def test_cell_ids_are_distinct_and_depend_on_nothing_but_the_source(write):
+    body = GOOD + "\n```{code-cell} ipython3\nassert x\n```\n" * 2
+    once, again = ([c.id for c in notebooks.generate(write(body, name), URL).cells] for name in ("a", "b"))
+    assert len(set(once)) == len(once)
+    assert once[2:] == again[2:]  # the badge names the page
+
+
+@pytest.mark.filterwarnings("default")  # Jupyter's client leaves sockets and loops to the collector
+def test_executing_twice_gives_the_same_bytes(write):
+    """Widgets (random ids), a picture and a set's order included."""
+    body = """# A title
+
+```{code-cell} ipython3
+---
+mystnb: {image: {alt: A line.}, figure: {caption: A line, name: fig-l}}
+---
+import ipywidgets
+import matplotlib.pyplot as plt
+plt.plot([1, 2])
+plt.show()
+assert True
+```
+
+```{code-cell} ipython3
+boxes = [ipywidgets.IntSlider(), ipywidgets.HTML("b")]
+ipywidgets.jslink((boxes[0], "value"), (boxes[0], "min"))
+ipywidgets.VBox(boxes)
+```
+
+```{code-cell} ipython3
+print({"a", "b", "c"})
+```
+"""
+    text = write(body)
+    once, again = (notebooks.execute(text, URL) for _ in range(2))
+    assert once == again
+    text.with_suffix(".ipynb").write_text(once, "utf8")
+    assert notebooks.check_one(text, URL) == []
+    stored = json.loads(once)
+    assert "execution" not in stored["cells"][-1]["metadata"]
+    assert "version" not in stored["metadata"]["language_info"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_failing_chapter_is_not_stored(write):
+    text = write(cell("assert 1 == 2"))
+    with pytest.raises(Exception, match="AssertionError"):
+        notebooks.execute(text, URL)
+
+
+def test_the_book_itself_breaks_no_rule():
+    assert notebooks.check() == []
