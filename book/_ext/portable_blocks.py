@@ -1,0 +1,164 @@
+"""Sphinx extension: boxes, proofs, solutions and citations written in plain Markdown.
+
+A chapter is read in three places: in the built book, in Colab and on GitHub. Directives such as
+``{prf:theorem}`` look well in the first and are noise in the other two, so the chapters use only
+what every Markdown reader shows well, and this extension gives it a form in the built book:
+
+======================================================  ===========================================
+``> **Theorem 1.2 (Name).** ...``                       a box; target ``#theorem-1-2``
+``<details><summary><b>Proof.</b></summary>``           a fold; closed when the page opens
+a code cell tagged ``solution`` right after a fold      moved into that fold
+``\\tag{1.2}`` in a displayed equation                   target ``#equation-1-2``
+``[Shapley (1953)](bibliography.md#shapley1953)``       target: the entry of references.bib
+======================================================  ===========================================
+
+Every target can be reached from its own page (``#theorem-1-2``) and from another one
+(``01_games.ipynb#theorem-1-2``); a link to a target that is not there is a warning of the build.
+"""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+KINDS = (
+    "Theorem", "Lemma", "Proposition", "Corollary", "Definition", "Example", "Remark", "Note",
+    "Warning", "In practice", "Exercise", "Relative to the paper", "Key ideas", "Predict",
+)  # fmt: skip
+LEAD = re.compile(
+    rf"(?P<kind>{'|'.join(KINDS)})(?:\s+(?P<number>\d+(?:\.\d+)*))?(?:\s+\((?P<name>.+)\))?\.?",
+    re.DOTALL,
+)
+TAG = re.compile(r"\\tag\{(?P<number>\d+(?:\.\d+)*)\}")
+OPEN, CLOSE = re.compile(r"<details\b[^>]*>"), re.compile(r"</details>")
+SUMMARY = re.compile(r"<summary>\s*(?:<b>)?\s*(?P<word>[A-Za-z]+)")
+
+
+def slug(kind: str, number: str) -> str:
+    """The target of a numbered object: ``slug("Theorem", "1.2") == "theorem-1-2"``."""
+    return f"{kind} {number}".lower().replace(" ", "-").replace(".", "-")
+
+
+def chapter_number(docname: str) -> str | None:
+    """The chapter's number as its file name gives it: ``"book/01_games"`` is chapter ``"1"``."""
+    found = re.match(r"(\d+)_", docname.rsplit("/", 1)[-1])
+    return str(int(found[1])) if found else None
+
+
+class PortableBlocks(SphinxTransform):
+    """Turn quotations into boxes, ``<details>`` into folds, and number what can be linked to."""
+
+    default_priority = 210  # after parsing, before MyST resolves the links of the page
+
+    def apply(self, **kwargs: Any) -> None:
+        for quote in list(self.document.findall(nodes.block_quote)):
+            self.box(quote)
+        for equation in list(self.document.findall(nodes.math_block)):
+            if found := TAG.search(equation.astext()):
+                self.target(equation, "Equation", found["number"], f"({found['number']})")
+        self.folds()
+
+    def box(self, quote: nodes.block_quote) -> None:
+        """``> **Theorem 1.2 (Name).** ...`` as a titled, numbered box."""
+        paragraph = quote.children[0] if quote.children else None
+        if not isinstance(paragraph, nodes.paragraph):
+            return
+        # MyST puts an empty Text before a leading strong.
+        lead = next((c for c in paragraph.children if c.astext().strip()), None)
+        if not isinstance(lead, nodes.strong):
+            return
+        found = LEAD.fullmatch(lead.astext().strip())
+        if found is None:
+            if re.match(rf"({'|'.join(KINDS)})\b", lead.astext()):
+                self.warn(f"not the form of a box's title: {lead.astext()!r}", quote)
+            return
+        kind, number = found["kind"], found["number"]
+        paragraph.remove(lead)
+        while paragraph.children and not paragraph.children[0].astext().strip():
+            paragraph.pop(0)
+        if paragraph.children and isinstance(paragraph.children[0], nodes.Text):
+            paragraph[0] = nodes.Text(paragraph.children[0].lstrip())
+        if not paragraph.children:
+            quote.remove(paragraph)
+        title = nodes.title("", "", *[child.deepcopy() for child in lead.children])
+        box = nodes.admonition("", title, *quote.children, classes=["portable", kind.lower().replace(" ", "-")])
+        box.source, box.line = quote.source, quote.line or paragraph.line
+        if number:
+            self.target(box, kind, number, title.astext())
+        quote.replace_self(box)
+
+    def target(self, node: nodes.Element, kind: str, number: str, text: str) -> None:
+        """Make ``node`` linkable, from this page and from others."""
+        chapter = chapter_number(self.env.docname)
+        if chapter and number.split(".")[0] != chapter:
+            self.warn(f"{kind} {number} does not carry the number of chapter {chapter}", node)
+        name = slug(kind, number)
+        slugs = self.env.metadata[self.env.docname].setdefault("myst_slugs", {})
+        if name in slugs:
+            self.warn(f"{kind} {number} occurs twice on this page", node)
+            return
+        node["names"].append(name)
+        self.document.note_explicit_target(node, node)
+        slugs[name] = (node.line, node["ids"][0], text)
+
+    def folds(self) -> None:
+        """Style ``<details>``, and move the ``solution`` cells that follow a fold into it."""
+        opened: list[nodes.raw] = []
+        for raw in list(self.document.findall(nodes.raw)):
+            text = raw.astext()
+            if raw.get("format") != "html":
+                continue
+            if OPEN.search(text):
+                word = SUMMARY.search(text)
+                kind = word["word"].lower() if word else "more"
+                marked = OPEN.sub(f'<details class="fold fold-{kind}">', text, count=1)
+                raw.children = [nodes.Text(marked)]
+                opened.append(raw)
+            if CLOSE.search(text):
+                if not opened:
+                    self.warn("</details> without its <details>", raw)
+                    continue
+                start = opened.pop()
+                if start.parent is not raw.parent:
+                    self.warn("a fold holds a heading or ends in another block", start)
+        for start in opened:
+            self.warn("<details> without its </details>", start)
+        for cell in list(self.document.findall(is_solution)):
+            self.solution(cell)
+
+    def solution(self, cell: nodes.container) -> None:
+        """Put an executed cell tagged ``solution`` inside the fold right before it."""
+        parent, at = cell.parent, cell.parent.index(cell)
+        before = parent[at - 1] if at else None
+        if isinstance(before, nodes.raw) and CLOSE.fullmatch(before.astext().strip()):
+            parent.remove(cell)
+            parent.insert(at - 1, cell)
+        else:
+            self.warn("a cell tagged 'solution' must come right after '</details>'", cell)
+
+    def warn(self, message: str, node: nodes.Node) -> None:
+        logger.warning(message, location=node, type="portable", subtype="block")
+
+
+def is_solution(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.container) and "tag_solution" in node["classes"]
+
+
+def bibliography_targets(app: Sphinx, doctree: nodes.document) -> None:
+    """Let ``[...](bibliography.md#key)`` reach the entries of references.bib, and only those."""
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for place, bibliography in app.env.get_domain("cite").bibliographies.items():
+        if place.docname == app.env.docname:
+            for key, entry in bibliography.citation_nodes.items():
+                slugs[key] = (bibliography.line, entry["ids"][0], key)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_transform(PortableBlocks)
+    app.connect("doctree-read", bibliography_targets)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,291 @@
+"""The built book as a reader meets it: every page in a browser, without a kernel and a network."""
+
+import json
+import re
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import notebooks
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
+PAGES = [re.sub(r"\.ipynb$", "", file) for file in notebooks.toc_files(TOC)]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+# No GPU, and none of the things a browser asks its maker's servers for.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+).split()
+
+pytestmark = [
+    pytest.mark.pages,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+    pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: run `make book`"),
+]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        """Requests are watched in the browser, not here."""
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of a local server of the built book."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=HTML)) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One page opened in a fresh context, with all that it asked for and complained about."""
+
+    def __init__(self, browser, address: str, width: int, scheme: str):
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self.hear)
+        self.page.on("response", self.answered)
+        self.page.goto(address, wait_until="load")
+        self.page.wait_for_function("!window.MathJax?.startup || MathJax.startup.promise")
+        self.page.evaluate("window.MathJax?.startup?.promise")
+        if self.page.query_selector("script[type='application/vnd.jupyter.widget-view+json']"):
+            self.page.wait_for_selector(".jupyter-widgets img, .jupyter-widgets input", timeout=20000)
+
+    def hear(self, message) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def answered(self, response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def open_folds(self) -> None:
+        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+
+
+@pytest.fixture(scope="session")
+def visits(site, browser):
+    """Each page once a viewport and theme, shared by the tests that only look."""
+    opened: dict[tuple, Visit] = {}
+
+    def visit(name: str, width: int = 1280, scheme: str = "light") -> Visit:
+        key = name, width, scheme
+        if key not in opened:
+            opened[key] = Visit(browser, f"{site}/{name}.html", width, scheme)
+        return opened[key]
+
+    yield visit
+    for one in opened.values():
+        one.context.close()
+
+
+def test_the_first_page_is_where_the_site_opens(site, browser):
+    visit = Visit(browser, site, 1280, "light")
+    visit.page.wait_for_url(f"{site}/{PAGES[0]}.html")
+    visit.context.close()
+
+
+def test_every_page_of_the_table_of_contents_was_built_and_no_other():
+    built = {p.relative_to(HTML).with_suffix("").as_posix() for p in HTML.glob("book/**/*.html")}
+    assert built == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_asks_nobody_else_and_reports_no_error(visits, site, name):
+    visit = visits(name)
+    own = (site, "data:", "blob:")
+    assert [url for url in visit.requests if not url.startswith(own)] == []
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_equations_are_rendered(visits, name):
+    page = visits(name).page
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'))"
+            ".map(e => e.textContent)"
+        )
+        == []
+    )
+    assert page.locator("[data-mml-node='merror'], mjx-merror").count() == 0
+    shown = page.evaluate(
+        "(() => { const a = document.querySelector('article').cloneNode(true);"
+        "a.querySelectorAll('pre, code, script, style').forEach(e => e.remove());"
+        "return a.textContent })()"
+    )
+    assert re.findall(r"\\\(|\\\[|\$\$|\$[^$\n]{1,80}\$", shown) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_in_the_text(visits, name):
+    shown = visits(name).page.locator("article").inner_text()
+    assert re.findall(r"\{(?:cite|prf|eq|numref|ref)\S*`|:::|\*\*\w|\[[^\]]+\]\([^)]+\)", shown) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_images_are_loaded_and_described(visits, name):
+    visit = visits(name)
+    images = visit.page.evaluate(
+        "[...document.querySelectorAll('article img')].map(i => "
+        "({alt: i.alt, src: i.src.slice(0, 60), width: i.naturalWidth}))"
+    )
+    assert [i for i in images if i["width"] == 0] == []
+    path = re.compile(r"^\s*$|\.(png|svg|jpe?g|gif)\s*$|^[\w./-]*/[\w./-]*$")
+    assert [i for i in images if path.search(i["alt"])] == []
+
+
+def text_of(name: str) -> str:
+    return (ROOT / f"{name}.md").read_text("utf8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_box_of_the_text_is_a_styled_box(visits, name):
+    written = len(re.findall(r"^> \*\*(?:[A-Z][a-z]+ ?)+.*\*\*", text_of(name), re.M))
+    looks = visits(name).page.evaluate(
+        "[...document.querySelectorAll('div.admonition.portable')].map(b => { "
+        "const s = getComputedStyle(b); return [s.borderLeftWidth, s.backgroundColor] })"
+    )
+    assert len(looks) == written
+    assert [look for look in looks if look[0] != "4px" or look[1] == "rgba(0, 0, 0, 0)"] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_folds_are_closed_at_first_and_open_on_a_click(visits, name):
+    page = visits(name).page
+    written = len(re.findall(r"^<details>", text_of(name), re.M))
+    folds = page.locator("details.fold")
+    assert folds.count() == written
+    for number in range(written):
+        fold = folds.nth(number)
+        assert fold.get_attribute("open") is None
+        fold.locator("summary").first.click()
+        assert fold.get_attribute("open") is not None
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_slider_moves_the_picture_without_a_kernel(site, browser, name):
+    notebook = ROOT / f"{name}.ipynb"
+    if not notebook.is_file() or "StackModel" not in notebook.read_text("utf8"):
+        pytest.skip("no interactive figure on this page")
+    visit = Visit(browser, f"{site}/{name}.html", 1280, "light")
+    visit.open_folds()
+    seen = (
+        "(i) => { const box = document.querySelectorAll('.widget-vbox')[i];"
+        "return [...box.querySelectorAll('.widget-html')].filter(e => e.offsetParent)"
+        ".map(e => e.innerHTML).join() }"
+    )
+    moved = 0
+    boxes = visit.page.locator(".widget-vbox")
+    for number in range(boxes.count()):
+        handle = boxes.nth(number).locator(".noUi-handle").first
+        before = visit.page.evaluate(seen, number)
+        assert before
+        handle.focus()
+        handle.press("ArrowRight")
+        visit.page.wait_for_function(f"a => ({seen})(a[0]) !== a[1]", arg=[number, before])
+        moved += 1
+    visit.context.close()
+    assert moved > 0
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_on_a_phone_the_page_does_not_scroll_sideways(site, browser, name):
+    visit = Visit(browser, f"{site}/{name}.html", 390, "light")
+    visit.open_folds()
+    width = visit.page.evaluate("document.documentElement.scrollWidth")
+    # Something wide must scroll in a box of its own, not be cut off by it.
+    cut = visit.page.evaluate(
+        "[...document.querySelectorAll('article div.math, article pre, article table')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        ".filter(e => { for (let p = e.parentElement; p; p = p.parentElement) "
+        "if (/auto|scroll/.test(getComputedStyle(p).overflowX)) return false; return true })"
+        ".map(e => e.textContent.slice(0, 60))"
+    )
+    visit.context.close()
+    assert width <= 390
+    assert cut == []
+
+
+# WCAG's contrast ratio of every visible piece of text with what lies under it.
+CONTRAST = """() => {
+  const pixel = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    pixel.clearRect(0, 0, 1, 1); pixel.fillStyle = colour; pixel.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pixel.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255];
+  };
+  const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
+  const ground = e => {
+    const layers = [];
+    for (; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const light = rgb => rgb.map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, .widget-label,'
+    + ' .widget-readout, .widget-html-content)';
+  return [...document.querySelectorAll(chosen)].filter(e => e.offsetParent && e.textContent.trim())
+    .map(e => {
+      const under = ground(e), ink = over(rgba(getComputedStyle(e).color), under);
+      const [a, b] = [light(ink), light(under)].sort((x, y) => y - x);
+      return [(a + 0.05) / (b + 0.05), e.tagName + ' ' + e.textContent.trim().slice(0, 50)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_the_text_is_readable_in_both_themes(visits, name, scheme):
+    visit = visits(name, scheme=scheme)
+    visit.open_folds()
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+    measured = visit.page.evaluate(CONTRAST)
+    assert measured
+    assert [pair for pair in measured if pair[0] < 4.5] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_stand_on_white_in_the_dark_theme(visits, name):
+    grounds = visits(name, scheme="dark").page.evaluate(
+        "[...document.querySelectorAll('article :is(figure, .cell_output) img')]"
+        ".map(i => getComputedStyle(i).backgroundColor)"
+    )
+    assert set(grounds) <= {"rgb(255, 255, 255)"}
+
+
+@pytest.mark.parametrize("name", [n for n in PAGES if (ROOT / f"{n}.ipynb").is_file()])
+def test_the_colab_button_opens_this_notebook(visits, name):
+    owner_and_name = notebooks.repository_url().removeprefix("https://github.com/")
+    wanted = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{name}.ipynb"
+    links = visits(name).page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
+    assert wanted in links
+    shown = json.dumps([link for link in links if "colab-badge" in link])
+    assert shown == "[]"
