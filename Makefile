@@ -8,10 +8,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help book test unit nbval pages check notebooks lint links lock serve clean
 
-# One number of threads and one hash seed, as when the notebooks were stored.
+# One number of threads, one hash seed and no progress bars, as when the notebooks were stored.
 export OMP_NUM_THREADS := 2
 export MKL_NUM_THREADS := 2
 export PYTHONHASHSEED := 0
+export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 
 # The first Python that is new enough; 3.11 first, since the stored outputs were made with it.

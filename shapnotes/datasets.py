@@ -48,7 +48,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor
-from tqdm import tqdm
+
+from shapnotes.progress import progress_bar
 
 __all__ = ["DamagedFileError", "Dataset", "breast_cancer", "cifar10", "digits", "fashion_mnist"]
 __all__ += ["mnist", "standardise", "synthetic_regression", "train_test_split", "yeast"]
@@ -372,7 +373,7 @@ def _read_images(path: Path, source: Source, part: Part) -> Arrays:
         x = np.empty((rows, *source.shape), dtype=np.uint8)
         y = np.empty(rows, dtype="<i8")
         row = 0
-        with tqdm(total=rows, desc=f"decoding {source.title}", delay=2, leave=False) as progress:
+        with progress_bar(rows, "images") as progress:
             for batch in file.iter_batches(batch_size=1000, columns=list(source.columns)):
                 pictures, labels = (batch.column(name) for name in source.columns)
                 y[row : row + len(labels)] = labels.to_numpy()

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from shapnotes.coalitions import masks, member_sums, sizes, value_weights
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, Groups, Model, check_closure, checked_output
+from shapnotes.progress import progress_bar
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
 TABLE = 2**17  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
@@ -140,14 +141,7 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     starts = range(0, len(x), inputs_at_once)
     recompute = graph and (len(starts) > 1 or low < n)
     blocks = []
-    bar = tqdm(
-        total=len(x) << n,
-        unit="rows",
-        unit_scale=True,
-        delay=10 if progress is None else 0,
-        disable=progress is False,
-        leave=False,
-    )
+    bar = progress_bar(len(x) << n, "rows", progress)
     with bar, torch.set_grad_enabled(graph):
         for start in starts:
             inputs = slice(start, start + inputs_at_once)

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from shapnotes.exact import check_chunk_size, rows_at_once, widest_tensor
 from shapnotes.game import Game, Groups, Model
+from shapnotes.progress import progress_bar
 
 
 def sample_shapley_values(
@@ -59,13 +60,7 @@ def sample_shapley_values(
     everyone = probe.requires_grad and (x.requires_grad or game.baseline.requires_grad)
     moved = torch.ones_like(game.moved()) if everyone else game.moved()
     means, errors = [], []
-    bar = tqdm(
-        total=len(x) * permutations,
-        unit="orders",
-        delay=10 if progress is None else 0,
-        disable=progress is False,
-        leave=False,
-    )
+    bar = progress_bar(len(x) * permutations, "orders", progress)
     with bar:
         for i in range(len(x)):
             mean, error = _sample(
