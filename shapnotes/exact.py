@@ -181,29 +181,33 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
     def evaluate(code: int) -> Tensor:
         block = rows(code)
         values = checked_output(rows.tail(block.flatten(0, 1)), block.shape[0] * block.shape[1])
-        if not graph and values.untyped_storage().data_ptr() == block.untyped_storage().data_ptr():
-            values = values.clone()  # a view of rows that the next chunk writes over
         return values.reshape(block.shape[0], block.shape[1], -1)
 
     first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
     n, outputs, device = len(players), first.shape[0] * first.shape[2], first.device
     in_table = max(low, min(n, (TABLE // max(outputs, 1)).bit_length() - 1))
     middle = in_table - low
+    # Measured from v(nobody): a constant in f's output then costs no digits.
+    origin = first[:, :1].to(torch.float64, copy=True)
+    table = first.new_empty(first.shape[0], 2**middle, 2**low, first.shape[2], dtype=torch.float64)
     codes = _gray_code(n - low)
     accumulated: Tensor | None = None
     constant, high_values = 0.0, [0.0] * (n - in_table)
     for _ in range(2 ** (n - in_table)):
-        chunks: list[Tensor] = [first] * 2**middle
+        chunks = [first] * 2**middle
         for _ in range(2**middle):
             code = next(codes)
-            bar.update(len(first) << low)
-            if code:
-                chunks[code % 2**middle] = _recomputed(evaluate, code) if recompute else evaluate(code)
-        table = torch.cat(chunks, 1).to(torch.float64)
+            bar.update(first.shape[0] << low)
+            value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
+            if graph:
+                chunks[code % 2**middle] = value
+            else:  # copied at once, since it may lie in memory that the next chunk writes over
+                table[:, code % 2**middle] = value
+        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
         weights = _table_weights(n, in_table, (code >> middle).bit_count(), device)
         a = weights[0, :, None]
-        accumulated = a * table if accumulated is None else torch.addcmul(accumulated, a, table)
-        with_table, everywhere = (weights @ table).unbind(1)
+        accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
+        with_table, everywhere = (weights @ values).unbind(1)
         constant = constant + everywhere
         for j in range(n - in_table):
             if code >> (middle + j) & 1:
@@ -233,9 +237,10 @@ class _MaskedRows:
 
     def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, reuse: bool):
         self.game, self.inputs, self.reuse, self.tail = game, inputs, reuse, game.f
-        self.x, self.baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
         self.high_players = players[low:].tolist()
         self.columns = [game.features_of(player) for player in self.high_players]
+        absent, present = (t[inputs].flatten(1)[:, None] for t in (game.baseline, game.x))
+        self.sources = [[values[:, :, columns] for columns in self.columns] for values in (absent, present)]
         self.low_masks = torch.zeros(2**low, game.n, dtype=torch.bool, device=players.device)
         if low:
             self.low_masks[:, players[:low]] = masks(low, device=players.device)
@@ -254,9 +259,10 @@ class _MaskedRows:
             self.flat = self.buffer.flatten(2)
         else:
             changed = code ^ self.code
-            for j, columns in enumerate(self.columns):
-                if changed >> j & 1:
-                    self.flat[:, :, columns] = (self.x if code >> j & 1 else self.baseline)[:, :, columns]
+            while changed:
+                j = changed.bit_length() - 1
+                changed ^= 1 << j
+                self.flat[:, :, self.columns[j]] = self.sources[code >> j & 1][j]
         self.code, self.version = code, self._version()
         return self.buffer
 
@@ -276,11 +282,9 @@ class _PartialSums:
         low: int,
         reuse: bool,
         linear: nn.Linear,
-        tail: nn.Module,
+        tail: nn.Sequential,
     ):
-        # With a buffer of our own a ReLU that follows is done in it, while the sums are in the cache.
-        self.clip = reuse and len(tail) > 0 and type(tail[0]) is nn.ReLU and not _hooked(tail[0])
-        self.tail = tail[1:] if self.clip else tail
+        self.tail = _Buffered(tail) if reuse else tail
         x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
         owns = (game.labels == players[:, None]).to(x.dtype)
         products = nn.functional.linear((x - baseline)[:, None] * owns, linear.weight)  # [block, players, hidden]
@@ -299,8 +303,35 @@ class _PartialSums:
     def __call__(self, code: int) -> Tensor:
         if self.buffer is None:
             return self.table + self._shift(code)
-        torch.add(self.table, self._shift(code), out=self.buffer)
-        return self.buffer.relu_() if self.clip else self.buffer
+        return torch.add(self.table, self._shift(code), out=self.buffer)
+
+
+class _Buffered:
+    """Layers run in memory that is kept from chunk to chunk: linear ones into buffers, ReLUs inside those.
+
+    A fresh tensor of a megabyte is new pages from the operating system, which cost as much as the layer's arithmetic.
+    """
+
+    def __init__(self, layers: nn.Sequential):
+        self.layers = [(layer, type(layer) if not _hooked(layer) else None) for layer in layers]
+        self.buffers: dict[int, Tensor] = {}
+
+    def __call__(self, z: Tensor) -> Tensor:
+        ours = True  # whether z lies in memory that nobody else sees
+        for i, (layer, kind) in enumerate(self.layers):
+            if kind is nn.Linear and z.dim() == 2:
+                if i not in self.buffers:
+                    self.buffers[i] = z.new_empty(z.shape[0], layer.out_features)
+                if layer.bias is None:
+                    z = torch.mm(z, layer.weight.T, out=self.buffers[i])
+                else:
+                    z = torch.addmm(layer.bias, z, layer.weight.T, out=self.buffers[i])
+                ours = True
+            elif kind is nn.ReLU and ours:
+                z = z.relu_()
+            else:
+                z, ours = layer(z), False
+        return z
 
 
 def _subset_sums(start: Tensor, terms: Tensor) -> Tensor:
@@ -310,7 +341,7 @@ def _subset_sums(start: Tensor, terms: Tensor) -> Tensor:
     return start
 
 
-def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Module] | None:
+def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Sequential] | None:
     """The linear layer that f begins with and the rest of f, when the shared products give the same as calling f."""
     layers = list(game.f) if type(game.f) is nn.Sequential else [game.f]
     skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0

@@ -19,6 +19,17 @@ def network(inputs: int, outputs: int, seed: int = 0, activation: type[nn.Module
         return nn.Sequential(nn.Linear(inputs, 9), activation(), nn.Linear(9, outputs)).double()
 
 
+class Constant(nn.Module):
+    """A layer that answers with what it keeps: nobody may write there."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("row", torch.tensor([-1.0, 1.0], dtype=torch.float64))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.row.expand(len(z), -1)
+
+
 def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
@@ -127,6 +138,9 @@ def functions_may_do_as_they_like_with_their_input(sn):
             **F64,
         )
     assert torch.equal(x, kept[0]) and torch.equal(baseline, kept[1])
+    constant = nn.Sequential(nn.Linear(5, 2), Constant(), nn.ReLU()).double().requires_grad_(False)
+    assert float(sn.shapley_values(constant, x, baseline).abs().max()) == 0
+    assert constant[1].row.tolist() == [-1.0, 1.0]
     for view in (lambda z: z[:, :2], nn.Linear(5, 2).double().requires_grad_(False)):
         expected = model_values(view, x, baseline)
         assert_close(sn.shapley_values(view, x, baseline, chunk_size=4), expected, **F64)

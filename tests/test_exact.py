@@ -48,6 +48,12 @@ def test_values_have_the_inputs_dtype(dtype):
     assert_close(values, x * x, **tolerance(dtype))
 
 
+def test_constants_leave_no_trace():
+    assert float(sn.shapley_values(lambda z: z.new_full((len(z),), 1 / 3), normal(2, 7)).abs().max()) == 0
+    x = normal(2, 7)
+    assert_close(sn.shapley_values(lambda z: z.sum(1) + 2**30, x), x, rtol=0, atol=2e-6)
+
+
 def test_float32_model_accumulates_in_float64():
     """2**16 terms of size one lose nothing beyond the model's own rounding."""
     x = torch.ones(1, 16)
@@ -267,3 +273,15 @@ def test_random_functions_are_found():
     noise = torch.Generator().manual_seed(0)
     with pytest.raises(sn.GapError, match="the gap is"):
         sn.shapley_values(lambda z: z.sum(1) + torch.randn(len(z), generator=noise), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 0.99), (torch.float64, 0.99999)])
+def test_rounding_is_not_taken_for_randomness(dtype, share):
+    """Outputs that are small remainders of large terms carry the rounding of the large ones."""
+    weight = torch.rand(64, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    layer = nn.Linear(8, 64, dtype=dtype).requires_grad_(False)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(-share * weight.sum(1))
+    x = torch.ones(1, 8, dtype=dtype)
+    for f in (nn.Sequential(layer, nn.ReLU()), lambda z: torch.relu(layer(z))):
+        assert sn.shapley_values(f, x).shape == (1, 8, 64)

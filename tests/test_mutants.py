@@ -78,6 +78,10 @@ MUTANTS = [
         "if self.buffer is None:",
         "a buffer that f wrote into is used again",
     ),
+    Mutant("exact.py", "z, ours = layer(z), False", "z, ours = layer(z), True", "a ReLU in memory that is not ours"),
+    Mutant(
+        "exact.py", "kind is nn.ReLU and ours", "isinstance(layer, nn.Module) and ours", "every layer taken for a ReLU"
+    ),
     Mutant(
         "exact.py",
         "torch.where(absent, phi - phi.detach(), phi)",

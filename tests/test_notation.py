@@ -1,0 +1,170 @@
+"""Every name in the code columns of the notation page exists, and every public name has a row."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import shapnotes as sn
+
+PAGE = Path(__file__).resolve().parents[1] / "book" / "notation.md"
+HEADING = "name in code"
+ALIASES = {"sn": "shapnotes", "F": "shapnotes.nn.functional"}
+CODE = re.compile(r"`([^`]+)`")
+WITH_MEMBER = re.compile(r"`((?:sn|F)[.\w]*)`\s+`(\.\w+)`")  # `sn.module` `.name`
+WITH_ARGUMENT = re.compile(r"`((?:sn|F)[.\w]+)`\s+`(\w+=)`")  # `sn.function` `argument=`
+NAME = re.compile(r"(?P<path>(?:sn|F)(?:\.\w+)+)(?:\((?P<argument>\w+)=\))?")
+
+
+def joined(text: str) -> str:
+    """The page with names written as one, that it writes in two parts so that lines can break."""
+    return WITH_ARGUMENT.sub(r"`\1(\2)`", WITH_MEMBER.sub(r"`\1\2`", text))
+
+
+def cells(row: str) -> list[str]:
+    """The cells of a row of a pipe table; ``|`` inside mathematics is written ``\\vert``."""
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+
+
+def code_columns(text: str) -> list[str]:
+    """All names in the columns that are headed "name in code", in order."""
+    names, column = [], None
+    for line in joined(text).splitlines():
+        if not line.startswith("|"):
+            column = None
+        elif column is None:
+            column = cells(line).index(HEADING) if HEADING in cells(line) else -1
+        elif column >= 0:
+            names += CODE.findall(cells(line)[column])
+    return names
+
+
+def names_on_the_page(text: str) -> list[str]:
+    """All code on the page, in tables or not, that is written like a name of the package."""
+    return [code for code in CODE.findall(joined(text)) if NAME.fullmatch(code)]
+
+
+def resolve(name: str) -> object:
+    """The object that a name stands for; raises LookupError with the part that does not exist."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise LookupError(f"{name!r} is not sn.name, F.name, or one of them and `argument=`")
+    alias, *attributes = match["path"].split(".")
+    found: object = importlib.import_module(ALIASES[alias])
+    for attribute in attributes:
+        found = member(found, attribute, name)
+    argument = match["argument"]
+    if argument and argument not in inspect.signature(found).parameters:
+        raise LookupError(f"{name}: {match['path']} has no argument {argument!r}")
+    return found
+
+
+def member(owner: object, attribute: str, name: str) -> object:
+    """An attribute that its owner offers; a field of a dataclass counts even without a default."""
+    if dataclasses.is_dataclass(owner):
+        fields = {field.name: field for field in dataclasses.fields(owner)}
+        if attribute in fields:
+            return fields[attribute]
+    offered = not isinstance(owner, ModuleType) or attribute in public_names(owner)
+    if not offered or not hasattr(owner, attribute):
+        raise LookupError(f"{name}: no {attribute!r} in {owner!r}")
+    return getattr(owner, attribute)
+
+
+def public_names(module: ModuleType) -> set[str]:
+    """What a module offers: its ``__all__``, else the functions and classes defined in it.
+
+    What it imports for its own use is not among them.
+    """
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    return {
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("name", sorted(set(code_columns(PAGE.read_text("utf8")))))
+def test_every_name_in_the_code_columns_exists(name):
+    resolve(name)
+
+
+@pytest.mark.parametrize("name", sorted(set(names_on_the_page(PAGE.read_text("utf8")))))
+def test_every_name_anywhere_on_the_page_exists(name):
+    resolve(name)
+
+
+def test_the_tables_are_found():
+    """The parametrised tests above would pass on an empty page."""
+    assert len(set(code_columns(PAGE.read_text("utf8")))) >= 25
+
+
+def described() -> list[object]:
+    """The objects behind all names of the page, modules included on the way."""
+    found = []
+    for name in names_on_the_page(PAGE.read_text("utf8")):
+        alias, *attributes = NAME.fullmatch(name)["path"].split(".")
+        owner: object = importlib.import_module(ALIASES[alias])
+        for attribute in attributes:
+            owner = member(owner, attribute, name)
+            found.append(owner)
+    return found
+
+
+@pytest.mark.parametrize(
+    "module",
+    [sn, sn.coalitions, sn.datasets, sn.nn, sn.nn.functional, sn.plots],
+    ids=lambda module: module.__name__,
+)
+def test_every_public_name_is_on_the_page(module):
+    objects = described()
+    missing = [
+        name for name in sorted(public_names(module)) if not any(getattr(module, name) is found for found in objects)
+    ]
+    assert missing == []
+
+
+# --- the test can fail ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sn.shapely_values",
+        "sn.shapley_values(base_line=)",
+        "sn.Explanation.attribution",
+        "F.shapley_values",
+        "sn.nn.functional.no_such_formula",
+        "shapley_values",
+        "sn",
+        "sn.shapley_values(baseline)",
+        "baseline=",
+        ".prediction",
+    ],
+)
+def test_a_wrong_name_is_refused(name):
+    with pytest.raises(LookupError):
+        resolve(name)
+
+
+def test_the_parser_reads_the_code_column_wherever_it_stands_and_no_other():
+    page = (
+        "| symbol | meaning | name in code |\n|---|---|---|\n"
+        "| $\\vert S \\vert$ | not `here` | `sn.a`, `sn.b` `.e` |\n\n"
+        "| name in code | what |\n|---|---|\n| `sn.c` `d=` | text |\n\n"
+        "| what | shape |\n|---|---|\n| table | `[2**n]` |\n"
+    )
+    assert code_columns(page) == ["sn.a", "sn.b.e", "sn.c(d=)"]
+    assert names_on_the_page(page) == ["sn.a", "sn.b.e", "sn.c(d=)"]
+
+
+def test_a_wrong_row_on_the_page_would_be_found():
+    page = PAGE.read_text("utf8").replace("`groups=`", "`g=`")
+    with pytest.raises(LookupError, match="no argument 'g'"):
+        for name in code_columns(page):
+            resolve(name)

@@ -1,0 +1,142 @@
+"""README.md and CONTRIBUTING.md: the code runs and prints what is shown; what they name exists."""
+
+import ast
+import contextlib
+import io
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+import shapnotes as sn
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shown(block: str) -> list[str]:
+    """The output that a block shows: the lines that are nothing but a comment."""
+    return [line[2:] for line in block.splitlines() if line.startswith("# ")]
+
+
+def printed(block: str, names: dict) -> list[str]:
+    """What a block prints when it is run with these names defined, which it may add to."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), torch.random.fork_rng():
+        exec(compile(block, "README.md", "exec"), names)
+    return output.getvalue().splitlines()
+
+
+def test_the_python_blocks_print_what_the_readme_shows():
+    """In one session from top to bottom, as a reader would paste them."""
+    names: dict = {}
+    python = blocks(README, "python")
+    assert len(python) >= 2 and all(shown(block) for block in python), "a block shows no output"
+    for block in python:
+        assert printed(block, names) == shown(block)
+
+
+def test_a_wrong_output_would_be_noticed():
+    block = blocks(README, "python")[0]
+    wrong = block.replace("3., 3., 4.", "3., 3., 5.")
+    assert wrong != block
+    assert printed(wrong, {}) != shown(wrong)
+
+
+def linked(text: str) -> set[str]:
+    """The local targets of the links in running text, not in code."""
+    prose = re.sub(r"^(`{3,}).*?^\1$|`[^`]+`", "", text, flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"\]\(([^):]+)\)", prose))
+
+
+@pytest.mark.parametrize("target", sorted(linked(README) | linked(CONTRIBUTING)))
+def test_local_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def make_commands(text: str) -> set[str]:
+    """The targets in `make target` and in the lines of shell blocks."""
+    in_text = re.findall(r"`g?make (?:[A-Z_]+=\S+ )?([a-z]+)", text)
+    shell = "".join(blocks(text, "bash"))
+    return {*in_text, *re.findall(r"^make (?:[A-Z_]+=\S+ )?([a-z]+)", shell, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_the_commands_are_targets_of_the_makefile(text):
+    makefile = (ROOT / "Makefile").read_text("utf8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert {"book", "test"} <= make_commands(text) <= targets
+
+
+def test_the_implemented_names_exist():
+    section = README.split("## What is implemented")[1].split("\n## ")[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(named) >= 8
+    for name in named:
+        found = sn
+        for part in name.split("."):
+            found = getattr(found, part)
+
+
+def test_versions_and_requirements_are_those_of_pyproject():
+    citation = blocks(README, "bibtex")[0]
+    assert f"version = {{{PROJECT['version']}}}" in citation
+    assert PROJECT["urls"]["Repository"] in citation
+    python = PROJECT["requires-python"].removeprefix(">=")
+    assert set(re.findall(r"Python (\d+\.\d+) or newer", README)) == {python}
+    extras = re.findall(r'pip install "shapnotes\[(\w+)\] @ git\+(\S+)"', README)
+    assert {extra for extra, _ in extras} <= set(PROJECT["optional-dependencies"])
+    assert {address for _, address in extras} == {PROJECT["urls"]["Repository"]}
+
+
+# --- CONTRIBUTING.md: the house -------------------------------------------------------------------
+
+
+def rows(table_after: str) -> list[list[str]]:
+    """The rows of the first table after a piece of text in CONTRIBUTING.md, cell by cell."""
+    after = CONTRIBUTING.split(table_after)[1]
+    lines = after[after.index("\n|") + 1 :].partition("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def imports(path: Path) -> set[str]:
+    """The files of the package that a file of it imports, by name without suffix."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shapnotes"):
+            inside = node.module.partition(".")[2]
+            found |= {inside} if inside else {alias.name for alias in node.names}
+    return found
+
+
+def test_the_table_of_the_package_is_the_package():
+    told = {
+        re.search("`(.+)`", file)[1]: set(re.findall(r"`(\w+)`", imported))
+        for file, _, imported in rows("Inside the package a file is one idea")
+    }
+    package = ROOT / "shapnotes"
+    files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert told == {path.relative_to(package).as_posix(): imports(path) for path in files}
+
+
+def test_the_table_imports_only_from_rows_above():
+    above: set[str] = set()
+    for file, _, imported in rows("Inside the package a file is one idea"):
+        assert set(re.findall(r"`(\w+)`", imported)) <= above, file
+        above.add(re.search(r"`(.+)\.py`", file)[1])
+
+
+def test_the_files_and_folders_of_the_house_exist():
+    named = [name for where, _ in rows("## The house") for name in re.findall(r"`([^`]+)`", where)]
+    assert len(named) >= 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
