@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help book test unit nbval pages check notebooks lint links lock serve clean
+.PHONY: help book test unit nbval pages check notebooks colab lint links lock serve clean
 
 # One number of threads, one hash seed and no progress bars, as when the notebooks were stored.
 export OMP_NUM_THREADS := 2
@@ -91,6 +91,12 @@ nbval: $(STAMP)  ## execute every notebook and compare every output with the sto
 
 pages: $(BOOK)  ## open every built page in a browser
 	@$(RUN) -m pytest -q -m pages tests/pages
+
+colab:  ## execute the notebooks beside the versions that Colab has (a second environment, in _build/colab)
+	@[ -x _build/colab/bin/python ] || "$(PYTHON)" -m venv _build/colab
+	_build/colab/bin/python -m pip install --quiet -r book/_tools/colab.txt $(LOCKED) ".[notebooks]" pytest nbval
+	cd book && ../_build/colab/bin/python -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider -W default \
+		--nbval-lax --nbval-current-env *.ipynb
 
 lint: $(STAMP)  ## style and spelling, as the pre-commit hooks check them
 	@$(RUN) -m pip install --quiet -c constraints.txt ruff codespell
