@@ -5,7 +5,7 @@ Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors o
 
 from importlib.metadata import version
 
-from shapnotes import coalitions, datasets, nn, plots
+from shapnotes import coalitions, datasets, nn, plots, relevance
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import GapError
@@ -19,6 +19,7 @@ __all__ = [
     "explain",
     "nn",
     "plots",
+    "relevance",
     "sample_shapley_values",
     "shapley_from_table",
     "shapley_values",
