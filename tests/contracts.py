@@ -4,6 +4,8 @@
 earns its place by rejecting at least one of those.
 """
 
+import warnings
+
 import torch
 from oracles import by_dividends, by_permutations, model_values, table_of, tolerance
 from torch import nn
@@ -237,11 +239,217 @@ def neuron_has_its_limit(sn):
         )  # 1 where it fires, 0 where not, 1/2 at the kink
 
 
+def surrogate_by_loops(x, weight, bias, gradient, full):
+    """Li and Cui's equation 4, one neuron, one input at a time, summed as the chain rule does: for x, weight and b."""
+    on_x, on_weight, on_bias = torch.zeros_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
+    n = x.shape[1]
+    for i in range(len(x)):
+        for j in range(len(weight)):
+            terms = weight[j] * x[i]
+            mu = terms.sum() / 2
+            sigma = ((terms**2).sum() / 6 + terms.sum() ** 2 / 12).sqrt()
+            z = (mu + bias[j]) / sigma
+            cdf = 0.5 * (1 + torch.erf(z / 2**0.5))
+            g = torch.exp(-(z**2) / 2) / (2 * torch.pi) ** 0.5 * (terms + bias[j] / n)
+            t = 1 / (2 * sigma) - (mu + bias[j]) * (terms + mu) / (6 * sigma**3)
+            for k in range(n):
+                last = g[k] * t[k] if full else 0.0
+                on_x[i, k] += gradient[i, j] * weight[j, k] * (cdf + last)
+                on_weight[j, k] += gradient[i, j] * x[i, k] * (cdf + last)
+            on_bias[j] += gradient[i, j] * (cdf + g.sum() / sigma)
+    return on_x, on_weight, on_bias
+
+
+def shapley_activation_sums_the_closed_form(sn):
+    F = sn.nn.functional
+    x, weight, bias = normal(7, 6), normal(5, 6, seed=2), normal(5, seed=3)
+    x[0], weight[1] = 0, 0
+    for b in (bias, None, torch.zeros_like(bias), 100 * bias):
+        assert_close(F.shapley_activation(x, weight, b), F.relu_shapley_values(x, weight, b).sum(-1), **F64)
+    block = F.shapley_activation(x.reshape(7, 1, 6).expand(7, 2, 6), weight, bias)
+    assert_close(block, F.shapley_activation(x, weight, bias)[:, None].expand(7, 2, 5), **F64)
+    assert_close(F.shapley_activation(x[2], weight, bias), block[2, 0], **F64)
+
+
+def shaplu_is_relu_with_the_shapley_gradient(sn):
+    x, weight, bias, gradient = normal(3, 4), normal(5, 4, seed=2), normal(5, seed=3), normal(3, 5, seed=4)
+    leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    for full in (False, True):
+        y = sn.nn.functional.shaplu(*leaves, full_gradient=full)
+        assert torch.equal(y, torch.relu(nn.functional.linear(*leaves)))
+        expected = surrogate_by_loops(*(leaf.detach() for leaf in leaves), gradient, full)
+        for got, value in zip(torch.autograd.grad(y, leaves, gradient), expected, strict=True):
+            assert_close(got, value, **F64)
+
+
+def convolutions_are_layers_on_patches(sn):
+    """Padding is part of a patch; groups are layers side by side."""
+    F = sn.nn.functional
+    x, weight, bias = normal(2, 4, 5, 6), normal(6, 2, 3, 2, seed=2), normal(6, seed=3)
+    x[0, :, :, :4] = 0  # patches without a term
+    leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    geometry = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
+    patches = nn.functional.unfold(x, (3, 2), **geometry).mT.reshape(2, -1, 2, 12)  # [batch, places, groups, in]
+    for name, settings in (
+        ("shapley_activation", {}),
+        ("shaplu", {"full_gradient": False}),
+        ("shaplu", {"full_gradient": True}),
+    ):
+        image = getattr(F, f"{name}_conv2d")(*leaves, **geometry, groups=2, **settings)
+        halves = [
+            getattr(F, name)(
+                patches[:, :, h], weight.flatten(1)[3 * h : 3 * h + 3], bias[3 * h : 3 * h + 3], **settings
+            )
+            for h in (0, 1)
+        ]
+        rows = torch.cat(halves, -1).mT.reshape(image.shape)
+        assert_close(image, rows, **F64)
+        gradient = normal(*image.shape, seed=5)
+        ours, slow = (torch.autograd.grad(y, leaves, gradient, retain_graph=True) for y in (image, rows))
+        for got, expected in zip(ours, slow, strict=True):
+            assert_close(got, expected, **F64)
+
+
+def activations_have_their_limit(sn):
+    """No term, no spread: max(b, 0), and gradients 1, 0 and, at the kink, one half."""
+    F, step = sn.nn.functional, torch.tensor([1.0, 0.0, 0.5])
+    for dtype in (torch.float32, torch.float64):
+        for form in (F.shapley_activation, F.shaplu, lambda *layer: F.shaplu(*layer, full_gradient=True)):
+            x = torch.zeros(1, 4, dtype=dtype, requires_grad=True)
+            weight = torch.ones(3, 4, dtype=dtype, requires_grad=True)
+            bias = torch.tensor([2.0, -2.0, 0.0], dtype=dtype, requires_grad=True)
+            y = form(x, weight, bias)
+            assert_close(y.detach(), torch.tensor([[2.0, 0.0, 0.0]], dtype=dtype))
+            on_x, on_weight, on_bias = torch.autograd.grad(y.sum(), [x, weight, bias])
+            assert_close(on_x, torch.full_like(x, 1.5))
+            assert_close(on_bias, step.to(dtype))
+            assert float(on_weight.abs().max()) == 0
+            zero = torch.zeros_like(weight).requires_grad_()
+            on_weight = torch.autograd.grad(form(torch.ones_like(x), zero, bias).sum(), zero)[0]
+            assert_close(on_weight, step.to(dtype)[:, None].expand(3, 4))
+
+
+def activations_bear_any_scale(sn):
+    """In float32 as in float64, where the squares of the float32 numbers would overflow or vanish."""
+    F = sn.nn.functional
+    for on_x, on_weight, on_bias in (
+        (1e30, 1.0, 1e30),
+        (1e-30, 1.0, 1e-30),
+        (1.0, 1e30, 1e30),
+        (1e-20, 1e-10, 1e-30),
+        (1e30, 1e-30, 1.0),
+        (1e-30, 1.0, 1e30),
+        (1e-30, 1.0, 1.0),
+    ):
+        scales = torch.tensor([[1.0], [1e-3], [0.0]])  # rows have a scale each
+        x, weight, bias = (
+            on_x * normal(3, 6, dtype=torch.float32) * scales,
+            on_weight * normal(4, 6, seed=2, dtype=torch.float32),
+            on_bias * normal(4, seed=3, dtype=torch.float32),
+        )
+        for form in (F.shapley_activation, F.shaplu, lambda *layer: F.shaplu(*layer, full_gradient=True)):
+            results = []
+            for dtype in (torch.float32, torch.float64):
+                leaves = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (x, weight, bias)]
+                y = form(*leaves)
+                results.append([y.detach(), *torch.autograd.grad(y.sum(), leaves)])
+            for got, expected in zip(*results, strict=True):
+                unit = expected.abs().max().clamp(min=1e-300)
+                assert_close(got.double() / unit, expected / unit, **tolerance(torch.float32))
+
+
+def layers_are_their_functions(sn):
+    F = sn.nn.functional
+    image, rows = normal(2, 4, 6, 5), normal(3, 4)
+    conv = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2, "dtype": torch.float64}
+    for layer, form, x, settings in (
+        (sn.nn.SALinear(4, 3, dtype=torch.float64), F.shapley_activation, rows, {}),
+        (sn.nn.ShapLULinear(4, 3, dtype=torch.float64), F.shaplu, rows, {"full_gradient": False}),
+        (
+            sn.nn.ShapLULinear(4, 3, bias=False, dtype=torch.float64, full_gradient=True),
+            F.shaplu,
+            rows,
+            {"full_gradient": True},
+        ),
+        (sn.nn.SAConv2d(4, 6, 3, **conv), F.shapley_activation_conv2d, image, conv),
+        (sn.nn.ShapLUConv2d(4, 6, 3, **conv), F.shaplu_conv2d, image, {"full_gradient": False, **conv}),
+        (
+            sn.nn.ShapLUConv2d(4, 6, 3, full_gradient=True, **conv),
+            F.shaplu_conv2d,
+            image,
+            {"full_gradient": True, **conv},
+        ),
+    ):
+        settings = {key: value for key, value in settings.items() if key != "dtype"}
+        results = []
+        for y in (layer(x), form(x, layer.weight, layer.bias, **settings)):
+            leaves = list(layer.parameters())
+            results.append([y.detach(), *torch.autograd.grad(y, leaves, normal(*y.shape, seed=7))])
+        assert all(torch.equal(got, expected) for got, expected in zip(*results, strict=True))
+
+
+class Residual(nn.Module):
+    """Every way to write a ReLU, one of them after an addition, and a linear layer whose output is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding="same")
+        self.norm1, self.norm2 = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.act, self.drop = nn.ReLU(inplace=True), nn.Dropout(0.5)
+        self.fc1, self.fc2, self.fc3, self.fc4 = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.norm1(self.act(self.conv1(x)))
+        x = self.act(x + self.norm2(nn.functional.relu(self.conv2(x), inplace=True))).mean((2, 3))
+        x = torch.relu(self.fc2(self.drop(self.fc1(x).relu())))
+        logits = self.fc3(x)
+        return self.fc4(torch.relu(logits) + logits)
+
+
+def swapping_keeps_weights_and_comes_back(sn):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Residual().double().eval()
+    model.drop.train()
+    kept, x = {key: value.clone() for key, value in model.state_dict().items()}, normal(3, 2, 5, 5)
+
+    def run(network):
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            return network(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the two ReLUs that have to stay
+        forms = {to: sn.nn.swap_activations(model, to=to) for to in ("sa", "shaplu")}
+        forms["shaplu, then sa"] = sn.nn.swap_activations(forms["shaplu"], to="sa")
+    for to, swapped in forms.items():
+        linear, conv = (sn.nn.ShapLULinear, sn.nn.ShapLUConv2d) if to == "shaplu" else (sn.nn.SALinear, sn.nn.SAConv2d)
+        layers = [swapped.conv1, swapped.conv2, swapped.fc1, swapped.fc2, swapped.fc3, swapped.fc4]
+        assert [type(layer) for layer in layers] == [conv, conv, linear, linear, nn.Linear, nn.Linear]
+        assert not swapped.norm1.training and swapped.drop.training
+        assert all(torch.equal(value, kept[key]) for key, value in swapped.state_dict().items())
+        assert torch.equal(run(swapped), run(model)) == (to == "shaplu")
+        back = sn.nn.swap_activations(swapped, to="relu")
+        assert torch.equal(run(back), run(model)) and set(back.state_dict()) == set(kept)
+        with torch.no_grad():
+            for parameter in swapped.parameters():
+                parameter.zero_()
+    assert [type(layer) for layer in (model.conv1, model.fc1, model.act)] == [nn.Conv2d, nn.Linear, nn.ReLU]
+    assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
+
+
 # The quick ones first: a mutant is done with at the first that rejects it.
 CONTRACTS = [
     coalitions_are_bits,
     neuron_has_its_closed_form,
     neuron_has_its_limit,
+    shapley_activation_sums_the_closed_form,
+    shaplu_is_relu_with_the_shapley_gradient,
+    convolutions_are_layers_on_patches,
+    activations_have_their_limit,
+    activations_bear_any_scale,
+    layers_are_their_functions,
+    swapping_keeps_weights_and_comes_back,
     table_agrees_with_both_oracles,
     matrix_is_the_table_rule,
     gaps_are_found,

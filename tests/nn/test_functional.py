@@ -5,6 +5,7 @@ import torch
 from contracts import normal
 from oracles import model_values, tolerance
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import shapnotes.nn.functional as F
 
@@ -93,3 +94,209 @@ def test_approximation_improves_with_the_number_of_inputs():
 def test_refusals(form, error, says, arguments):
     with pytest.raises(error, match=says):
         form(*arguments)
+
+
+def layer(rows: int = 3, inputs: int = 5, outputs: int = 4, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """x, weight and bias, each a leaf."""
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,))
+    return [normal(*shape, seed=seed, dtype=dtype).requires_grad_() for seed, shape in enumerate(shapes, 1)]
+
+
+def test_shapley_activation_has_the_gradient_of_its_values():
+    assert torch.autograd.gradcheck(F.shapley_activation, layer())
+    assert torch.autograd.gradgradcheck(F.shapley_activation, layer())
+    image = (normal(1, 2, 3, 3).requires_grad_(), normal(2, 2, 2, 2, seed=2).requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, w: F.shapley_activation_conv2d(x, w, padding=1), image)
+    assert torch.autograd.gradgradcheck(lambda x, w: F.shapley_activation_conv2d(x, w, padding=1), image)
+
+
+def test_shaplu_does_not_have_the_gradient_of_its_values():
+    """On purpose: its backward pass is Li and Cui's equation 4, which is not the derivative of a ReLU. That is the
+    method, so nobody should mend it; shapley_activation is the function that owns its gradient."""
+    for full_gradient in (False, True):
+        form = lambda *leaves: F.shaplu(*leaves, full_gradient=full_gradient)  # noqa: E731, B023
+        assert not torch.autograd.gradcheck(form, layer(), raise_exception=False)
+
+
+def test_shaplu_is_the_diagonal_of_the_jacobian_of_the_closed_form():
+    """Equation 3 by automatic differentiation of equation 1; what it leaves out is what makes it another gradient."""
+    leaves = layer()
+    gradient = normal(3, 4, seed=9)
+    on_x, on_weight, on_bias = torch.func.jacrev(F.relu_shapley_values, argnums=(0, 1, 2))(
+        *(leaf.detach() for leaf in leaves)
+    )
+    expected = (
+        torch.einsum("bo,bokbk->bk", gradient, on_x),
+        torch.einsum("bo,bokok->ok", gradient, on_weight),
+        torch.einsum("bo,boko->o", gradient, on_bias),
+    )
+    got = torch.autograd.grad(F.shaplu(*leaves, full_gradient=True), leaves, gradient)
+    for ours, value in zip(got, expected, strict=True):
+        assert_close(ours, value, **F64)
+    whole = torch.einsum("bo,bokbi->bi", gradient, on_x)
+    assert float((whole - expected[0]).abs().max()) > 0.1
+
+
+def test_gradients_of_the_bias_agree():
+    """Each alpha_k depends on the one b, so nothing is left out: ShapLU, short or full, and SA have one gradient."""
+    x, weight, bias = layer()
+    reference = torch.autograd.grad(F.shapley_activation(x, weight, bias).sum(), bias)[0]
+    for full_gradient in (False, True):
+        assert_close(torch.autograd.grad(F.shaplu(x, weight, bias, full_gradient).sum(), bias)[0], reference, **F64)
+
+
+def test_how_close_the_gradients_are():
+    """Many small terms, no bias: with z = mu / sigma, ShapLU has Phi(z) w and SA (Phi(z) + z phi(z) (1 - z^2 / 3)) w.
+
+    The same direction while the neuron is on, but a ratio of lengths that is a function of z and does not tend to one
+    with n: it lies between -0.15 and 1.3, and at z = -1 it is about zero. The terms that the short form drops do vanish
+    with n.
+    """
+    dropped = []
+    for n in (10, 100, 1000):
+        x = normal(400, n, seed=n).requires_grad_()
+        weight = normal(1, n, seed=n + 1)
+        sa, short, full = (
+            torch.autograd.grad(y.sum(), x)[0]
+            for y in (F.shapley_activation(x, weight), F.shaplu(x, weight), F.shaplu(x, weight, full_gradient=True))
+        )
+        terms = x.detach() * weight
+        z = terms.sum(1) / 2 / (terms.square().sum(1) / 6 + terms.sum(1) ** 2 / 12).sqrt()
+        dropped.append(float(((full - short).norm(dim=1) / short.norm(dim=1)).median()))
+    ratio = (sa * short).sum(1) / short.square().sum(1)
+    density = torch.exp(-(z**2) / 2) / (2 * torch.pi) ** 0.5
+    assert_close(ratio, 1 + z * density * (1 - z**2 / 3) / torch.special.ndtr(z), rtol=0, atol=0.05)
+    assert -0.15 < float(ratio.min()) < 0 and 1.2 < float(ratio.max()) < 1.3
+    assert float(torch.cosine_similarity(sa, short)[z > 0].min()) > 0.99
+    assert dropped[0] > dropped[1] > dropped[2] and dropped[2] < 0.05
+
+
+def test_without_a_bias_the_gradient_never_vanishes_with_it_it_does():
+    """z >= -sqrt(3) where b = 0, so ShapLU passes on at least 4 % of w; a strong negative bias closes the neuron."""
+    x, weight = normal(1, 20).abs().requires_grad_(), -normal(1, 20, seed=2).abs()
+    share = torch.autograd.grad(F.shaplu(x, weight).sum(), x)[0] / weight
+    assert 0.0416 < float(share.min()) <= float(share.max()) < 0.1
+    closed = torch.autograd.grad(F.shaplu(x, weight, torch.tensor([-1e3]).double()).sum(), x)[0]
+    assert float(closed.abs().max()) == 0
+
+
+def test_the_gradient_jumps_at_the_origin_without_bias():
+    """The values are homogeneous, so the gradient depends on the direction one comes from, however near one is."""
+    weight = torch.ones(1, 2, dtype=torch.float64)
+    sides = []
+    for scale in (1e-9, -1e-9):
+        x = torch.full((1, 2), scale, dtype=torch.float64, requires_grad=True)
+        sides.append(float(torch.autograd.grad(F.shapley_activation(x, weight).sum(), x)[0][0, 0]))
+    assert sides[0] > 0.85 and sides[1] < 0.15
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize(
+    "form",
+    [F.shapley_activation, F.shaplu, lambda *leaves: F.shaplu(*leaves, full_gradient=True)],
+    ids=["SA", "ShapLU", "full ShapLU"],
+)
+def test_no_tensor_is_of_the_size_of_all_terms(form):
+    """Forward and backward; the closed form of the single values needs one, which shows that the hook sees it."""
+    leaves = layer(rows=20, inputs=30, outputs=40)
+    with Largest() as seen:
+        torch.autograd.grad(form(*leaves).sum(), leaves)
+    assert seen.elements == 30 * 40
+    with Largest() as seen:
+        F.relu_shapley_values(*leaves)
+    assert seen.elements == 20 * 30 * 40
+
+
+def test_per_example_gradients_by_vmap():
+    x, weight, bias = (leaf.detach() for leaf in layer())
+    for form in (F.shapley_activation, F.shaplu, lambda *leaves: F.shaplu(*leaves, full_gradient=True)):
+        loss = lambda w, row, b: form(row, w, b).square().sum()  # noqa: E731, B023
+        together = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1, 2)), in_dims=(None, 0, None))(weight, x, bias)
+        for i in range(3):
+            single = [leaf.clone().requires_grad_() for leaf in (weight, x[i], bias)]
+            for got, expected in zip(together, torch.autograd.grad(loss(*single), single), strict=True):
+                assert_close(got[i], expected, **F64)
+
+
+def test_shaplu_is_not_differentiated_twice():
+    x, weight, bias = layer()
+    first = torch.autograd.grad(F.shaplu(x, weight, bias).sum(), x, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="no second derivatives; use shapley_activation"):
+        first.sum().backward()
+    loss = lambda row: F.shaplu(row, weight.detach(), bias.detach()).sum()  # noqa: E731
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.func.grad(lambda row: torch.func.grad(loss)(row).sum())(x.detach())
+
+
+def test_half_precision():
+    """s is nn.Linear's, all else float32: one rounding to bfloat16 on top, in values and in gradients."""
+    for dtype in (torch.bfloat16, torch.float16):
+        leaves = [leaf.detach().to(dtype).requires_grad_() for leaf in layer(8, 16, 6)]
+        doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+        for form in (F.shapley_activation, F.shaplu, lambda *leaves: F.shaplu(*leaves, full_gradient=True)):
+            y, reference = form(*leaves), form(*doubles)
+            assert y.dtype == dtype
+            assert_close(y.double(), reference, **tolerance(torch.bfloat16))
+            ours = torch.autograd.grad(y.sum(), leaves)
+            for got, expected in zip(ours, torch.autograd.grad(reference.sum(), doubles), strict=True):
+                assert got.dtype == dtype
+                assert_close(got.double(), expected, **tolerance(torch.bfloat16))
+        with torch.no_grad():
+            assert torch.equal(F.shaplu(*leaves), torch.relu(torch.nn.functional.linear(*leaves)))
+
+
+def test_not_a_number_stays_one():
+    """An activation that hid them would hide a training run that has failed."""
+    x, weight, bias = (leaf.detach() for leaf in layer())
+    x[1, 2] = torch.nan
+    for form in (F.shapley_activation, F.shaplu):
+        assert form(x, weight, bias).isnan().any(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("form", [F.shapley_activation, F.shaplu])
+@pytest.mark.parametrize(
+    ("error", "says", "arguments"),
+    [
+        (ValueError, "must agree on in", (torch.ones(1, 3), torch.ones(2, 4))),
+        (ValueError, "must agree on in", (torch.tensor(1.0), torch.ones(2, 4))),
+        (ValueError, "must agree on in", (torch.ones(1, 3), torch.ones(3))),
+        (ValueError, "in >= 1", (torch.ones(1, 0), torch.ones(2, 0))),
+        (ValueError, "bias must be \\[2\\]", (torch.ones(1, 3), torch.ones(2, 3), torch.ones(3))),
+        (TypeError, "x must be a floating-point.*int64", (torch.ones(1, 3).long(), torch.ones(2, 3))),
+        (TypeError, "weight must be a floating-point.*list", (torch.ones(1, 3), [[1.0, 2.0, 3.0]])),
+        (TypeError, "bias must be a floating-point.*bool", (torch.ones(1, 3), torch.ones(2, 3), torch.ones(2).bool())),
+        (TypeError, "one dtype.*float32.*float64", (torch.ones(1, 3), torch.ones(2, 3).double())),
+    ],
+)
+def test_activations_refuse(form, error, says, arguments):
+    with pytest.raises(error, match=says):
+        form(*arguments)
+
+
+@pytest.mark.parametrize("form", [F.shapley_activation_conv2d, F.shaplu_conv2d])
+@pytest.mark.parametrize(
+    ("error", "says", "arguments", "groups"),
+    [
+        (ValueError, "must agree on in.*groups=1", (torch.ones(1, 3, 4, 4), torch.ones(2, 4, 2, 2)), 1),
+        (ValueError, "must agree on in.*groups=2", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2)), 2),
+        (ValueError, "must agree on in", (torch.ones(3, 4), torch.ones(2, 3, 2, 2)), 1),
+        (ValueError, "must agree on in", (torch.ones(1, 3, 4, 4), torch.ones(2, 3)), 1),
+        (ValueError, "bias must be", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), torch.ones(3)), 1),
+        (TypeError, "x must be a floating-point", (torch.ones(1, 3, 4, 4).int(), torch.ones(2, 3, 2, 2)), 1),
+    ],
+)
+def test_convolutions_refuse(form, error, says, arguments, groups):
+    with pytest.raises(error, match=says):
+        form(*arguments, groups=groups)
