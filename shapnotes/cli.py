@@ -1,29 +1,80 @@
-"""The command line: `shapnotes bench exact`."""
+"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from shapnotes import bench
+from shapnotes import bench, scorecard
+from shapnotes.experiments import MODULES, experiment
+from shapnotes.experiments.record import Record
+from shapnotes.experiments.sweep import SCALES, sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("stopped; what had finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except (ValueError, ImportError, OSError) as error:
+        print(f"shapnotes: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shapnotes", description="Shapley values inside neural networks.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("reproduce", help="run an experiment of the papers and record it")
+    run.add_argument("id", help=f"the experiment: {', '.join(MODULES)}")
+    run.add_argument(
+        "--scale", choices=SCALES, default="paper", help="the paper's own, two cores for an hour, or a try"
+    )
+    run.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    run.add_argument("--jobs", type=int, default=1, help="processes on this machine (default: 1)")
+    run.add_argument("--scheduler", help="address of a Dask scheduler to spread the runs over")
+    run.add_argument(
+        "--out", type=Path, default=Path("book/results"), help="folder of the record (default: book/results)"
+    )
+    run.set_defaults(run=_reproduce)
+
+    card = commands.add_parser("scorecard", help="write the book's scorecard from the records")
+    card.add_argument("--book", type=Path, default=Path("book"), help="folder of the chapters (default: book)")
+    card.set_defaults(run=_scorecard)
+
     timing = commands.add_parser("bench", help="measure cost as ratios of times taken in turn")
     timing.add_argument("what", choices=["exact"], help="exact: exact values beside the bare model and beside shap")
     timing.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     timing.add_argument("--out", type=Path, help="write the record to this JSON file as well")
-    options = parser.parse_args(arguments)
+    timing.set_defaults(run=_bench)
+    return parser
 
+
+def _reproduce(options: argparse.Namespace) -> None:
+    chosen = experiment(options.id)
+    record = Record(options.out / f"{chosen.ID}.jsonl")
+    count = sweep(chosen, options.scale, record, device=options.device, jobs=options.jobs, scheduler=options.scheduler)
+    print(f"{count} runs added to {record.path}, which has {len(record.runs)}")
+    for line in chosen.summary(record.select(options.scale)):
+        print(line)
+
+
+def _scorecard(options: argparse.Namespace) -> None:
+    text = scorecard.page(options.book / "results", options.book)
+    (options.book / "scorecard.md").write_text(text, encoding="utf8")
+    print(text, end="")
+
+
+def _bench(options: argparse.Namespace) -> None:
     record = bench.exact(options.device)
     print(_table(record))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-    return 0
 
 
 def _table(record: dict) -> str:

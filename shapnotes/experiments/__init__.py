@@ -1,0 +1,14 @@
+"""The experiments of both papers, one file each: configurations, one run, and what its record says."""
+
+from importlib import import_module
+from types import ModuleType
+
+MODULES = {"LC-F3": "lc_f3"}
+
+
+def experiment(identifier: str) -> ModuleType:
+    """The module of an experiment, by the claim's id (in any case)."""
+    try:
+        return import_module(f"{__name__}.{MODULES[identifier.upper()]}")
+    except KeyError:
+        raise ValueError(f"no experiment {identifier!r}; there are {', '.join(MODULES)}") from None
