@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
+from itertools import pairwise
 from statistics import median
 
 import torch
 from torch import nn
 
 from shapnotes.exact import rows_at_once, shapley_values
+from shapnotes.nn import SALinear, ShapLULinear
 
 
 def exact(device: str = "cpu", repeats: int = 9) -> dict:
@@ -46,6 +48,58 @@ def exact(device: str = "cpu", repeats: int = 9) -> dict:
         row["shap_over_ours"] = _against_shap(model, x) if n == 16 and outputs == 1 else None
         rows.append(row)
     return provenance("shapnotes bench exact", device) | {"rows": rows}
+
+
+def training(device: str = "cpu", repeats: int = 15) -> dict:
+    """What a training step costs with each activation, over the step with ReLU (Li and Cui's 20 %, LC-P1).
+
+    Forward, cross entropy, backward and Adam, for the networks of LC-F3 (784-100-50-10, batch 10) and LC-F4
+    (3072-1024-512-512-10, batch 128). All activations are timed in turn, `repeats` times; a ratio is that of the
+    medians, with the smallest and largest ratio of one turn beside it.
+    """
+    layers = {"relu": nn.Linear, "gelu": nn.Linear, "shaplu": ShapLULinear, "shaplu, full": _full, "sa": SALinear}
+    rows = []
+    for widths, batch in (([784, 100, 50, 10], 10), ([3072, 1024, 512, 512, 10], 128)):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(batch, widths[0], generator=generator).to(device)
+        y = torch.randint(10, (batch,), generator=generator).to(device)
+        steps = [_training_step(name, linear, widths, x, y) for name, linear in layers.items()]
+        times = in_turn(steps, repeats, x.device)
+        for name, taken in zip(layers, times, strict=True):
+            each = [t / r for t, r in zip(taken, times[0], strict=True)]
+            rows.append(
+                {
+                    "network": "-".join(map(str, widths)),
+                    "batch": batch,
+                    "activation": name,
+                    "seconds": median(taken),
+                    "over_relu": median(taken) / median(times[0]),
+                    "range": [min(each), max(each)],
+                }
+            )
+    return provenance("shapnotes bench training", device) | {"rows": rows}
+
+
+def _full(fan_in: int, fan_out: int) -> nn.Module:
+    return ShapLULinear(fan_in, fan_out, full_gradient=True)
+
+
+def _training_step(
+    name: str, linear: Callable[[int, int], nn.Module], widths: list[int], x: torch.Tensor, y: torch.Tensor
+) -> Callable[[], None]:
+    activation = {"relu": nn.ReLU, "gelu": nn.GELU}.get(name)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths[:-1]):
+        layers += [linear(fan_in, fan_out)] + ([activation()] if activation else [])
+    model = nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1])).to(x.device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+
+    return step
 
 
 def _against_bare(model: nn.Sequential, x: torch.Tensor, chunk_size: int, repeats: int) -> dict:

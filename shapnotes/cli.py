@@ -1,4 +1,4 @@
-"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact`."""
+"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact|training`."""
 
 import argparse
 import json
@@ -47,7 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(run=_scorecard)
 
     timing = commands.add_parser("bench", help="measure cost as ratios of times taken in turn")
-    timing.add_argument("what", choices=["exact"], help="exact: exact values beside the bare model and beside shap")
+    timing.add_argument(
+        "what",
+        choices=list(_BENCHES),
+        help="exact: exact values beside the bare model and beside shap; training: a step with each activation",
+    )
     timing.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     timing.add_argument("--out", type=Path, help="write the record to this JSON file as well")
     timing.set_defaults(run=_bench)
@@ -70,25 +74,43 @@ def _scorecard(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    record = bench.exact(options.device)
-    print(_table(record))
+    measure, table = _BENCHES[options.what]
+    record = measure(options.device)
+    print(f"{record['device']}, {record['threads']} threads, torch {record['versions']['torch']}, {record['date']}")
+    print("\n".join(table(record["rows"])))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def _table(record: dict) -> str:
+def _training_table(rows: list[dict]) -> list[str]:
+    lines = [f"{'network':24} {'activation':13} seconds  over ReLU  (range)"]
+    for row in rows:
+        low, high = row["range"]
+        lines.append(
+            f"{row['network']:24} {row['activation']:13} {row['seconds']:7.4f} {row['over_relu']:10.2f}  "
+            f"({low:.2f} to {high:.2f})"
+        )
+    return lines
+
+
+def _exact_table(rows: list[dict]) -> list[str]:
     lines = [
-        f"{record['device']}, {record['threads']} threads, torch {record['versions']['torch']}, {record['date']}",
         " n hidden outputs  chunk   bare s  opaque/bare  linear/bare  shap/ours",
     ]
-    for row in record["rows"]:
+    for row in rows:
         shap = "" if row["shap_over_ours"] is None else f"{row['shap_over_ours']:9.1f}"
         lines.append(
             f"{row['n']:2d} {row['hidden']:6d} {row['outputs']:7d} {row['chunk_size']:6d} {row['bare_seconds']:8.4f} "
             f"{row['opaque_over_bare']:12.2f} {row['linear_over_bare']:12.2f}  {shap}"
         )
-    return "\n".join(lines)
+    return lines
+
+
+_BENCHES = {
+    "exact": (lambda device: bench.exact(device), _exact_table),
+    "training": (lambda device: bench.training(device), _training_table),
+}
 
 
 if __name__ == "__main__":
