@@ -44,6 +44,32 @@ def test_functions_are_timed_in_turn():
     assert calls == ["a", "b"] * 3 and [len(t) for t in times] == [2, 2]
 
 
+def test_training_steps_are_timed_and_shown(capsys, monkeypatch):
+    made = bench.training(repeats=1)
+    assert {row["activation"] for row in made["rows"]} == {"relu", "gelu", "sa", "shaplu", "shaplu, full"}
+    assert all(row["over_relu"] == 1 for row in made["rows"] if row["activation"] == "relu")
+    monkeypatch.setattr(bench, "training", lambda device: made)
+    assert cli.main(["bench", "training"]) == 0
+    assert capsys.readouterr().out.count("784-100-50-10") == 5
+
+
+def test_mistakes_are_told_in_a_line(capsys, tmp_path):
+    assert cli.main(["reproduce", "LC-F99", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "shapnotes: no experiment 'LC-F99'; there are LC-F3\n"
+
+
+def test_reproduce_records_and_sums_up(capsys, tmp_path):
+    assert cli.main(["reproduce", "lc-f3", "--scale", "smoke", "--out", str(tmp_path)]) == 0
+    assert "6 runs added" in capsys.readouterr().out
+    assert (tmp_path / "LC-F3.jsonl").read_text().count("\n") == 6
+
+
+def test_scorecard_writes_the_page(capsys, tmp_path):
+    assert cli.main(["scorecard", "--book", str(tmp_path)]) == 0
+    assert (tmp_path / "scorecard.md").read_text() == capsys.readouterr().out
+    assert "not written yet" in (tmp_path / "scorecard.md").read_text()
+
+
 def test_unknown_command_is_refused(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "everything"])
