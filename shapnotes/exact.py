@@ -126,14 +126,13 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
-    probe, widest = widest_tensor(game)
+    probe, chunk_size = first_look(game, chunk_size)
     graph = probe.requires_grad
     moved = game.moved()
     # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
     enumerated = torch.ones_like(moved) if graph and (x.requires_grad or baseline.requires_grad) else moved
     n = int(enumerated.sum(1).max())
     _refuse_hopeless(n, len(x))
-    chunk_size = chunk_size or rows_at_once(x, widest)
     empty, full = game.ends(chunk_size)
 
     low = min(n, chunk_size.bit_length() - 1)
@@ -363,11 +362,13 @@ def _gray_code(n: int) -> Iterator[int]:
     return (row ^ (row >> 1) for row in range(2**n))
 
 
-def widest_tensor(game: Game) -> tuple[Tensor, int]:
-    """The model's answer to the first input alone, and the bytes of the largest tensor made on the way to it."""
+def first_look(game: Game, chunk_size: int | None) -> tuple[Tensor, int]:
+    """The model's answer to the first input alone, and how many rows to give it at once."""
+    if chunk_size is not None:
+        return game(game.x[:1].clone()), chunk_size
     with _Widest() as widest:
         answer = game(game.x[:1].clone())
-    return answer, widest.bytes
+    return answer, rows_at_once(game.x, widest.bytes)
 
 
 class _Widest(TorchFunctionMode):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from shapnotes.exact import check_chunk_size, rows_at_once, widest_tensor
+from shapnotes.exact import check_chunk_size, first_look
 from shapnotes.game import Game, Groups, Model
 from shapnotes.progress import progress_bar
 
@@ -55,8 +55,7 @@ def sample_shapley_values(
         )
     check_chunk_size(chunk_size)
     game = Game(f, x, baseline, groups)
-    probe, widest = widest_tensor(game)
-    chunk_size = chunk_size or rows_at_once(x, widest)
+    probe, chunk_size = first_look(game, chunk_size)
     everyone = probe.requires_grad and (x.requires_grad or game.baseline.requires_grad)
     moved = torch.ones_like(game.moved()) if everyone else game.moved()
     means, errors = [], []

@@ -86,7 +86,7 @@ def _cost_row(claim: dict, record: dict, chapter: str) -> Row:
 
 
 def page(results: Path, chapters: Path) -> str:
-    """The scorecard as a page of the book, in Markdown."""
+    """The scorecard as a page of the book, in Markdown: a line a claim, then what the records say."""
     lines = [
         "# Scorecard",
         "",
@@ -94,13 +94,23 @@ def page(results: Path, chapters: Path) -> str:
         "from the list of claims and the records of runs; nothing on it is typed by hand. *Derived and checked*",
         "means: proved in the chapter, and confirmed there by cells that are executed in every test run.",
         "*No record* means that the experiment has not been run here yet.",
-        "",
-        "| id | claim | verdict | ours | paper | scale | command | date | chapter |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows(results, chapters):
-        chapter = f"[{row.chapter}]({row.chapter}.ipynb)" if row.chapter else ""
-        command = f"`{row.command}`" if row.command else ""
-        cells = (row.id, row.what, row.verdict, row.ours, row.paper, row.scale, command, row.date, chapter)
-        lines.append("| " + " | ".join(cells) + " |")
+    found = rows(results, chapters)
+    for paper, title in (("LC", "Li and Cui"), ("SN", "Shapley Explanation Networks")):
+        lines += ["", f"## {title}", "", "| id | claim | verdict | chapter |", "|---|---|---|---|"]
+        for row in found:
+            if row.id.startswith(paper):
+                chapter = f"[{int(row.chapter[:2])}]({row.chapter}.ipynb)" if row.chapter else ""
+                lines.append(f"| {row.id} | {row.what} | {row.verdict} | {chapter} |")
+    lines += ["", "## What the records say"]
+    for row in found:
+        if row.command:
+            lines += [
+                "",
+                f"**{row.id}, {row.what[0].lower() + row.what[1:]}: {row.verdict}.**",
+                "",
+                f"- ours: {row.ours}",
+                f"- the paper: {row.paper}",
+                f"- made at the scale *{row.scale}* on {row.date}, by `{row.command}`",
+            ]
     return "\n".join(lines) + "\n"
