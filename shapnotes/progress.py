@@ -1,12 +1,15 @@
 """Bars for work that takes long."""
 
-from tqdm.auto import tqdm
+from tqdm import auto, std
 
 
-def progress_bar(total: int, unit: str, shown: bool | None = None) -> tqdm:
+def progress_bar(total: int, unit: str, shown: bool | None = None) -> std.tqdm:
     """A bar over `total` units; None shows it when the work takes more than ten seconds.
 
-    With None, tqdm's own environment variable TQDM_DISABLE=1 keeps it away, for runs whose output is compared.
+    With None it is a line of text, also in a notebook: a widget would be made, and kept in the notebook, even for work
+    that is done before it is shown. tqdm's own environment variable TQDM_DISABLE=1 then keeps it away altogether, for
+    runs whose output is compared.
     """
-    when = {"delay": 10} if shown is None else {"disable": not shown}
-    return tqdm(total=total, unit=unit, unit_scale=True, leave=False, **when)
+    if shown is None:
+        return std.tqdm(total=total, unit=unit, unit_scale=True, leave=False, delay=10)
+    return auto.tqdm(total=total, unit=unit, unit_scale=True, leave=False, disable=not shown)
