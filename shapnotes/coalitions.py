@@ -4,6 +4,7 @@ Everywhere in the package a coalition is an integer: bit i of the row number say
 is the empty coalition and row 2**n - 1 is everybody. A game is then a table of 2**n values in that order.
 """
 
+from functools import lru_cache
 from math import comb
 
 import torch
@@ -75,15 +76,40 @@ def shapley_matrix(n: int) -> Tensor:
 def member_sums(table: Tensor) -> Tensor:
     """For each player the sum of a table over the coalitions that hold that player: [2**n, ...] -> [n, ...].
 
-    The highest player is present in the upper half of the table; once its half is summed the two halves can be added,
-    which leaves a table over one player less. Cost: 2 * 2**n additions for all players together.
+    The product of the transposed matrix `masks(n)` with the table, one half of the players at a time: seen as a grid
+    (coalition of the last players, coalition of the first ones), the table is first summed along the other axis, and
+    what is left has the square root of its size. Cost: 2 * 2**n additions for all players together.
     """
-    sums = []
-    while len(table) > 1:
-        without, with_player = table.chunk(2)
-        sums.append(with_player.sum(0))
-        table = without + with_player
-    return torch.stack(sums[::-1])
+    first, last = _halves(len(table).bit_length() - 1)
+    grid = table.reshape(2**last, 2**first, -1)
+    sums = [
+        _members(first, table.dtype, table.device).T @ grid.sum(0),
+        _members(last, table.dtype, table.device).T @ grid.sum(1),
+    ]
+    return torch.cat(sums).reshape(first + last, *table.shape[1:])
+
+
+def subset_sums(terms: Tensor) -> Tensor:
+    """The sum of each subset of terms, in the order of coalitions: [..., k, d] -> [..., 2**k, d]; k may be 0.
+
+    The product of `masks(k)` with the terms, half of them at a time; the two small tables are then added, all pairs.
+    Cost: 2**k * d additions.
+    """
+    first, last = _halves(terms.shape[-2])
+    low = _members(first, terms.dtype, terms.device) @ terms[..., :first, :]
+    high = _members(last, terms.dtype, terms.device) @ terms[..., first:, :]
+    return (high[..., :, None, :] + low[..., None, :, :]).flatten(-3, -2)
+
+
+def _halves(n: int) -> tuple[int, int]:
+    return n - n // 2, n // 2
+
+
+@lru_cache(maxsize=64)
+def _members(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`masks(n)` as numbers, kept: only halves of the players are asked for, so it is small. n = 0 gives [1, 0]."""
+    with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
+        return (masks(n, device=device) if n else torch.zeros(1, 0, device=device)).to(dtype)
 
 
 def _players(n: int) -> int:

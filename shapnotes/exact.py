@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
-from shapnotes.coalitions import masks, member_sums, sizes, value_weights
+from shapnotes.coalitions import member_sums, sizes, subset_sums, value_weights
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, Groups, Model, check_closure, checked_output
 from shapnotes.progress import progress_bar
@@ -150,9 +150,8 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
                 values = _enumerate(game, inputs, players, min(low, len(players)), graph, recompute, bar)
                 phi = phi.index_copy(1, players, values)
             absent = ~moved[inputs, :, None]
-            blocks.append(
-                torch.where(absent, phi - phi.detach(), phi)
-            )  # exactly 0, with its gradient where there is one
+            # exactly 0, with its gradient where there is one
+            blocks.append(torch.where(absent, phi - phi.detach(), phi))
             bar.update((min(start + inputs_at_once, len(x)) << n) - bar.n)
     phi = torch.cat(blocks)
     shape = probe.shape[1:]
@@ -235,20 +234,23 @@ class _MaskedRows:
     """
 
     def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, reuse: bool):
-        self.game, self.inputs, self.reuse, self.tail = game, inputs, reuse, game.f
-        self.high_players = players[low:].tolist()
-        self.columns = [game.features_of(player) for player in self.high_players]
-        absent, present = (t[inputs].flatten(1)[:, None] for t in (game.baseline, game.x))
-        self.sources = [[values[:, :, columns] for columns in self.columns] for values in (absent, present)]
-        self.low_masks = torch.zeros(2**low, game.n, dtype=torch.bool, device=players.device)
-        if low:
-            self.low_masks[:, players[:low]] = masks(low, device=players.device)
+        self.reuse, self.tail, self.shape = reuse, game.f, game.x.shape[1:]
+        self.x, self.baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
+        self.owns = game.owned(players)
+        self.present = subset_sums(self.owns[:low])  # [2**low, features], 0 or 1
+        self.high = self.owns[low:]
+        self.columns = [game.features_of(player) for player in players[low:].tolist()]
+        self.sources = [[values[..., columns] for columns in self.columns] for values in (self.baseline, self.x)]
         self.buffer: Tensor | None = None
 
     def _fresh(self, code: int) -> Tensor:
-        present = self.low_masks.clone()
-        present[:, [player for j, player in enumerate(self.high_players) if code >> j & 1]] = True
-        return self.game.masked(present[None], self.inputs)
+        present = self.present
+        for j, owned in enumerate(self.high):
+            if code >> j & 1:
+                present = present + owned
+        # Products with 0 and 1 are exact, and several times quicker than torch.where.
+        rows = torch.addcmul((1 - present) * self.baseline, present, self.x)
+        return rows.unflatten(-1, self.shape)
 
     def __call__(self, code: int) -> Tensor:
         if not self.reuse:
@@ -285,12 +287,12 @@ class _PartialSums:
     ):
         self.tail = _Buffered(tail) if reuse else tail
         x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
-        owns = (game.labels == players[:, None]).to(x.dtype)
-        products = nn.functional.linear((x - baseline)[:, None] * owns, linear.weight)  # [block, players, hidden]
-        self.table = _subset_sums(linear(baseline)[:, None], products[:, :low])
+        moves = (x - baseline)[:, None] * game.owned(players)
+        products = nn.functional.linear(moves, linear.weight)  # [block, players, hidden]
+        self.table = subset_sums(products[:, :low]).add_(linear(baseline)[:, None])
         # From chunk to chunk one sum of high players' products is added to the whole table; most are made beforehand.
         self.near = min(len(players) - low, 8)
-        self.shifts = _subset_sums(torch.zeros_like(self.table[:, :1]), products[:, low : low + self.near])
+        self.shifts = subset_sums(products[:, low : low + self.near])
         self.far = products[:, low + self.near :].unbind(1)
         self.buffer = torch.empty_like(self.table) if reuse else None
 
@@ -331,13 +333,6 @@ class _Buffered:
             else:
                 z, ours = layer(z), False
         return z
-
-
-def _subset_sums(start: Tensor, terms: Tensor) -> Tensor:
-    """start plus the sum of each subset of terms: [block, 1, hidden], [block, k, hidden] -> [block, 2**k, hidden]."""
-    for term in terms.unbind(1):
-        start = torch.cat([start, start + term[:, None]], 1)
-    return start
 
 
 def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Sequential] | None:

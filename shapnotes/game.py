@@ -71,6 +71,10 @@ class Game:
             return slice(player, player + 1)
         return torch.nonzero(self.labels == player).flatten()
 
+    def owned(self, players: Tensor) -> Tensor:
+        """Which features belong to each of these players, as 0 and 1 in x's dtype: [players, prod(features)]."""
+        return (self.labels == players[:, None]).to(self.x.dtype)
+
     def moved(self) -> Tensor:
         """Which players differ from the baseline in at least one of their features: bool [batch, n].
 

@@ -36,15 +36,21 @@ MUTANTS = [
     Mutant("coalitions.py", "1 / (n * comb(n - 1, s))", "1 / 2 ** (n - 1)", "Banzhaf's weights"),
     Mutant(
         "coalitions.py",
-        "return torch.stack(sums[::-1])",
-        "return torch.stack(sums)",
-        "players in reverse",
+        "torch.cat(sums)",
+        "torch.cat(sums[::-1])",
+        "the two halves of the players exchanged",
     ),
     Mutant(
         "coalitions.py",
-        "table = without + with_player",
-        "table = without",
+        "grid.sum(0)",
+        "grid[0]",
         "sums over some coalitions only",
+    ),
+    Mutant(
+        "coalitions.py",
+        "high[..., :, None, :] + low[..., None, :, :]",
+        "high[..., None, :, :] + low[..., :, None, :]",
+        "subsets in another order",
     ),
     Mutant(
         "coalitions.py",
@@ -102,10 +108,11 @@ MUTANTS = [
     ),
     Mutant(
         "exact.py",
-        "(x - baseline)[:, None] * owns",
-        "x[:, None] * owns",
+        "moves = (x - baseline)",
+        "moves = x",
         "products of x instead of x - r",
     ),
+    Mutant("exact.py", "(1 - present) * self.baseline", "self.baseline", "present players keep the baseline's part"),
     Mutant("exact.py", "    check_closure(", "    (lambda *a, **k: None)(", "gaps silenced"),
     Mutant(
         "game.py",
