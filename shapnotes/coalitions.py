@@ -96,8 +96,10 @@ def subset_sums(terms: Tensor) -> Tensor:
     Cost: 2**k * d additions.
     """
     first, last = _halves(terms.shape[-2])
-    low = _members(first, terms.dtype, terms.device) @ terms[..., :first, :]
-    high = _members(last, terms.dtype, terms.device) @ terms[..., first:, :]
+    low, high = (
+        (_members(half.shape[-2], torch.float64, half.device) @ half.double()).to(half.dtype)
+        for half in terms.split([first, last], -2)
+    )
     return (high[..., :, None, :] + low[..., None, :, :]).flatten(-3, -2)
 
 

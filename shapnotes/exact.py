@@ -1,12 +1,12 @@
 """Exact Shapley values by enumeration: all 2**n coalitions, streamed through the model a chunk at a time.
 
 A chunk of rows holds every coalition of the first few players, the low ones, beside one fixed coalition of the others:
-from chunk to chunk only the others' columns change, and in Gray code order only one of them. What f answers is gathered
-in a table small enough for the cache and contracted with the weights of `coalitions.value_weights`: players that vary
-inside the table need its weighted sum over all tables, the high players, which are fixed in it, its weighted total.
+a chunk is one table of rows plus one row. What f answers is gathered in a table small enough for the cache and
+contracted with the weights of `coalitions.value_weights`: players that vary inside the table need its weighted sum over
+all tables, the high players, which are fixed in it, its weighted total.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 
@@ -173,12 +173,12 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
     all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
     """
     linear = _leading_linear(game)
-    kind, arguments = (_PartialSums, linear) if linear else (_MaskedRows, ())
-    rows = kind(game, inputs, players, low, not graph, *arguments)  # autograd needs rows that nobody writes over
+    start, arguments = (_partial_sums, linear) if linear else (_masked_rows, ())
+    rows, rest = start(game, inputs, players, low, not graph, *arguments)  # autograd needs rows nobody writes over
 
     def evaluate(code: int) -> Tensor:
         block = rows(code)
-        values = checked_output(rows.tail(block.flatten(0, 1)), block.shape[0] * block.shape[1])
+        values = checked_output(rest(block.flatten(0, 1)), block.shape[0] * block.shape[1])
         return values.reshape(block.shape[0], block.shape[1], -1)
 
     first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
@@ -188,13 +188,11 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
     # Measured from v(nobody): a constant in f's output then costs no digits.
     origin = first[:, :1].to(torch.float64, copy=True)
     table = first.new_empty(first.shape[0], 2**middle, 2**low, first.shape[2], dtype=torch.float64)
-    codes = _gray_code(n - low)
     accumulated: Tensor | None = None
     constant, high_values = 0.0, [0.0] * (n - in_table)
-    for _ in range(2 ** (n - in_table)):
+    for high in range(2 ** (n - in_table)):
         chunks = [first] * 2**middle
-        for _ in range(2**middle):
-            code = next(codes)
+        for code in range(high << middle, high + 1 << middle):
             bar.update(first.shape[0] << low)
             value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
             if graph:
@@ -202,13 +200,13 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
             else:  # copied at once, since it may lie in memory that the next chunk writes over
                 table[:, code % 2**middle] = value
         values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
-        weights = _table_weights(n, in_table, (code >> middle).bit_count(), device)
+        weights = _table_weights(n, in_table, high.bit_count(), device)
         a = weights[0, :, None]
         accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
         with_table, everywhere = (weights @ values).unbind(1)
         constant = constant + everywhere
         for j in range(n - in_table):
-            if code >> (middle + j) & 1:
+            if high >> j & 1:
                 high_values[j] = high_values[j] + with_table
     low_values = member_sums(accumulated.transpose(0, 1)) if in_table else []
     return torch.stack([*low_values, *high_values], 1) - constant[:, None]
@@ -226,85 +224,55 @@ def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
     return checkpoint(evaluate, code, use_reentrant=False, preserve_rng_state=False)
 
 
-class _MaskedRows:
-    """The rows of an opaque model: x where a player is present, the baseline elsewhere.
+class _Rows:
+    """Rows, a chunk at a time: a table over all coalitions of the low players plus one row for a coalition of the rest.
 
-    A chunk is named by the coalition of the players above the low ones, as an integer. With `reuse` all chunks share
-    one buffer, in which only the columns of players that come or go are written.
+    A chunk is named by the coalition of the players above the low ones, as an integer. Each player adds `present` or
+    `absent` to a row, so a chunk is one addition. With `reuse` all chunks are written into one buffer.
     """
 
-    def __init__(self, game: Game, inputs: slice, players: Tensor, low: int, reuse: bool):
-        self.reuse, self.tail, self.shape = reuse, game.f, game.x.shape[1:]
-        self.x, self.baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
-        self.owns = game.owned(players)
-        self.present = subset_sums(self.owns[:low])  # [2**low, features], 0 or 1
-        self.high = self.owns[low:]
-        self.columns = [game.features_of(player) for player in players[low:].tolist()]
-        self.sources = [[values[..., columns] for columns in self.columns] for values in (self.baseline, self.x)]
-        self.buffer: Tensor | None = None
-
-    def _fresh(self, code: int) -> Tensor:
-        present = self.present
-        for j, owned in enumerate(self.high):
-            if code >> j & 1:
-                present = present + owned
-        # Products with 0 and 1 are exact, and several times quicker than torch.where.
-        rows = torch.addcmul((1 - present) * self.baseline, present, self.x)
-        return rows.unflatten(-1, self.shape)
-
-    def __call__(self, code: int) -> Tensor:
-        if not self.reuse:
-            return self._fresh(code)
-        if self.buffer is None or self._version() != self.version:  # the first chunk, or f wrote into its input
-            self.buffer = self._fresh(code)
-            self.flat = self.buffer.flatten(2)
-        else:
-            changed = code ^ self.code
-            while changed:
-                j = changed.bit_length() - 1
-                changed ^= 1 << j
-                self.flat[:, :, self.columns[j]] = self.sources[code >> j & 1][j]
-        self.code, self.version = code, self._version()
-        return self.buffer
-
-    def _version(self) -> object:
-        # Tensors made in inference mode count no versions; a value that equals nothing makes every chunk afresh.
-        return object() if self.buffer.is_inference() else self.buffer._version
-
-
-class _PartialSums:
-    """The first layer's output when that layer is linear: W x_S + b = (W r + b) + the sum of S's products."""
-
-    def __init__(
-        self,
-        game: Game,
-        inputs: slice,
-        players: Tensor,
-        low: int,
-        reuse: bool,
-        linear: nn.Linear,
-        tail: nn.Sequential,
-    ):
-        self.tail = _Buffered(tail) if reuse else tail
-        x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
-        moves = (x - baseline)[:, None] * game.owned(players)
-        products = nn.functional.linear(moves, linear.weight)  # [block, players, hidden]
-        self.table = subset_sums(products[:, :low]).add_(linear(baseline)[:, None])
-        # From chunk to chunk one sum of high players' products is added to the whole table; most are made beforehand.
-        self.near = min(len(players) - low, 8)
-        self.shifts = subset_sums(products[:, low : low + self.near])
-        self.far = products[:, low + self.near :].unbind(1)
+    def __init__(self, present: Tensor, absent: Tensor, start: Tensor, low: int, reuse: bool):
+        self.table = start + _each(present[:, :low], absent[:, :low])
+        # Most coalitions of the rest are made beforehand.
+        near = slice(low, low + 8)
+        self.shifts = _each(present[:, near], absent[:, near]).unbind(1)
+        self.far = list(zip(absent[:, near.stop :].unbind(1), present[:, near.stop :].unbind(1), strict=True))
         self.buffer = torch.empty_like(self.table) if reuse else None
 
-    def _shift(self, code: int) -> Tensor:
-        near, far = code % 2**self.near, code >> self.near
-        shift = self.shifts[:, near : near + 1]
-        return sum((p[:, None] for j, p in enumerate(self.far) if far >> j & 1), shift)
-
     def __call__(self, code: int) -> Tensor:
-        if self.buffer is None:
-            return self.table + self._shift(code)
-        return torch.add(self.table, self._shift(code), out=self.buffer)
+        shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
+        for j, one in enumerate(self.far):
+            shift = shift + one[others >> j & 1]
+        return torch.add(self.table, shift[:, None], out=self.buffer)
+
+
+def _each(present: Tensor, absent: Tensor) -> Tensor:
+    """Each coalition's sum of its members' `present` and the others' `absent`: [block, k, d] -> [block, 2**k, d]."""
+    return subset_sums(present) + subset_sums(absent).flip(1)
+
+
+def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
+    """The rows of an opaque model, and the model: x where a player is present, the baseline elsewhere.
+
+    A feature has one owner; all other terms are zero there, and adding zeros is exact.
+    """
+    x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
+    owns = game.owned(players)
+    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(0)), low, reuse)
+    return rows, lambda chunk: game.f(chunk.unflatten(-1, game.x.shape[1:]))
+
+
+def _partial_sums(
+    game: Game, inputs: slice, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: nn.Sequential
+) -> tuple[_Rows, Model]:
+    """The first layer's output where that layer is linear, and the rest of the model.
+
+    W x_S + b = (W r + b) + the sum of the products W (x - r) of the members of S.
+    """
+    x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
+    products = nn.functional.linear((x - baseline)[:, None] * game.owned(players), linear.weight)
+    rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], low, reuse)
+    return rows, _Buffered(rest) if reuse else rest
 
 
 class _Buffered:
@@ -350,11 +318,6 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Sequential] | None:
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-
-
-def _gray_code(n: int) -> Iterator[int]:
-    """All coalitions of n players, neighbours differing by one player."""
-    return (row ^ (row >> 1) for row in range(2**n))
 
 
 def first_look(game: Game, chunk_size: int | None) -> tuple[Tensor, int]:

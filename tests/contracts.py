@@ -77,6 +77,15 @@ def streaming_agrees_with_the_definition(sn):
                 assert_close(values.detach(), truth, **F64)
 
 
+def chunks_may_be_much_smaller_than_the_game(sn):
+    x, baseline = normal(1, 11), normal(11, seed=2)
+    for f in (network(11, 1), lambda z: network(11, 1)(z)):
+        with torch.no_grad():
+            table = table_of(f, x[0], baseline, list(range(11)))[:, 0]
+            got = sn.shapley_values(f, x, baseline, chunk_size=2)
+            assert_close(got[0, :, 0], sn.coalitions.shapley_matrix(11) @ table, **F64)
+
+
 def gradients_are_those_of_the_definition(sn):
     model = network(4, 2)
     for chunk_size in (None, 2, 8):
@@ -112,6 +121,8 @@ def players_at_the_baseline_are_exactly_zero(sn):
     x[:, 2], x[1::2, 4] = baseline[2], baseline[4]
     model = network(5, 1)
     values = sn.shapley_values(model, x, baseline)
+    with torch.no_grad():
+        assert_close(sn.shapley_values(lambda z: model(z), x[:1], baseline), values[:1], **F64)
     estimate, _ = sn.sample_shapley_values(
         model, x, baseline, permutations=4, generator=torch.Generator().manual_seed(0)
     )
@@ -460,5 +471,6 @@ CONTRACTS = [
     groups_are_single_players,
     gradients_are_those_of_the_definition,
     streaming_agrees_with_the_definition,
+    chunks_may_be_much_smaller_than_the_game,
     sampling_agrees_with_exact_values,
 ]

@@ -59,11 +59,11 @@ MUTANTS = [
         "no term for absent players",
     ),
     Mutant("coalitions.py", "[size, size + 1]", "[size, size]", "empty sizes"),
-    Mutant("exact.py", "(code >> middle).bit_count()", "0", "high players not counted in the size"),
+    Mutant("exact.py", "high.bit_count()", "0", "high players not counted in the size"),
     Mutant(
         "exact.py",
-        "code >> (middle + j) & 1",
-        "code >> j & 1",
+        "if high >> j & 1:",
+        "if high >> (n - in_table - 1 - j) & 1:",
         "tables filed under the wrong player",
     ),
     Mutant(
@@ -72,18 +72,9 @@ MUTANTS = [
         "constant = everywhere",
         "the last table's constant only",
     ),
-    Mutant(
-        "exact.py",
-        "changed = code ^ self.code",
-        "changed = code",
-        "columns of leaving players stay",
-    ),
-    Mutant(
-        "exact.py",
-        "if self.buffer is None or self._version() != self.version:",
-        "if self.buffer is None:",
-        "a buffer that f wrote into is used again",
-    ),
+    Mutant("exact.py", "subset_sums(absent).flip(1)", "subset_sums(absent)", "absent and present exchanged"),
+    Mutant("exact.py", "one[others >> j & 1]", "one[1]", "far players always present"),
+    Mutant("exact.py", "baseline * (1 - owns.sum(0))", "x[:, :1] * 0", "features of no player set to zero"),
     Mutant("exact.py", "z, ours = layer(z), False", "z, ours = layer(z), True", "a ReLU in memory that is not ours"),
     Mutant(
         "exact.py", "kind is nn.ReLU and ours", "isinstance(layer, nn.Module) and ours", "every layer taken for a ReLU"
@@ -102,17 +93,16 @@ MUTANTS = [
     ),
     Mutant(
         "exact.py",
-        "shift = self.shifts[:, near : near + 1]",
-        "shift = self.shifts[:, :1]",
+        "self.shifts[code % len(self.shifts)]",
+        "self.shifts[0]",
         "high players' products lost",
     ),
     Mutant(
         "exact.py",
-        "moves = (x - baseline)",
-        "moves = x",
+        "(x - baseline)[:, None] * game",
+        "x[:, None] * game",
         "products of x instead of x - r",
     ),
-    Mutant("exact.py", "(1 - present) * self.baseline", "self.baseline", "present players keep the baseline's part"),
     Mutant("exact.py", "    check_closure(", "    (lambda *a, **k: None)(", "gaps silenced"),
     Mutant(
         "game.py",
