@@ -89,18 +89,20 @@ def member_sums(table: Tensor) -> Tensor:
     return torch.cat(sums).reshape(first + last, *table.shape[1:])
 
 
-def subset_sums(terms: Tensor) -> Tensor:
-    """The sum of each subset of terms, in the order of coalitions: [..., k, d] -> [..., 2**k, d]; k may be 0.
+def subset_sums(present: Tensor, absent: Tensor) -> Tensor:
+    """For each coalition the sum of its members' `present` and of the others' `absent`, both [..., k, d].
 
-    The product of `masks(k)` with the terms, half of them at a time; the two small tables are then added, all pairs.
-    Cost: 2**k * d additions.
+    Returns [..., 2**k, d], in the order of coalitions; k may be 0. The members of one half of the players are a small
+    product with `masks`, in float64; the two small tables are then added, all pairs. Cost: 2**k * d additions.
     """
-    first, last = _halves(terms.shape[-2])
-    low, high = (
-        (_members(half.shape[-2], torch.float64, half.device) @ half.double()).to(half.dtype)
-        for half in terms.split([first, last], -2)
-    )
-    return (high[..., :, None, :] + low[..., None, :, :]).flatten(-3, -2)
+    terms = torch.stack([present, absent], -3).double()
+    tables = []
+    for half in terms.split(_halves(terms.shape[-2]), -2):
+        members = _members(half.shape[-2], half.dtype, half.device)
+        either = torch.cat([members, members.flip(0)], 1)  # the complement of coalition s is coalition 2**n - 1 - s
+        tables.append((either @ half.flatten(-3, -2)).to(present.dtype))
+    first, last = tables
+    return (last[..., :, None, :] + first[..., None, :, :]).flatten(-3, -2)
 
 
 def _halves(n: int) -> tuple[int, int]:

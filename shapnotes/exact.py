@@ -140,14 +140,15 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     starts = range(0, len(x), inputs_at_once)
     recompute = graph and (len(starts) > 1 or low < n)
     blocks = []
+    outputs = prod(probe.shape[1:])
     bar = progress_bar(len(x) << n, "rows", progress)
     with bar, torch.set_grad_enabled(graph):
         for start in starts:
             inputs = slice(start, start + inputs_at_once)
             players = torch.nonzero(enumerated[inputs].any(0)).flatten()
-            phi = x.new_zeros(len(x[inputs]), game.n, prod(probe.shape[1:]), dtype=torch.float64)
+            phi = x.new_zeros(len(x[inputs]), game.n, outputs, dtype=torch.float64)
             if len(players):
-                values = _enumerate(game, inputs, players, min(low, len(players)), graph, recompute, bar)
+                values = _enumerate(game, inputs, players, min(low, len(players)), outputs, graph, recompute, bar)
                 phi = phi.index_copy(1, players, values)
             absent = ~moved[inputs, :, None]
             # exactly 0, with its gradient where there is one
@@ -166,7 +167,9 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     return phi.reshape(len(x), *game.player_shape, *shape).to(x.dtype), empty, full
 
 
-def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool, recompute: bool, bar: tqdm) -> Tensor:
+def _enumerate(
+    game: Game, inputs: slice, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: tqdm
+) -> Tensor:
     """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
 
     Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
@@ -177,29 +180,28 @@ def _enumerate(game: Game, inputs: slice, players: Tensor, low: int, graph: bool
     rows, rest = start(game, inputs, players, low, not graph, *arguments)  # autograd needs rows nobody writes over
 
     def evaluate(code: int) -> Tensor:
-        block = rows(code)
-        values = checked_output(rest(block.flatten(0, 1)), block.shape[0] * block.shape[1])
-        return values.reshape(block.shape[0], block.shape[1], -1)
+        chunk = rows(code)
+        return checked_output(rest(chunk), len(chunk)).reshape(-1, 2**low, outputs)
 
     first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
-    n, outputs, device = len(players), first.shape[0] * first.shape[2], first.device
-    in_table = max(low, min(n, (TABLE // max(outputs, 1)).bit_length() - 1))
+    n, device = len(players), first.device
+    in_table = max(low, min(n, (TABLE // max(len(first) * outputs, 1)).bit_length() - 1))
     middle = in_table - low
     # Measured from v(nobody): a constant in f's output then costs no digits.
     origin = first[:, :1].to(torch.float64, copy=True)
-    table = first.new_empty(first.shape[0], 2**middle, 2**low, first.shape[2], dtype=torch.float64)
+    table = first.new_empty(len(first), 2**middle, 2**low, outputs, dtype=torch.float64)
     accumulated: Tensor | None = None
     constant, high_values = 0.0, [0.0] * (n - in_table)
     for high in range(2 ** (n - in_table)):
         chunks = [first] * 2**middle
         for code in range(high << middle, high + 1 << middle):
-            bar.update(first.shape[0] << low)
+            bar.update(len(first) << low)
             value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
             if graph:
                 chunks[code % 2**middle] = value
             else:  # copied at once, since it may lie in memory that the next chunk writes over
-                table[:, code % 2**middle] = value
-        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
+                torch.sub(value, origin, out=table[:, code % 2**middle])
+        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2)
         weights = _table_weights(n, in_table, high.bit_count(), device)
         a = weights[0, :, None]
         accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
@@ -231,24 +233,20 @@ class _Rows:
     `absent` to a row, so a chunk is one addition. With `reuse` all chunks are written into one buffer.
     """
 
-    def __init__(self, present: Tensor, absent: Tensor, start: Tensor, low: int, reuse: bool):
-        self.table = start + _each(present[:, :low], absent[:, :low])
+    def __init__(self, present: Tensor, absent: Tensor, start: Tensor, shape: torch.Size, low: int, reuse: bool):
+        self.table = subset_sums(present[:, :low], absent[:, :low])
         # Most coalitions of the rest are made beforehand.
         near = slice(low, low + 8)
-        self.shifts = _each(present[:, near], absent[:, near]).unbind(1)
+        self.shifts = (start + subset_sums(present[:, near], absent[:, near])).unbind(1)
         self.far = list(zip(absent[:, near.stop :].unbind(1), present[:, near.stop :].unbind(1), strict=True))
         self.buffer = torch.empty_like(self.table) if reuse else None
+        self.shape = (-1, *shape)
 
     def __call__(self, code: int) -> Tensor:
         shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
         for j, one in enumerate(self.far):
             shift = shift + one[others >> j & 1]
-        return torch.add(self.table, shift[:, None], out=self.buffer)
-
-
-def _each(present: Tensor, absent: Tensor) -> Tensor:
-    """Each coalition's sum of its members' `present` and the others' `absent`: [block, k, d] -> [block, 2**k, d]."""
-    return subset_sums(present) + subset_sums(absent).flip(1)
+        return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
 
 
 def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
@@ -258,8 +256,8 @@ def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bo
     """
     x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
     owns = game.owned(players)
-    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(0)), low, reuse)
-    return rows, lambda chunk: game.f(chunk.unflatten(-1, game.x.shape[1:]))
+    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(0)), game.x.shape[1:], low, reuse)
+    return rows, game.f
 
 
 def _partial_sums(
@@ -271,7 +269,7 @@ def _partial_sums(
     """
     x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
     products = nn.functional.linear((x - baseline)[:, None] * game.owned(players), linear.weight)
-    rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], low, reuse)
+    rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], products.shape[2:], low, reuse)
     return rows, _Buffered(rest) if reuse else rest
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shapnotes import bench, cli
+from shapnotes.experiments import MODULES
 
 
 def record() -> dict:
@@ -45,17 +46,21 @@ def test_functions_are_timed_in_turn():
 
 
 def test_training_steps_are_timed_and_shown(capsys, monkeypatch):
+    networks = {name: (shape, 2, gpu, rarer) for name, (shape, _, gpu, rarer) in bench.NETWORKS.items()}
+    monkeypatch.setattr(bench, "NETWORKS", networks)
     made = bench.training(repeats=1)
+    assert [(row["network"], row["batch"]) for row in made["rows"][::5]] == [(name, 2) for name in networks]
     assert {row["activation"] for row in made["rows"]} == {"relu", "gelu", "sa", "shaplu", "shaplu, full"}
     assert all(row["over_relu"] == 1 for row in made["rows"] if row["activation"] == "relu")
     monkeypatch.setattr(bench, "training", lambda device: made)
     assert cli.main(["bench", "training"]) == 0
-    assert capsys.readouterr().out.count("784-100-50-10") == 5
+    shown = capsys.readouterr().out
+    assert shown.count("784-100-50-10") == shown.count("ResNet-20 v2") == 5
 
 
 def test_mistakes_are_told_in_a_line(capsys, tmp_path):
     assert cli.main(["reproduce", "LC-F99", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "shapnotes: no experiment 'LC-F99'; there are LC-F3\n"
+    assert capsys.readouterr().err == f"shapnotes: no experiment 'LC-F99'; there are {', '.join(MODULES)}\n"
 
 
 def test_reproduce_records_and_sums_up(capsys, tmp_path):

@@ -48,8 +48,8 @@ MUTANTS = [
     ),
     Mutant(
         "coalitions.py",
-        "high[..., :, None, :] + low[..., None, :, :]",
-        "high[..., None, :, :] + low[..., :, None, :]",
+        "last[..., :, None, :] + first[..., None, :, :]",
+        "last[..., None, :, :] + first[..., :, None, :]",
         "subsets in another order",
     ),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = [
         "constant = everywhere",
         "the last table's constant only",
     ),
-    Mutant("exact.py", "subset_sums(absent).flip(1)", "subset_sums(absent)", "absent and present exchanged"),
+    Mutant("coalitions.py", "members.flip(0)], 1", "members], 1", "absent and present exchanged"),
     Mutant("exact.py", "one[others >> j & 1]", "one[1]", "far players always present"),
     Mutant("exact.py", "baseline * (1 - owns.sum(0))", "x[:, :1] * 0", "features of no player set to zero"),
     Mutant("exact.py", "z, ours = layer(z), False", "z, ours = layer(z), True", "a ReLU in memory that is not ours"),

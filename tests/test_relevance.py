@@ -504,6 +504,14 @@ def test_softmax_is_estimated_within_its_errors(generator):
     assert_close(R.softmax_relevance(z + 1, None, baseline=1.0)[0], exact, **F64)
 
 
+@pytest.mark.parametrize("permutations", [None, 4])
+def test_softmax_relevance_shows_its_progress_when_asked(permutations, capsys):
+    R.softmax_relevance(normal(2, 3), permutations, progress=False)
+    assert capsys.readouterr().err == ""
+    R.softmax_relevance(normal(2, 3), permutations, progress=True)
+    assert "%" in capsys.readouterr().err
+
+
 def test_softmax_relevance_goes_through_a_network(generator):
     model, x = seeded(lambda: mlp(4, 6, 3)).requires_grad_(False), normal(2, 4)
     values, _ = R.softmax_relevance(model(x), 50, generator)
