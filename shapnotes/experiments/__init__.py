@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-MODULES = {"LC-F3": "lc_f3"}
+MODULES = {"LC-F3": "lc_f3", "LC-F5": "lc_f5", "LC-F4": "lc_f4", "LC-T2": "lc_t2", "LC-F6": "lc_f6", "LC-F7": "lc_f7"}
 
 
 def experiment(identifier: str) -> ModuleType:

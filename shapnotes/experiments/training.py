@@ -13,14 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+MEASURED_AT_ONCE = 1000  # rows; more would be slower on a processor, whose cache they leave
+
 
 @dataclass(frozen=True)
 class Curve:
-    """One repeat: after how many steps, the accuracy on the training data there, and the final one on the test data."""
+    """One repeat: after how many steps, the accuracy on the training data there, and the final one on the test data.
+
+    test_curve: the accuracy on the test data after the same steps, where that was asked for.
+    """
 
     steps: list[int]
     train_accuracy: list[float]
     test_accuracy: float
+    test_curve: list[float] | None = None
 
 
 def train_together(
@@ -33,6 +39,9 @@ def train_together(
     batch_size: int,
     generators: Sequence[torch.Generator],
     measure_every: int,
+    measure_on: int | None = None,
+    follow_test: bool = False,
+    noise: Callable[[torch.Generator, int], Sequence[Tensor]] | None = None,
 ) -> list[Curve]:
     """Train classifiers of one architecture side by side by cross entropy; one curve a model.
 
@@ -41,6 +50,12 @@ def train_together(
     optimiser     : from parameters to an elementwise optimiser, e.g. `lambda p: torch.optim.SGD(p, lr=0.1)`
     generators    : one a model, on the CPU; each draws its model's order of rows anew every epoch
     measure_every : steps between measurements of the training accuracy; the first is before the first step
+    measure_on    : the training accuracy is that on the first so many rows (None: on all)
+    follow_test   : measure the accuracy on the test data as often as that on the training data
+    noise         : what a step draws for a model beside its rows, masks of dropout for instance: from a generator on
+                    the device of the data and a number of rows to tensors [rows, ...], which the model is given after
+                    x. Each model has a generator of its own for it, seeded from its `generators`. Accuracies are
+                    measured without: the model is given x alone
 
     Cost: as many matrix products as one repeat, each as many times larger.
     """
@@ -52,34 +67,53 @@ def train_together(
     parameters = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     skeleton = copy.deepcopy(models[0]).to("meta")
 
-    def forward(values: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(skeleton, values, (x,))
+    def forward(values: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        return functional_call(skeleton, values, inputs)
 
-    x, y = (
-        t.expand(len(models), *t.shape) if t.shape[0] != len(models) or t.dim() == d else t
-        for t, d in zip(train, (2, 1), strict=True)
-    )
-    own = torch.arange(len(models), device=x.device)[:, None]
+    x, y = train
+    shared = y.dim() == 1
+    rows = x.shape[0 if shared else 1]
+    own = () if shared else (torch.arange(len(models), device=x.device)[:, None],)
+    on_train = (x[:measure_on], y[:measure_on]) if shared else (x[:, :measure_on], y[:, :measure_on])
     steps = optimiser(list(parameters.values()))
-    measured: list[tuple[int, list[float]]] = []
+    sources = [_seeded_from(g, x.device) for g in generators] if noise else []
+    measured: list[tuple[int, list[float], list[float]]] = []
     done = 0
+
+    def measure() -> None:
+        tested = _accuracy(forward, parameters, *test) if follow_test else []
+        measured.append((done, _accuracy(forward, parameters, *on_train), tested))
+
     for _ in range(epochs):
-        order = torch.stack([torch.randperm(x.shape[1], generator=g) for g in generators]).to(x.device)
+        order = torch.stack([torch.randperm(rows, generator=g) for g in generators]).to(x.device)
         for batch in order.split(batch_size, 1):
             if done % measure_every == 0:
-                measured.append((done, _accuracy(vmap(forward), parameters, x, y)))
+                measure()
+            drawn = [noise(source, batch.shape[1]) for source in sources]
             steps.zero_grad()
-            logits = vmap(forward)(parameters, x[own, batch])
-            losses = nn.functional.cross_entropy(logits.flatten(0, 1), y[own, batch].flatten(), reduction="none")
+            logits = vmap(forward)(parameters, x[*own, batch], *map(torch.stack, zip(*drawn, strict=True)))
+            losses = nn.functional.cross_entropy(logits.flatten(0, 1), y[*own, batch].flatten(), reduction="none")
             losses.unflatten(0, batch.shape).mean(1).sum().backward()
             steps.step()
             done += 1
-    measured.append((done, _accuracy(vmap(forward), parameters, x, y)))
-    tested = _accuracy(vmap(forward, in_dims=(0, None)), parameters, test[0], test[1])
-    at, values = zip(*measured, strict=True)
-    return [Curve(list(at), [v[i] for v in values], tested[i]) for i in range(len(models))]
+    measure()
+    at, trained, tested = zip(*measured, strict=True)
+    final = tested[-1] or _accuracy(forward, parameters, *test)
+    return [
+        Curve(list(at), [v[i] for v in trained], final[i], [v[i] for v in tested] if follow_test else None)
+        for i in range(len(models))
+    ]
+
+
+def _seeded_from(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
 
 @torch.no_grad()
 def _accuracy(forward: Callable, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> list[float]:
-    return (forward(parameters, x).argmax(-1) == y).double().mean(-1).tolist()
+    """Of each model, on rows that all share (y [rows]) or on its own (y [models, rows])."""
+    axis = y.dim() - 1
+    each = vmap(forward, in_dims=(0, 0 if axis else None))
+    parts = zip(x.split(MEASURED_AT_ONCE, axis), y.split(MEASURED_AT_ONCE, axis), strict=True)
+    right = [each(parameters, inputs).argmax(-1) == labels for inputs, labels in parts]
+    return torch.cat(right, 1).double().mean(1).tolist()

@@ -1,9 +1,10 @@
-"""Repeats trained together give the numbers of repeats trained one by one."""
+"""Repeats trained together give the numbers of repeats trained one by one, also where they draw noise."""
 
 import pytest
 import torch
 from torch import nn
 
+from shapnotes.experiments import training
 from shapnotes.experiments.training import train_together
 from shapnotes.nn import SALinear, ShapLULinear
 
@@ -24,7 +25,26 @@ def models(layer, count=3):
     return built
 
 
-def train(chosen, seeds, optimiser):
+class Noisy(nn.Module):
+    """One hidden layer, whose outputs are multiplied by what is drawn; notes what it is given."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.layers = models(SALinear, seed + 1)[seed]
+        self.given = []
+
+    def forward(self, x, *drawn):
+        self.given.append((len(x), [tuple(mask.shape) for mask in drawn]))
+        hidden = self.layers[0](x)
+        return self.layers[1](hidden * drawn[0] if drawn else hidden)
+
+
+def halves(generator, rows):
+    """Dropout of a half on eight units."""
+    return (torch.empty(rows, 8, dtype=torch.float64).bernoulli_(0.5, generator=generator) * 2,)
+
+
+def train(chosen, seeds, optimiser, **more):
     return train_together(
         chosen,
         data(40, 0),
@@ -34,6 +54,7 @@ def train(chosen, seeds, optimiser):
         batch_size=7,
         generators=[torch.Generator().manual_seed(s) for s in seeds],
         measure_every=4,
+        **more,
     )
 
 
@@ -66,6 +87,68 @@ def test_each_model_may_have_its_own_rows():
     )
     second = train_together(models(nn.Linear, 2)[1:], (x[20:], y[20:]), data(9, 1), generators=[seeded()], **options)
     assert both[1] == second[0]
+
+
+def test_noise_is_each_models_own():
+    """Together, alone and in another order: the same curves; other noise: other curves."""
+    kind = lambda p: torch.optim.SGD(p, lr=0.5)  # noqa: E731
+    options = {"noise": halves, "follow_test": True}
+    built = [Noisy(seed) for seed in range(3)]
+    torch.manual_seed(0)
+    together = train(built, range(3), kind, **options)
+    torch.manual_seed(1)  # the global state plays no part
+    for i, model in enumerate(built):
+        assert train([model], [i], kind, **options) == [together[i]]
+    assert train(built[::-1], [2, 1, 0], kind, **options) == together[::-1]
+    same_start = train([built[0], built[0]], [0, 1], kind, **options)
+    assert same_start[0] == together[0] != same_start[1]
+    assert train(built, range(3), kind, follow_test=True) != together
+
+
+def test_one_noise_for_all_would_be_noticed():
+    """A mutant that draws once for all models does not give the numbers of one by one."""
+    kind = lambda p: torch.optim.SGD(p, lr=0.5)  # noqa: E731
+    built = [Noisy(seed) for seed in range(3)]
+    right = train(built, range(3), kind, noise=halves)
+    drawn = []
+
+    def first_draw(generator, rows):
+        drawn.append(drawn[-1] if len(drawn) % 3 else halves(generator, rows))
+        return drawn[-1]
+
+    mutant = train(built, range(3), kind, noise=first_draw)
+    assert mutant[0] == right[0] and mutant[1:] != right[1:]
+
+
+def test_accuracies_are_measured_without_noise_and_in_parts(monkeypatch):
+    kind = lambda p: torch.optim.SGD(p, lr=0.5)  # noqa: E731
+    options = {"noise": halves, "follow_test": True, "measure_on": 13}
+    whole = train([Noisy(0)], [0], kind, **options)
+    monkeypatch.setattr(training, "MEASURED_AT_ONCE", 8)
+    given = []
+    monkeypatch.setattr(Noisy, "__deepcopy__", lambda self, memo: _noting(self, given), raising=False)
+    assert train([Noisy(0)], [0], kind, **options) == whole
+    assert {rows for rows, drawn in given if drawn} == {7, 5}  # 40 rows in batches of 7
+    assert {rows for rows, drawn in given if not drawn} == {8, 5, 4}  # 13 rows and 20 rows in parts of 8
+
+
+def _noting(model, given):
+    copied = Noisy(0)
+    copied.given = given
+    return copied
+
+
+def test_what_is_measured():
+    """The curves are the accuracies on the first rows and on the test rows; the last of them is the final one."""
+    curve = train(models(nn.Linear, 1), [0], lambda p: torch.optim.SGD(p, lr=0.0), measure_on=11, follow_test=True)[0]
+    with torch.no_grad():
+        on_train, on_test = (
+            float((models(nn.Linear, 1)[0](x[:rows]).argmax(1) == y[:rows]).double().mean())
+            for (x, y), rows in ((data(40, 0), 11), (data(20, 1), 20))
+        )
+    assert curve.train_accuracy == [on_train] * 4 and curve.test_curve == [on_test] * 4
+    assert curve.test_accuracy == on_test and curve.steps == [0, 4, 8, 12]
+    assert train(models(nn.Linear, 1), [0], lambda p: torch.optim.SGD(p, lr=0.0))[0].test_curve is None
 
 
 def test_refusals():
