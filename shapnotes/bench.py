@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from statistics import median
@@ -12,7 +13,16 @@ import torch
 from torch import nn
 
 from shapnotes.exact import rows_at_once, shapley_values
+from shapnotes.experiments.resnet import resnet20
 from shapnotes.nn import SALinear, ShapLULinear
+
+ACTIVATIONS = ("relu", "gelu", "shaplu", "shaplu, full", "sa")
+# Of LC-F3, LC-F4 and LC-F5: the shape of an input, the batch, the batch on a GPU, how many times rarer it is timed.
+NETWORKS = {
+    "784-100-50-10": ((784,), 10, 10, 1),
+    "3072-1024-512-512-10": ((3072,), 128, 128, 1),
+    "ResNet-20 v2": ((3, 32, 32), 32, 128, 3),
+}
 
 
 def exact(device: str = "cpu", repeats: int = 9) -> dict:
@@ -53,23 +63,27 @@ def exact(device: str = "cpu", repeats: int = 9) -> dict:
 def training(device: str = "cpu", repeats: int = 15) -> dict:
     """What a training step costs with each activation, over the step with ReLU (Li and Cui's 20 %, LC-P1).
 
-    Forward, cross entropy, backward and Adam, for the networks of LC-F3 (784-100-50-10, batch 10) and LC-F4
-    (3072-1024-512-512-10, batch 128). All activations are timed in turn, `repeats` times; a ratio is that of the
-    medians, with the smallest and largest ratio of one turn beside it.
+    Forward, cross entropy, backward and Adam, for the networks of LC-F3 (784-100-50-10, batch 10), LC-F4
+    (3072-1024-512-512-10, batch 128) and LC-F5 (ResNet-20 v2, batch 32, on a GPU 128). All activations are timed in
+    turn, `repeats` times (the ResNet a third as often); a ratio is that of the medians, with the smallest and largest
+    ratio of one turn beside it.
     """
-    layers = {"relu": nn.Linear, "gelu": nn.Linear, "shaplu": ShapLULinear, "shaplu, full": _full, "sa": SALinear}
     rows = []
-    for widths, batch in (([784, 100, 50, 10], 10), ([3072, 1024, 512, 512, 10], 128)):
+    for network, (shape, batch, gpu_batch, rarer) in NETWORKS.items():
+        batch = gpu_batch if device.startswith("cuda") else batch
         generator = torch.Generator().manual_seed(0)
-        x = torch.rand(batch, widths[0], generator=generator).to(device)
+        x = torch.rand(batch, *shape, generator=generator).to(device)
         y = torch.randint(10, (batch,), generator=generator).to(device)
-        steps = [_training_step(name, linear, widths, x, y) for name, linear in layers.items()]
-        times = in_turn(steps, repeats, x.device)
-        for name, taken in zip(layers, times, strict=True):
+        if len(shape) == 1:
+            models = [_perceptron(name, list(map(int, network.split("-")))) for name in ACTIVATIONS]
+        else:
+            models = [resnet20(name, generator).to(memory_format=torch.channels_last) for name in ACTIVATIONS]
+        times = in_turn([_training_step(m.to(device), x, y) for m in models], max(1, repeats // rarer), x.device)
+        for name, taken in zip(ACTIVATIONS, times, strict=True):
             each = [t / r for t, r in zip(taken, times[0], strict=True)]
             rows.append(
                 {
-                    "network": "-".join(map(str, widths)),
+                    "network": network,
                     "batch": batch,
                     "activation": name,
                     "seconds": median(taken),
@@ -80,18 +94,20 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
     return provenance("shapnotes bench training", device) | {"rows": rows}
 
 
-def _full(fan_in: int, fan_out: int) -> nn.Module:
-    return ShapLULinear(fan_in, fan_out, full_gradient=True)
-
-
-def _training_step(
-    name: str, linear: Callable[[int, int], nn.Module], widths: list[int], x: torch.Tensor, y: torch.Tensor
-) -> Callable[[], None]:
+def _perceptron(name: str, widths: list[int]) -> nn.Sequential:
+    linear = {
+        "shaplu": ShapLULinear,
+        "shaplu, full": partial(ShapLULinear, full_gradient=True),
+        "sa": SALinear,
+    }.get(name, nn.Linear)
     activation = {"relu": nn.ReLU, "gelu": nn.GELU}.get(name)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths[:-1]):
         layers += [linear(fan_in, fan_out)] + ([activation()] if activation else [])
-    model = nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1])).to(x.device)
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
+def _training_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def step() -> None:
