@@ -134,6 +134,8 @@ def softmax_relevance(
     permutations: int | None = 1000,
     generator: torch.Generator | None = None,
     baseline: Tensor | float | None = None,
+    *,
+    progress: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The relevance of the logits below a softmax, their Shapley values in its outputs, with standard errors.
 
@@ -147,6 +149,7 @@ def softmax_relevance(
     permutations : how many random orders an input, as in `shapnotes.sample_shapley_values`; None for exact values, by
                    2**classes evaluations, which are fewer than those of 1000 orders up to 13 classes
     generator    : a torch.Generator to draw the orders from
+    progress     : True or False shows or hides a bar; None shows it for runs of more than ten seconds
 
     Returns (values, standard_errors), each [batch, classes, classes]: entry (j, c) belongs to logit j and class c. The
     errors are zero when exact. Over j the values sum to softmax(z)_c - softmax(baseline)_c. `propagate(model, x,
@@ -159,9 +162,11 @@ def softmax_relevance(
     _check_outputs("logits", logits)
     softmax = lambda z: torch.softmax(z, -1)  # noqa: E731
     if permutations is None:
-        values = shapley_values(softmax, logits, baseline)
+        values = shapley_values(softmax, logits, baseline, progress=progress)
         return values, torch.zeros_like(values)
-    return sample_shapley_values(softmax, logits, baseline, permutations=permutations, generator=generator)
+    return sample_shapley_values(
+        softmax, logits, baseline, permutations=permutations, generator=generator, progress=progress
+    )
 
 
 def _check_outputs(name: str, y: Tensor) -> None:

@@ -1,0 +1,122 @@
+"""LC-F6: what is measured is what it is called, and the verdict follows the numbers."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from oracles import tolerance
+from torch.testing import assert_close
+
+from shapnotes.experiments import lc_f6
+from shapnotes.experiments.explained import explained
+from shapnotes.experiments.maps import parts, per_unit_of_grey, unpacked
+from shapnotes.experiments.record import Record
+
+F64 = tolerance(torch.float64)
+RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.jsonl").select("paper")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return explained(lc_f6.SMOKE, 0, "cpu")
+
+
+def test_the_paper_s_setting():
+    for batch in lc_f6.batches("paper"):
+        assert batch.config["hidden"] == [100, 50] and batch.config["images"] == batch.config["permutations"] == 1000
+    assert [batch.seeds for batch in lc_f6.batches("paper")] == [(0,), (1,), (2,)]
+    assert lc_f6.batches("cpu") == lc_f6.batches("paper")
+
+
+def test_without_brightest_blanks_a_twentieth(found):
+    """Three of 64 pixels, class by class, on the images that were not explained."""
+    part = torch.zeros(10, 64, dtype=torch.float64)
+    chosen = [[(7 * c + step) % 64 for step in (20, 28, 36)] for c in range(10)]
+    for c, pixels in enumerate(chosen):
+        part[c, pixels] = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64)
+    changes = lc_f6.without_brightest(found, part)
+    for c, pixels in enumerate(chosen):
+        kept = torch.ones(64, dtype=torch.float64)
+        kept[pixels] = 0
+        expected = (found.probabilities(found.others * kept) - found.probabilities(found.others))[:, c].mean()
+        assert_close(changes[c], expected, **F64)
+    assert float(changes.abs().max()) > 1e-4
+
+
+def test_own_images_are_those_of_the_class(found):
+    per_grey = per_unit_of_grey(found.relevance[0], found.x)
+    maps = lc_f6.maps_of_own_images(per_grey, found.y)
+    for c in range(10):
+        rows = [i for i, label in enumerate(found.y.tolist()) if label == c]
+        mean = sum(per_grey[i, :, c].clamp(min=0) for i in rows) / len(rows)
+        assert_close(maps[0, c], mean, **F64)
+
+
+def test_a_smoke_run_holds_its_numbers(found):
+    batch = lc_f6.batches("smoke")[0]
+    (result,) = lc_f6.run(batch.config, batch.seeds, "cpu")
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    maps = parts(per_unit_of_grey(found.relevance[0], found.x))
+    assert_close(unpacked(result["maps"]), maps, rtol=0, atol=0.51 * result["maps"]["unit"])
+    assert list(result["eps"]) == ["0.01", "0.0", "0.0001", "1.0"]
+    lost = {float(eps): entry["lost"] for eps, entry in result["eps"].items()}
+    assert all(layers["2"] == 0 for layers in lost.values())  # what is lost is counted from the logits down
+    assert max(lost[0.0].values()) < 1e-12
+    assert 0 < lost[1e-4]["input"] < lost[0.01]["input"] < lost[1.0]["input"] < 1
+    absorbed = (found.relevance.totals[0] - found.relevance.totals[-1]).abs().sum() / found.start.sum(1).abs().sum()
+    assert abs(lost[0.01]["input"] - float(absorbed)) < 1e-4
+    assert 0 < result["monte_carlo"]["mean_error"] < result["monte_carlo"]["largest_error"]
+    assert 0.5 < result["monte_carlo"]["rms_deviation_in_errors"] < 5
+    runs = [{"config": batch.config, "seed": 0, "result": result}]
+    assert lc_f6.summary(runs) and lc_f6.verdict(runs)[0] in ("reproduced", "partly", "not reproduced")
+
+
+def changed(**entries):
+    """The record with these entries of every result replaced, each by what a function makes of it."""
+    runs = copy.deepcopy(RUNS)
+    for one in runs:
+        for key, change in entries.items():
+            one["result"][key] = change(one["result"][key])
+    return runs
+
+
+def near(correlation):
+    return {
+        "eps": lambda entry: {eps: {**found, "shapley": correlation} for eps, found in entry.items()},
+        "increase": lambda entry: dict.fromkeys(entry, correlation),
+    }
+
+
+def turned(entry):
+    return {name: [-change for change in changes] for name, changes in entry.items()}
+
+
+def test_the_verdict_follows_the_numbers():
+    assert lc_f6.verdict(RUNS)[0] == "partly"
+    assert lc_f6.verdict(changed(**near(0.95)))[0] == "reproduced"
+    assert lc_f6.verdict(changed(**near(0.85)))[0] == "partly"  # the blanked pixels still stand
+    assert lc_f6.verdict(changed(blanked=turned, **near(0.85)))[0] == "not reproduced"
+    assert lc_f6.verdict(changed(blanked=turned, **near(0.95)))[0] == "partly"
+    one_wrong = lambda entry: entry | {"approve": [0.001, *entry["approve"][1:]]}  # noqa: E731
+    word, ours, _ = lc_f6.verdict(changed(blanked=one_wrong, **near(0.95)))
+    assert word == "partly" and "57 of 60" in ours
+
+
+def test_the_verdict_reads_the_configuration_s_eps():
+    """Maps with another eps may agree or not: they are shown, and do not count."""
+    only = lambda entry: {e: {**f, "shapley": 0.95 if e == "0.01" else 0.0} for e, f in entry.items()}  # noqa: E731
+    runs = changed(eps=only, increase=near(0.95)["increase"])
+    assert lc_f6.verdict(runs)[0] == "reproduced"
+
+
+def test_the_record():
+    assert len(RUNS) == 3 and {one["seed"] for one in RUNS} == {0, 1, 2}
+    for one in RUNS:
+        result = one["result"]
+        assert one["config"] == lc_f6.PAPER and result["accuracy"]["test"] > 0.97
+        assert unpacked(result["maps"]).shape == (2, 10, 784)
+        assert max(result["eps"]["0.0"]["lost"].values()) < 1e-10
+    assert "nan" not in "\n".join(lc_f6.summary(RUNS))
+    assert 0.5 < lc_f6.between_seeds(RUNS) < 1
