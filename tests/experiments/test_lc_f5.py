@@ -103,7 +103,7 @@ def test_a_part_is_never_taken_for_the_whole(lead, says):
     part = record(lc_f5.CPU, lambda e: lead, pairs=4)
     verdict, ours, _ = lc_f5.verdict(part)
     assert verdict == "not run at full scale"
-    assert says in ours and "4 pairs, 5 epochs on 10000 images, width 8" in ours
+    assert says in ours and "4 pairs, 3 epochs on 10000 images, width 8" in ours
     assert lc_f5.verdict(record(lc_f5.PAPER, lambda e: lead, pairs=7))[0] == "not run at full scale"
     for few in (1, 2, 3):  # a sweep that has only begun
         assert "too few" in lc_f5.verdict(part[:few])[1] and lc_f5.summary(part[:few])
