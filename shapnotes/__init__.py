@@ -5,7 +5,7 @@ Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors o
 
 from importlib.metadata import version
 
-from shapnotes import coalitions, datasets, nn, plots, relevance
+from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import GapError
@@ -17,6 +17,8 @@ __all__ = [
     "coalitions",
     "datasets",
     "explain",
+    "explainers",
+    "metrics",
     "nn",
     "plots",
     "relevance",

@@ -449,6 +449,69 @@ def swapping_keeps_weights_and_comes_back(sn):
     assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
 
 
+def errors_are_means_under_the_predicted_probabilities(sn):
+    """Shapley Explanation Networks, equation 8 and appendix G.1, term by term; Table 4's two columns by their words."""
+    gamma, phi, logits = normal(2, 2, 3, 4), normal(2, 2, 3, 4, seed=2), normal(2, 4, seed=3)
+    gamma[0, 0] = 0
+    for i in range(2):
+        expected, weights = 0.0, [float(torch.exp(z)) for z in logits[i]]
+        for j in range(4):
+            differences = [abs(float(d)) for d in (phi - gamma)[i, ..., j].flatten()]
+            expected += weights[j] / sum(weights) * sum(differences) / 6
+        assert_close(sn.metrics.shapley_error(gamma, phi, logits)[i].item(), expected, **F64)
+        sizes = [abs(float(a)) for a in gamma[i, ..., 1].flatten()]
+        mean = sum(sizes) / 6
+        deviation = (sum((s - mean) ** 2 for s in sizes) / 6) ** 0.5
+        assert_close(sn.metrics.coefficient_of_variation(gamma)[i, 1].item(), deviation / mean, **F64)
+        assert_close(sn.metrics.sparsity(gamma)[i, 1].item(), sizes.count(0.0) / 6, **F64)
+
+
+def the_players_named_are_removed(sn):
+    """In a model that adds up its inputs, what is gone can be read off the answer; a pixel goes with its channels."""
+    x = torch.tensor([[[[1.0, 2.0, 4.0]], [[8.0, 16.0, 32.0]]]]).double()  # [batch 1, channels 2, height 1, width 3]
+    f = lambda z: torch.stack([z.sum((1, 2, 3)), 64 + 0 * z[:, 0, 0, 0]], 1)  # noqa: E731
+    scores = torch.tensor([[[0.5, -1.0, 3.0]]]).double()
+    for order, left in (("top", [63, 27, 18, 0]), ("least", [63, 45, 36, 0])):
+        curve = sn.metrics.removal_curve(f, x, scores, [0, 1 / 3, 2 / 3, 1], order=order)
+        assert curve.outputs[:, 0, 0].tolist() == left
+        assert curve.agreement().tolist() == [[1.0]] * 4 and curve.accuracy(torch.tensor([0])).tolist() == [[0.0]] * 4
+    others = torch.tensor([[[2.0, -2.0, 1.0]]]).double()  # so that the first pixel speaks for the other class
+    attributions = torch.stack([others, scores], -1)
+    for fraction, change in ((0.2, 36), (0.4, 36), (2 / 3, 54), (1, 54)):
+        got = sn.metrics.log_odds_change(f, x, attributions, 1, 0, fraction=fraction)
+        assert got.tolist() == [-change]
+    half = sn.metrics.removal_curve(f, x, scores, [0.25, 0.5])
+    assert_close(half.area(torch.tensor([2.0, 4.0])).item(), 3.0, **F64)
+    found = sn.metrics.paired_comparison(torch.tensor([3.0, 5.0, 8.0]), torch.tensor([2.0, 3.0, 1.0]))  # 1, 2, 7
+    deviation = (31 / 3) ** 0.5
+    assert_close(found.effect_size, 10 / 3 / deviation, **F64)
+    assert_close(found.t, 10 / 3 / deviation * 3**0.5, **F64)
+
+
+def other_methods_meet_their_closed_forms(sn):
+    """A linear model's terms; the rescale rule at one ReLU; and nothing left on the model."""
+    linear, x, r = network(12, 3)[:1], normal(2, 12), normal(2, 12, seed=2)
+    terms = (x - r)[..., None] * linear[0].weight.detach().T
+    for method in ("exact", "sampling", "kernel_shap", "deeplift", "deep_shap", "gradient_shap", "input_x_gradient"):
+        assert_close(sn.explainers.explain_with(method, linear, x, r).attributions, terms, **F64)
+    relu = nn.Sequential(nn.Linear(2, 1), nn.ReLU()).double()
+    nn.init.ones_(relu[0].weight)
+    nn.init.zeros_(relu[0].bias)
+    relu[0].weight.grad = torch.ones_like(relu[0].weight)
+    x, r = torch.tensor([[4.0, 2.0]]).double(), torch.tensor([-2.0, 0.0]).double()  # 6 goes in, -2 at r: a chord of 6/8
+    before = set(relu[1].__dict__), len(relu[1]._forward_hooks)
+    for method in ("deeplift", "deep_shap"):
+        found = sn.explainers.explain_with(method, relu, x, r)
+        assert_close(found.attributions[..., 0], torch.tensor([[4.5, 1.5]]).double(), **F64)
+        assert (set(relu[1].__dict__), len(relu[1]._forward_hooks)) == before
+        assert relu[0].weight.grad.tolist() == [[1, 1]]
+        try:
+            sn.explainers.explain_with(method, nn.Sequential(network(2, 3), nn.Hardswish()), x, r)
+        except sn.GapError:
+            continue
+        raise AssertionError("a gap was not raised")
+
+
 # The quick ones first: a mutant is done with at the first that rejects it.
 CONTRACTS = [
     coalitions_are_bits,
@@ -461,6 +524,9 @@ CONTRACTS = [
     activations_bear_any_scale,
     layers_are_their_functions,
     swapping_keeps_weights_and_comes_back,
+    errors_are_means_under_the_predicted_probabilities,
+    the_players_named_are_removed,
+    other_methods_meet_their_closed_forms,
     table_agrees_with_both_oracles,
     matrix_is_the_table_rule,
     gaps_are_found,

@@ -282,6 +282,41 @@ MUTANTS = [
         "KINDS[to][0]",
         "convolutions become linear layers",
     ),
+    Mutant(
+        "metrics.py", ".abs().mean(1)\n    if logits", ".abs().sum(1)\n    if logits", "a sum for the mean over players"
+    ),
+    Mutant(
+        "metrics.py",
+        "torch.softmax(logits.double(), -1) * error",
+        "torch.full_like(logits.double(), 1 / logits.shape[-1]) * error",
+        "classes weighted equally",
+    ),
+    Mutant("metrics.py", "size.std(1, correction=correction)", "size.std(1)", "the other variance"),
+    Mutant("metrics.py", "attributions).abs() <= threshold", "attributions) <= threshold", "negative counted as zero"),
+    Mutant("metrics.py", "& (scores > 0)", "& (scores == scores)", "what speaks against the class erased too"),
+    Mutant("metrics.py", "_pick(attributions, s) - _pick(attributions, t)", "_pick(attributions, s)", "no difference"),
+    Mutant("metrics.py", "_rank(-scores)", "_rank(scores)", "the least erased first"),
+    Mutant("metrics.py", "odds[0] - odds[1]", "odds[1] - odds[0]", "after minus before"),
+    Mutant("metrics.py", '(-1 if order == "top" else 1)', '(1 if order == "top" else -1)', "top and least exchanged"),
+    Mutant(
+        "metrics.py", ".argsort(dim=1, stable=True).argsort(1)", ".argsort(dim=1, stable=True)", "an order for ranks"
+    ),
+    Mutant("metrics.py", "game.masked(~gone[:, None])", "game.masked(gone[:, None])", "the others removed"),
+    Mutant("metrics.py", "mean / spread", "mean / spread**2", "the effect in parts of the variance"),
+    Mutant("metrics.py", "/ (self.fractions[-1] - self.fractions[0])", "", "an area without its width"),
+    Mutant("explainers.py", "lambda z: model(r + z)).attribute(x - r,", "model).attribute(x,", "no baseline"),
+    Mutant("explainers.py", '"l1_reg": False', '"l1_reg": "num_features(10)"', "shap's regularisation"),
+    Mutant("explainers.py", "_Rows(_copy(f))", "_Rows(f)", "the gradients of the model's owner lost"),
+    Mutant("explainers.py", "torch.stack(parts, -1)", "torch.stack(parts, 1)", "outputs before players"),
+    Mutant(
+        "explainers.py",
+        "    return _closed(game, attributions)",
+        "    return attributions",
+        "gaps of captum's silenced",
+    ),
+    Mutant(
+        "explainers.py", "return _closed(game, torch", "return (lambda _, a: a)(game, torch", "gaps of shap's silenced"
+    ),
 ]
 
 

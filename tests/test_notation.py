@@ -118,7 +118,7 @@ def described() -> list[object]:
 
 @pytest.mark.parametrize(
     "module",
-    [sn, sn.coalitions, sn.datasets, sn.nn, sn.nn.functional, sn.plots, sn.relevance],
+    [sn, sn.coalitions, sn.datasets, sn.explainers, sn.metrics, sn.nn, sn.nn.functional, sn.plots, sn.relevance],
     ids=lambda module: module.__name__,
 )
 def test_every_public_name_is_on_the_page(module):

@@ -1,0 +1,371 @@
+"""Other methods: closed forms, hand calculation, agreement between two packages, and no trace on the model."""
+
+import inspect
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from contracts import network, normal
+from oracles import model_values, tolerance
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import shapnotes as sn
+from shapnotes import explainers as E
+from shapnotes.game import GapError
+
+F64 = tolerance(torch.float64)
+CAPTUM_STEPS = {"rtol": 1e-7, "atol": 1e-8}  # captum >= 0.8 keeps the weights of its steps in float32
+MODULES_ONLY = ("deeplift", "deep_shap")
+EFFICIENT = ("exact", "sampling", "kernel_shap", "deeplift", "deep_shap")
+WITH_SEED = ("sampling", "kernel_shap", "gradient_shap")
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    """Networks are drawn from torch's global generator; every test starts it anew, and leaves it as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def relu_network(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), activation())]
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def attributions(method: str, f, x: Tensor, baseline=None, **settings) -> Tensor:
+    return E.explain_with(method, f, x, baseline, **settings).attributions
+
+
+def close_to(method: str) -> dict[str, float]:
+    return CAPTUM_STEPS if method == "integrated_gradients" else F64
+
+
+# --- closed forms -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+@pytest.mark.parametrize("one_baseline", [True, False], ids=["one baseline", "one an input"])
+def test_a_linear_model_owes_each_feature_its_term(method, one_baseline):
+    """w_i (x_i - r_i) by every method; 12 features, which shap's own regularisation would cut to ten."""
+    model, x = nn.Linear(12, 3).double(), normal(2, 12)
+    r = normal(12, seed=2) if one_baseline else normal(2, 12, seed=2)
+    weight = model.weight.detach().T
+    expected = weight.abs().expand(2, 12, 3) if method == "saliency" else (x - r)[..., None] * weight
+    assert_close(attributions(method, model, x, r), expected, **close_to(method))
+
+
+def test_saliency_with_its_sign():
+    model, x = nn.Linear(4, 2).double(), normal(3, 4)
+    assert_close(E.saliency(model, x, absolute=False), model.weight.detach().T.expand(3, 4, 2), **F64)
+
+
+@pytest.mark.parametrize(
+    ("method", "shares"),
+    [
+        ("exact", (1 / 2, 1 / 2)),  # each alone gains nothing
+        ("kernel_shap", (1 / 2, 1 / 2)),
+        ("integrated_gradients", (2 / 3, 1 / 3)),  # integral of 2 t^2, and of t^2
+        ("input_x_gradient", (2, 1)),
+    ],
+)
+def test_shares_of_a_monomial(method, shares):
+    """f = a^2 b, from 0."""
+    x = normal(3, 2)
+    f = lambda z: z[:, 0] ** 2 * z[:, 1]  # noqa: E731
+    assert_close(
+        attributions(method, f, x), f(x)[:, None] * torch.tensor(shares, dtype=torch.float64), **close_to(method)
+    )
+
+
+def test_gradient_shap_estimates_integrated_gradients():
+    """For f = a b a draw gives a b t to both: the mean of uniform t, within 5 of its standard errors."""
+    x = normal(20, 2)
+    share = attributions("gradient_shap", lambda z: z.prod(1), x, samples=100) / x.prod(1, keepdim=True)
+    assert_close(share[:, 0], share[:, 1], **F64)
+    error = (1 / 12 / 100) ** 0.5
+    assert float((share - 1 / 2).abs().max()) < 5 * error
+    assert float(share[:, 0].std()) > error / 2  # inputs have their own draws
+
+
+def test_integrated_gradients_close_as_stated():
+    smooth, kinked = relu_network(6, 40, 1, activation=nn.Tanh), relu_network(6, 40, 40, 1)
+    x, r = normal(30, 6), normal(6, seed=2)
+    gap = lambda f, n: float(E.explain_with("integrated_gradients", f, x, r, steps=n).gap().abs().mean())  # noqa: E731
+    assert gap(smooth, 50) < 1e-7
+    assert 0 < gap(kinked, 400) < gap(kinked, 25) / 4
+
+
+def test_deeplift_by_hand():
+    """y = 2 relu(a + b) - relu(a - 2 b) + 1 at (2, 1), seen from (-2, 1).
+
+    Into the units go 3 and 0 at x, -1 and -4 at r; out come 3 and 0, 0 and 0. Chords: 3/4 and 0. So a, which moved by
+    4, is due 2 * 3/4 * 4 = 6, which is y's whole change (7 - 1), and b, which did not move, nothing.
+    """
+    model = relu_network(2, 2, 1).requires_grad_(False)
+    for p, value in zip(model.parameters(), ([[1, 1], [1, -2]], [0, 0], [[2, -1]], [1]), strict=True):
+        p.copy_(torch.tensor(value))
+    x, r = torch.tensor([[2.0, 1.0]]).double(), torch.tensor([-2.0, 1.0]).double()
+    for method in ("deeplift", "deep_shap"):
+        assert_close(attributions(method, model, x, r)[..., 0], torch.tensor([[6.0, 0.0]]).double(), **F64)
+
+
+def rescale_by_loops(model: nn.Sequential, x: Tensor, r: Tensor) -> Tensor:
+    """The rescale rule, one input, one unit at a time, from the output down: [features, outputs]."""
+    inputs, references = [x], [r]
+    for layer in model:
+        inputs.append(layer(inputs[-1]))
+        references.append(layer(references[-1]))
+    multipliers = torch.eye(len(inputs[-1]), dtype=torch.float64)  # [units, outputs]
+    for k in reversed(range(len(model))):
+        if isinstance(model[k], nn.Linear):
+            multipliers = model[k].weight.T @ multipliers
+        else:
+            chords = [
+                (b_out - a_out) / (b_in - a_in)
+                for a_in, b_in, a_out, b_out in zip(
+                    references[k], inputs[k], references[k + 1], inputs[k + 1], strict=True
+                )
+            ]
+            multipliers = torch.stack(chords)[:, None] * multipliers
+    return (x - r)[:, None] * multipliers
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.LeakyReLU, nn.Softplus])
+def test_deeplift_and_deep_shap_are_the_rescale_rule(activation):
+    """Two packages and a loop agree: with one baseline Deep SHAP is DeepLIFT."""
+    model, x, r = relu_network(4, 7, 6, 3, activation=activation), normal(5, 4), normal(5, 4, seed=2)
+    with torch.no_grad():
+        slow = torch.stack([rescale_by_loops(model, *pair) for pair in zip(x, r, strict=True)])
+    assert_close(E.deeplift(model, x, r), slow, **F64)
+    assert_close(E.deep_shap(model, x, r), slow, **F64)
+    assert float((slow - E.exact(model, x, r)).abs().max()) > 1e-3  # which is not Shapley's value
+
+
+def test_deeplift_on_images():
+    layers = [nn.Conv2d(2, 3, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)]
+    model, x = nn.Sequential(*layers).double(), normal(2, 2, 6, 6)
+    assert_close(E.deeplift(model, x, 0.1), E.deep_shap(model, x, 0.1), **F64)
+
+
+def test_kernel_shap_is_exact_with_all_coalitions_and_close_with_some():
+    model, x, r = network(7, 2), normal(3, 7), normal(7, seed=2)
+    expected = model_values(model, x, r).detach()
+    assert_close(E.kernel_shap(model, x, r, samples=2**7 - 2), expected, **F64)
+    errors = [float((E.kernel_shap(model, x, r, samples=n) - expected).abs().mean()) for n in (30, 100)]
+    assert 1e-6 < errors[1] < errors[0] < 0.1 * float(expected.abs().mean())
+
+
+# --- what holds for all of them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+@pytest.mark.parametrize("outputs", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("features", [(1,), (2, 2)])
+def test_axes(method, features, outputs):
+    """Every output is where it belongs: as if it were explained alone."""
+    n = int(np.prod(features))
+    model = nn.Sequential(nn.Flatten(), *relu_network(n, 5, int(np.prod(outputs)), activation=nn.Tanh))
+    model.append(nn.Flatten(0) if outputs == () else nn.Unflatten(1, outputs))
+    x = normal(3, *features)
+    values = attributions(method, model, x, 0.5)
+    assert values.shape == (3, *features, *outputs) and values.dtype == x.dtype and not values.requires_grad
+    flat = values.flatten(len(features) + 1) if outputs else values[..., None]
+    if n > 1 and method in WITH_SEED:
+        return  # an output alone has the same draws, but a stack of several is what the adapters give
+    for output in range(flat.shape[-1]):
+        alone = nn.Sequential(*model[:-2], nn.Linear(5, 1).double())
+        alone[-1].load_state_dict({k: v[output : output + 1] for k, v in model[-2].state_dict().items()})
+        assert_close(flat[..., output], attributions(method, alone, x, 0.5)[..., 0], **F64)
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_efficiency_and_missingness_are_as_stated(method):
+    x, r = normal(4, 6), normal(6, seed=2)
+    x[0, :3], x[1, 5], x[2] = r[:3], r[5], r
+    found = E.explain_with(method, relu_network(6, 9, 9, 2), x, r)
+    closes = bool((found.gap()[:2].abs() < 1e-9).all())
+    assert closes == (method in EFFICIENT)
+    missing = found.attributions[(x == r)]
+    assert (float(missing.abs().max()) == 0) == (method != "saliency")
+    assert (found.standard_errors is not None) == (method == "sampling")
+    statement = " ".join(inspect.getdoc(E.METHODS[method]).split())
+    assert "fficien" in statement and "issing" in statement and "Cost: " in statement
+
+
+@pytest.mark.parametrize("method", WITH_SEED)
+def test_a_seed_and_nothing_else_decides(method):
+    model, x = relu_network(12, 9, 1), normal(2, 12)
+    settings = {"kernel_shap": {"samples": 60}, "sampling": {"permutations": 6}, "gradient_shap": {"samples": 5}}[
+        method
+    ]
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    first, same, other = (attributions(method, model, x, seed=seed, **settings) for seed in (3, 3, 4))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert np.array_equal(np.random.get_state()[1], before[0]) and torch.equal(torch.random.get_rng_state(), before[1])
+    with pytest.raises(ZeroDivisionError):
+        attributions(method, lambda z: 1 // 0, x, seed=3)
+    assert np.array_equal(np.random.get_state()[1], before[0])
+
+
+def test_cost_in_evaluations():
+    """Rows that the model is given, beside the one that every method looks at first."""
+    rows = []
+
+    def f(z):
+        rows.append(len(z))
+        return torch.stack([z.prod(1), z.sum(1)], 1)
+
+    x = normal(3, 6)
+    for method, settings, expected in (
+        ("kernel_shap", {"samples": 40}, 3 * (40 + 2)),
+        ("exact", {}, 3 * (2**6 + 2)),
+        ("integrated_gradients", {"steps": 20}, 2 * 3 * 20),
+        ("gradient_shap", {"samples": 20}, 2 * 3 * 20),
+        ("input_x_gradient", {}, 2 * 3),
+        ("saliency", {}, 2 * 3),
+    ):
+        rows.clear()
+        E.METHODS[method](f, x, **settings)
+        assert sum(rows) - 1 == expected, method
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_inference_mode_and_inputs_with_gradients(method):
+    model, x = relu_network(3, 4, 1), normal(2, 3)
+    expected = attributions(method, model, x)
+    with torch.inference_mode():
+        assert_close(attributions(method, model, x.clone()), expected.clone(), **F64)
+    leaf = x.clone().requires_grad_()
+    assert_close(attributions(method, model, leaf), expected, **F64)
+    assert leaf.grad is None and leaf.requires_grad and not x.requires_grad
+
+
+# --- no trace -----------------------------------------------------------------------------------------------------
+
+
+class Fragile(nn.Module):
+    """Two ReLUs and a switch that makes what comes after the first fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = relu_network(3, 4, 4)[0], nn.ReLU(), nn.Linear(4, 2).double()
+        self.unused, self.broken = nn.ReLU(), False
+
+    def forward(self, z: Tensor) -> Tensor:
+        z = self.second(self.first(z))
+        self.unused(z)
+        if self.broken and len(z) > 1:
+            raise ZeroDivisionError("in the middle of the model")
+        return self.last(z)
+
+
+def state_of(model: nn.Module) -> list:
+    """All that a hook or a pass could change."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = [(set(m.__dict__), [len(getattr(m, h)) for h in hooks], m.training) for m in model.modules()]
+    parameters = [(p.requires_grad, p.grad.tolist(), p.tolist()) for p in model.parameters()]
+    return [modules, parameters]
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_no_trace_on_the_model_after_success_and_after_error(method):
+    model, x = Fragile().train(), normal(2, 3)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 7.0)
+    model.first.weight.requires_grad_(False)
+    before = state_of(model)
+    attributions(method, model, x)
+    assert state_of(model) == before
+    model.broken = True
+    with pytest.raises(ZeroDivisionError):
+        attributions(method, model, x)
+    assert state_of(model) == before
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+class Called(nn.Module):
+    """ReLUs that DeepLIFT cannot see: called as a function, or one module for both."""
+
+    def __init__(self, shared: bool):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 6).double(), nn.Linear(6, 6).double(), nn.Linear(6, 2).double()
+        self.relu = nn.ReLU() if shared else torch.relu
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.c(self.relu(self.b(self.relu(self.a(z)))))
+
+
+@pytest.mark.parametrize("method", MODULES_ONLY)
+def test_sums_that_do_not_close_are_raised(method):
+    with pytest.raises(GapError, match=r"called as a function, twice, or is unknown.*the gap is"):
+        attributions(method, Called(shared=False), normal(3, 4))
+    with pytest.raises((GapError, RuntimeError), match=r"called as a function, twice|used more than once"):
+        attributions(method, Called(shared=True), normal(3, 4))
+
+
+def test_where_the_two_packages_differ():
+    """captum knows no GELU, and its softmax does not close. Overlapping max pooling closes in neither package."""
+    x = normal(3, 4)
+    for activation in (nn.GELU(), nn.Softmax(-1)):
+        model = nn.Sequential(nn.Linear(4, 6), activation, nn.Linear(6, 2)).double()
+        assert float(E.explain_with("deep_shap", model, x, 0.3).gap().abs().max()) < 1e-12
+        with pytest.raises(GapError):
+            E.deeplift(model, x, 0.3)
+    pool = [nn.Linear(4, 6), nn.Unflatten(1, (1, 6)), nn.MaxPool1d(3, 1), nn.Flatten(), nn.Linear(4, 2)]
+    for method in MODULES_ONLY:
+        with pytest.raises(GapError):
+            attributions(method, nn.Sequential(*pool).double(), x, 0.3)
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+@pytest.mark.parametrize(
+    ("x", "baseline", "says"),
+    [
+        (normal(3), None, r"x must be \[batch, \*features\]"),
+        (torch.full((2, 3), float("nan")).double(), None, "NaN or infinite"),
+        (normal(2, 3), normal(4), "does not broadcast"),
+    ],
+)
+def test_bad_input_is_refused_as_everywhere(method, x, baseline, says):
+    with pytest.raises(ValueError, match=says):
+        attributions(method, relu_network(3, 4, 1), x, baseline)
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "call"),
+    [
+        (ValueError, "no method 'lime'; choose from exact, sampling", lambda f, x: E.explain_with("lime", f, x)),
+        (TypeError, r"must be an nn\.Module.*got function", lambda f, x: E.deeplift(lambda z: f(z), x)),
+        (TypeError, r"must be an nn\.Module.*got function", lambda f, x: E.deep_shap(lambda z: f(z), x)),
+        (ValueError, "by way of autograd", lambda f, x: E.saliency(lambda z: f(z).detach(), x)),
+        (ValueError, "by way of autograd", lambda f, x: E.saliency(lambda z: f(torch.ones_like(z)), x)),
+        (
+            ValueError,
+            "steps must be a whole number, at least 1; got 0",
+            lambda f, x: E.integrated_gradients(f, x, steps=0),
+        ),
+        (ValueError, "samples must be a whole number", lambda f, x: E.kernel_shap(f, x, samples=True)),
+        (ValueError, "samples must be a whole number", lambda f, x: E.gradient_shap(f, x, samples=2.0)),
+        (ValueError, "seed must be a whole number from 0", lambda f, x: E.kernel_shap(f, x, seed=-1)),
+        (ValueError, "seed must be a whole number from 0", lambda f, x: E.sampling(f, x, seed=None)),
+        (ValueError, "in training mode", lambda f, x: E.deeplift(nn.Sequential(nn.Dropout(), f), x)),
+    ],
+)
+def test_refusals(error, says, call):
+    with pytest.raises(error, match=says):
+        call(relu_network(3, 4, 1), normal(2, 3))
+
+
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name not in ("exact", "sampling")])
+def test_a_missing_package_names_the_extra(method, monkeypatch):
+    for name in ("captum", "captum.attr", "shap"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'package: pip install "shapnotes\[compare\]"'):
+        attributions(method, relu_network(3, 4, 1), normal(2, 3))
+    assert sn.explainers is E  # the rest of the package does without
