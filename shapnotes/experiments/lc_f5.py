@@ -27,7 +27,7 @@ PAPER = {"data": "cifar10", "images": 50_000, "test_images": 10_000, "width": 16
 # Three fifths of the steps of one of the paper's 200 epochs, in a network half as wide.
 CPU = {"data": "cifar10", "images": 10_000, "test_images": 2_000, "width": 8, "epochs": 3, "rates": RATES[:1]}
 SMOKE = {"data": "digits", "images": 256, "test_images": 256, "width": 2, "epochs": 2, "rates": [[0, 1e-3], [1, 1e-4]]}
-SETTINGS = {"paper": (PAPER, 8), "cpu": (CPU, 4), "smoke": (SMOKE, 2)}
+SETTINGS = {"paper": (PAPER, 8), "cpu": (CPU, 3), "smoke": (SMOKE, 2)}
 
 
 def batches(scale: str) -> list[Batch]:
