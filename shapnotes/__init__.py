@@ -5,7 +5,7 @@ Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors o
 
 from importlib.metadata import version
 
-from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance
+from shapnotes import coalitions, datasets, estimators, explainers, metrics, nn, plots, relevance, shapnet
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import GapError
@@ -16,6 +16,7 @@ __all__ = [
     "GapError",
     "coalitions",
     "datasets",
+    "estimators",
     "explain",
     "explainers",
     "metrics",
@@ -25,5 +26,6 @@ __all__ = [
     "sample_shapley_values",
     "shapley_from_table",
     "shapley_values",
+    "shapnet",
 ]
 __version__ = version("shapnotes")

@@ -1,11 +1,11 @@
-"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact|training`."""
+"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact|shapnet|training`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from shapnotes import bench, scorecard
+from shapnotes import bench, bench_shapnet, scorecard
 from shapnotes.experiments import MODULES, experiment
 from shapnotes.experiments.record import Record
 from shapnotes.experiments.sweep import SCALES, sweep
@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     timing.add_argument(
         "what",
         choices=list(_BENCHES),
-        help="exact: exact values beside the bare model and beside shap; training: a step with each activation",
+        help="exact: exact values beside the bare model and beside shap; shapnet: a Deep ShapNet beside a plain loop; "
+        "training: a step with each activation",
     )
     timing.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     timing.add_argument("--out", type=Path, help="write the record to this JSON file as well")
@@ -107,8 +108,20 @@ def _exact_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def _shapnet_table(rows: list[dict]) -> list[str]:
+    lines = ["channels batch  seconds   loop s  loop/ours  (range)"]
+    for row in rows:
+        low, high = row["range"]
+        lines.append(
+            f"{row['channels']:8d} {row['batch']:5d} {row['seconds']:8.5f} {row['loop_seconds']:8.5f} "
+            f"{row['loop_over_ours']:10.2f}  ({low:.2f} to {high:.2f})"
+        )
+    return lines
+
+
 _BENCHES = {
     "exact": (lambda device: bench.exact(device), _exact_table),
+    "shapnet": (lambda device: bench_shapnet.shapnet(device), _shapnet_table),
     "training": (lambda device: bench.training(device), _training_table),
 }
 

@@ -8,6 +8,7 @@ import warnings
 
 import torch
 from oracles import by_dividends, by_permutations, model_values, table_of, tolerance
+from shapnet_contracts import CONTRACTS as SHAPNET_CONTRACTS
 from torch import nn
 from torch.testing import assert_close
 
@@ -539,4 +540,5 @@ CONTRACTS = [
     streaming_agrees_with_the_definition,
     chunks_may_be_much_smaller_than_the_game,
     sampling_agrees_with_exact_values,
+    *SHAPNET_CONTRACTS,
 ]

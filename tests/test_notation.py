@@ -118,7 +118,19 @@ def described() -> list[object]:
 
 @pytest.mark.parametrize(
     "module",
-    [sn, sn.coalitions, sn.datasets, sn.explainers, sn.metrics, sn.nn, sn.nn.functional, sn.plots, sn.relevance],
+    [
+        sn,
+        sn.coalitions,
+        sn.datasets,
+        sn.estimators,
+        sn.explainers,
+        sn.metrics,
+        sn.nn,
+        sn.nn.functional,
+        sn.plots,
+        sn.relevance,
+        sn.shapnet,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_every_public_name_is_on_the_page(module):

@@ -1,0 +1,23 @@
+"""Shapley Explanation Networks: Shapley values as the representations inside a network."""
+
+from shapnotes.shapnet.deep import DeepShapNet, butterfly
+from shapnotes.shapnet.groups import grouped
+from shapnotes.shapnet.module import ShapleyModule
+from shapnotes.shapnet.network import ShapNet
+from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
+from shapnotes.shapnet.shallow import ShallowShapNet, all_pairs, singletons
+from shapnotes.shapnet.transform import ShapleyTransform
+
+__all__ = [
+    "DeepShapNet",
+    "ShallowShapNet",
+    "ShapNet",
+    "ShapleyModule",
+    "ShapleyTransform",
+    "all_pairs",
+    "butterfly",
+    "grouped",
+    "l1_penalty",
+    "linf_penalty",
+    "singletons",
+]

@@ -1,0 +1,142 @@
+"""Networks made of Shapley transforms, and what their inputs have to be."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shapnotes.explanation import Explanation
+from shapnotes.shapnet.transform import ShapleyTransform
+
+CELLS = 2**20  # hidden values at once, without gradients: memory that is used again is faster than new memory
+
+
+class ShapNet(nn.Module):
+    """A cascade of Shapley transforms: a network that predicts by adding up its own explanation.
+
+        H(x) = sum_i h_i(x),      h = T_L o ... o T_1
+
+    The reference of T_1 is `baseline`, that of the others 0. A player at its reference after one stage is there after
+    all later ones (Corollary 4), so it is given exactly nothing of the prediction. With one stage h is the exact
+    Shapley value of H (Theorem 2). H(baseline) is zero whatever the weights are: h explains H(x) - H(baseline) = H(x).
+
+    stages      : the transforms T_1, ..., T_L, of as many players each
+    in_channels : length of the vector that each player carries in x
+    baseline    : what stands for absent in x: None (0), a number, or a tensor that broadcasts to one input
+    residual    : add to each stage's representation the one before, in as many channels as both have. That is the
+                  Shapley transform of f + sum_i x_i
+
+    Attribute: `baseline`, a buffer shaped like one input.
+
+    Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs].
+
+    Raises ValueError or TypeError for inputs of another shape or dtype, with NaN, or on the wrong device.
+
+    Source: Shapley Explanation Networks, Definitions 5 and 8.
+    """
+
+    def __init__(
+        self,
+        stages: Iterable[ShapleyTransform],
+        in_channels: int = 1,
+        baseline: Tensor | float | Sequence[float] | None = None,
+        *,
+        residual: bool = False,
+    ):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        players = {stage.n_players for stage in self.stages}
+        if len(players) != 1:
+            raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
+        self.n_players, self.in_channels, self.residual = players.pop(), in_channels, residual
+        self.register_buffer("baseline", one_input(baseline, self.n_players, in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)[-1].sum(1)
+
+    def explain(self, x: Tensor) -> Explanation:
+        """The prediction and what it is the sum of: attributions [batch, n_players, outputs]."""
+        h = self.layers(x)[-1]
+        return Explanation(h, h.sum(1), inputs=x)
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
+        z = self._opened(x)
+        rows = len(z) if torch.is_grad_enabled() else max(1, CELLS // max(stage.cells for stage in self.stages))
+        if len(z) <= rows:
+            return self._representations(z)
+        return [torch.cat(parts) for parts in zip(*map(self._representations, z.split(rows)), strict=True)]
+
+    def _representations(self, z: Tensor) -> list[Tensor]:
+        reference = self.baseline.to(z.dtype).view(self.n_players, -1)
+        representations = []
+        for stage in self.stages:
+            before = z if reference is None or not self.residual else z - reference
+            z = stage(z, reference)
+            if self.residual:
+                common = min(before.shape[2], z.shape[2])
+                z = torch.cat([z[..., :common] + before[..., :common], z[..., common:]], 2)
+            representations.append(z)
+            reference = None
+        return representations
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew, those of the perceptrons; of `generator` where one is given."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters(generator)
+
+    def _opened(self, x: Tensor) -> Tensor:
+        """x as [batch, n_players, in_channels], or a refusal."""
+        one = (self.n_players, self.in_channels)
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor; got {type(x).__name__} (torch.as_tensor makes one)")
+        if tuple(x.shape[1:]) not in (self.baseline.shape, one) or not len(x):
+            raise ValueError(
+                f"x must be [batch, {', '.join(map(str, self.baseline.shape))}], at least one input; got shape "
+                f"{tuple(x.shape)}"
+            )
+        weight = next(self.parameters(), x)
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"x is {x.dtype} and the network's weights are {weight.dtype}; convert one, for instance by "
+                f"x.to({weight.dtype})"
+            )
+        if x.device != self.baseline.device:
+            raise ValueError(f"x is on {x.device} and the network on {self.baseline.device}; move one of them")
+        if not _finite(x):
+            raise ValueError(
+                f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
+            )
+        return x.reshape(-1, *one)
+
+
+def one_input(baseline: Tensor | float | Sequence[float] | None, n_players: int, in_channels: int) -> Tensor:
+    """A baseline spread over one input, [n_players] or [n_players, in_channels], in a precision of its own."""
+    shape = (n_players,) if in_channels == 1 else (n_players, in_channels)
+    if baseline is None:
+        return torch.zeros(shape)
+    try:
+        baseline = torch.as_tensor(baseline, dtype=None if isinstance(baseline, Tensor) else torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"baseline must be None, a number or a tensor; got {type(baseline).__name__}") from error
+    if not baseline.is_floating_point():
+        raise TypeError(f"baseline must be floating point, as x is; got {baseline.dtype}")
+    if in_channels == 1 and baseline.dim() == 2:
+        baseline = baseline.squeeze(-1)
+    try:
+        baseline = baseline.expand(shape).clone()
+    except RuntimeError as error:
+        raise ValueError(f"baseline of shape {tuple(baseline.shape)} does not broadcast to an input {shape}") from error
+    if not bool(torch.isfinite(baseline).all()):
+        raise ValueError("baseline holds NaN or infinity; give a value that stands for absent")
+    return baseline
+
+
+def _finite(x: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(torch.isfinite(x).all())
+    except RuntimeError:  # inside torch.func.vmap, where nothing can be decided on values
+        return True

@@ -1,0 +1,34 @@
+"""Penalties on explanations while a network is trained, so that they become sparse, or flat."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
+    """The mean over inputs and channels of sum_i |Z_i|, the sum over players: makes explanations sparse.
+
+    representations : [batch, *players, channels], for instance `net.explain(x).attributions`, or a list of them whose
+                      penalties are added, as `net.layers(x)` for those of every stage
+
+    Returns a scalar, in the unit of Z. Source: Shapley Explanation Networks, section 2.4, which leaves the mean open.
+    """
+    return sum(z.abs().flatten(1, -2).sum(1).mean() for z in _several(representations))
+
+
+def linf_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
+    """The mean over inputs and channels of max_i |Z_i|, over players: keeps any one from becoming too important.
+
+    Arguments, result and source as in `l1_penalty`.
+    """
+    return sum(z.abs().flatten(1, -2).amax(1).mean() for z in _several(representations))
+
+
+def _several(representations: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    several = [representations] if isinstance(representations, Tensor) else list(representations)
+    if not several or any(z.dim() < 3 for z in several):
+        raise ValueError(
+            f"a penalty takes representations [batch, *players, channels], one or a list; got shapes "
+            f"{[tuple(z.shape) for z in several]}"
+        )
+    return several

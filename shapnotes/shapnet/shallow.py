@@ -1,0 +1,78 @@
+"""Shallow ShapNets: one Shapley transform, whose explanations are exact Shapley values."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from torch import Tensor
+
+from shapnotes.shapnet.network import ShapNet
+from shapnotes.shapnet.transform import ActiveSets, Inner, ShapleyTransform
+
+
+class ShallowShapNet(ShapNet):
+    """A sum of functions of a few features each, which predicts by adding up its exact Shapley values.
+
+        G(x) = sum_i g_i(x),      g_i(x) = sum over j with i in A_j of phi_i(f_j, x) = phi_i(G, x)
+
+    G(x) = sum_j [f_j(x) - f_j(r)]: zero at the baseline r. Subtracting the constant changes no Shapley value, which is
+    why g is that of sum_j f_j as well as of G (Theorem 2).
+
+    active_sets  : the A_j, of any sizes, overlapping or not; `all_pairs(n)` for the paper's, `singletons(n)` for a
+                   generalised additive model
+    out_features : outputs of the network and of each f_j
+    hidden       : widths of the hidden layers of the f_j, perceptrons with weights of their own
+    in_channels  : length of the vector that each feature carries
+    n_features   : how many features there are; 1 + the largest of the active sets when None
+    baseline     : r, what stands for absent: None (0), a number, or a tensor that broadcasts to one input
+    inner, negative_slope : as in `ShapleyTransform`
+
+    Called with x [batch, n_features] or [batch, n_features, in_channels] it returns G(x) [batch, out_features];
+    `explain(x)` has the exact values, at no further cost.
+
+    Source: Shapley Explanation Networks, Definition 5, Equation 5 and Theorem 2.
+    """
+
+    def __init__(
+        self,
+        active_sets: ActiveSets,
+        out_features: int,
+        hidden: Sequence[int] = (100,),
+        in_channels: int = 1,
+        n_features: int | None = None,
+        baseline: Tensor | float | Sequence[float] | None = None,
+        *,
+        inner: Inner | Sequence[Inner] | None = None,
+        negative_slope: float = 0.0,
+    ):
+        sets = [tuple(players) for players in active_sets]
+        if n_features is None:
+            n_features = 1 + max((player for players in sets for player in players), default=0)
+        transform = ShapleyTransform(
+            sets,
+            n_features,
+            in_channels,
+            out_features,
+            hidden,
+            inner=inner,
+            negative_slope=negative_slope,
+            variance=1 / n_features,
+        )
+        super().__init__([transform], in_channels, baseline)
+
+
+def all_pairs(n: int) -> list[tuple[int, int]]:
+    """Every pair of n features.
+
+    >>> all_pairs(3)
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    return list(combinations(range(n), 2))
+
+
+def singletons(n: int) -> list[tuple[int]]:
+    """Each of n features by itself: the active sets of a generalised additive model.
+
+    >>> singletons(3)
+    [(0,), (1,), (2,)]
+    """
+    return [(i,) for i in range(n)]

@@ -1,0 +1,25 @@
+"""Groups of features as players."""
+
+import pytest
+import torch
+from contracts import network, normal
+from oracles import model_values, tolerance
+from torch.testing import assert_close
+
+from shapnotes.shapnet import ShallowShapNet, ShapleyModule, grouped
+
+
+def test_groups_of_unequal_size_are_players():
+    groups, labels = [[0, 3], [4], [2, 1]], [0, 2, 2, 0, 1]
+    x, baseline, f = normal(3, 5), normal(1, 5, seed=9), network(6, 2)
+    net = ShapleyModule(f, (0, 1, 2), in_channels=2, baseline=grouped(baseline, groups)[0])
+    expected = model_values(lambda rows: f(grouped(rows, groups).flatten(1)), x, baseline[0], labels)
+    assert_close(net(grouped(x, groups)), expected, **tolerance(torch.float64))
+    built = ShallowShapNet([(0, 2), (1,)], 2, in_channels=2)
+    assert built(grouped(x, groups).float()).shape == (3, 2)
+
+
+@pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [2, 1]], [[0, 1, 2], []], [[0, 1, 3]]])
+def test_other_groups_are_refused(groups):
+    with pytest.raises(ValueError, match=r"each of the features 0..2 once"):
+        grouped(normal(2, 3), groups)

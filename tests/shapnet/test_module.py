@@ -1,0 +1,34 @@
+"""One inner function and its values."""
+
+import torch
+from contracts import network, normal
+from oracles import model_values, tolerance
+from torch.testing import assert_close
+
+from shapnotes.shapnet import ShapleyModule
+
+F64 = tolerance(torch.float64)
+
+
+def test_it_is_the_value_of_its_function_and_zero_elsewhere():
+    f, baseline = network(3, 2), normal(6, seed=9)
+    module = ShapleyModule(f, (4, 0, 3), 6, baseline=baseline)
+    x = normal(3, 6)
+    values = module(x)
+    chosen = [4, 0, 3]
+    expected = model_values(f, x[:, chosen], baseline[chosen])
+    assert_close(values[:, chosen], expected, **F64)
+    assert values.shape == (3, 6, 2) and float(values[:, [1, 2, 5]].detach().abs().max()) == 0
+
+
+def test_one_player_is_given_the_whole_difference():
+    f = network(1, 1)
+    x = normal(4, 1)
+    assert_close(ShapleyModule(f, [0])(x)[:, 0], f(x) - f(torch.zeros_like(x)), **F64)
+
+
+def test_it_trains_its_function():
+    f = network(2, 1)
+    module = ShapleyModule(f, (1, 0))
+    module(normal(5, 2)).square().mean().backward()
+    assert float(f[0].weight.grad.abs().max()) > 0 and len(list(module.parameters())) == 4

@@ -1,0 +1,218 @@
+"""Contracts of `shapnotes.shapnet`: every network is what its definition says, one module and one input at a time."""
+
+import torch
+from oracles import by_permutations, model_values, tolerance
+from torch.testing import assert_close
+
+F64 = tolerance(torch.float64)
+SETS = [(2,), (0, 3), (3, 1), (4, 0, 2), (1, 2, 3, 4), (3, 0, 4, 1, 2)]  # overlapping, of all sizes, in any order
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=_seeded(seed), dtype=torch.float64)
+
+
+def perceptron(block, module: int):
+    """The inner function of one module of a block, as the formula has it: [k * channels] -> [outputs]."""
+
+    def f(row: torch.Tensor) -> torch.Tensor:
+        h = row
+        weights = [block.first, *block.weights]
+        for weight, bias in zip(weights, [block.bias, *block.biases], strict=True):
+            s = weight[module] @ h + bias[module, :, 0]
+            h = torch.where(s > 0, s, block.negative_slope * s)
+        return block.last[module] @ h
+
+    return f
+
+
+def slow_transform(stage, x: torch.Tensor, reference: torch.Tensor, functions=None) -> torch.Tensor:
+    """Definitions 3 and 7: for each input and module all orders of its players; [batch, n, channels] -> [.., outputs].
+
+    functions: those of the active sets in turn; by default the perceptrons of the stage's blocks.
+    """
+    if functions is None:
+        modules = [(players, perceptron(b, m)) for b in stage.blocks for m, players in enumerate(b.sets)]
+    else:
+        modules = list(zip(stage.active_sets, functions, strict=True))
+    results = []
+    for one in x:
+        z = 0
+        for players, f in modules:
+            table = []
+            for coalition in range(2 ** len(players)):
+                seen = [(one if coalition >> bit & 1 else reference)[player] for bit, player in enumerate(players)]
+                table.append(f(torch.cat(seen)))
+            values = by_permutations(torch.stack(table))
+            share = torch.zeros(len(one), values.shape[1], dtype=values.dtype)
+            share[list(players)] = values
+            z = z + share
+        results.append(z)
+    return torch.stack(results)
+
+
+def transforms_are_their_definition(sn):
+    """Every size of set, with shared products and without, with a graph and without, on zero and other references."""
+    inner = sn.shapnet.inner
+    small = inner.SMALL
+    try:
+        for channels, hidden, slope in ((1, (7,), 0.0), (2, (5, 4, 3), 0.1)):
+            stage = sn.shapnet.ShapleyTransform(SETS, 6, channels, 2, hidden, negative_slope=slope).double()
+            for number, block in enumerate(stage.blocks):
+                block.reset_parameters(_seeded(number))
+            x = _normal(2, 6, channels)
+            for reference in (None, _normal(6, channels, seed=1)):
+                zero = torch.zeros(6, channels, dtype=torch.float64)
+                expected = slow_transform(stage, x, zero if reference is None else reference).detach()
+                for inner.SMALL in (0, small):
+                    assert_close(stage(x, reference).detach(), expected, **F64)
+                    with torch.no_grad():
+                        assert_close(stage(x, reference), expected, **F64)
+    finally:
+        inner.SMALL = small
+
+
+def any_function_can_be_an_inner_one(sn):
+    """Of its own for each set, or shared by sets of several sizes; players' vectors come in the order of the set."""
+    x, reference = _normal(3, 5, 2), _normal(5, 2, seed=1)
+    own = [
+        lambda rows, j=j: torch.stack([rows.prod(1) + 5, (rows * torch.arange(rows.shape[1])).sum(1) ** 2 - j], 1)
+        for j in range(len(SETS))
+    ]
+    shared = lambda rows: torch.stack([rows[:, 0] * rows[:, -1], rows.exp().sum(1)], 1)  # noqa: E731
+    for inner, functions in ((own, own), (shared, [shared] * len(SETS))):
+        stage = sn.shapnet.ShapleyTransform(SETS, 5, 2, inner=inner)
+        by_row = [lambda row, f=f: f(row[None])[0] for f in functions]
+        expected = slow_transform(stage, x, reference, by_row)
+        assert_close(stage(x, reference), expected, **F64)
+    module = sn.shapnet.ShapleyModule(own[1], SETS[1], 5, in_channels=2, baseline=reference)
+    assert_close(module(x), sn.shapnet.ShapleyTransform([SETS[1]], 5, 2, inner=own[1])(x, reference), **F64)
+    assert_close(module(x)[:, [1, 2, 4]], torch.zeros(3, 3, 2, dtype=torch.float64))
+
+
+def shallow_networks_show_their_shapley_values(sn):
+    """Theorem 2, against all orders of all features and against exact values of the network as a black box."""
+    net = sn.shapnet.ShallowShapNet(SETS, 3, hidden=(6,), baseline=_normal(5, seed=1)).double()
+    net.reset_parameters(_seeded(2))
+    x = _normal(2, 5)
+    explanation = net.explain(x)
+    assert_close(explanation.attributions.detach(), model_values(net, x, net.baseline).detach(), **F64)
+    assert_close(explanation.attributions.detach(), sn.shapley_values(net, x, net.baseline).detach(), **F64)
+    assert_close(explanation.prediction, net(x), **F64)
+    assert float(net(net.baseline[None]).detach().abs().max()) == 0
+
+
+def deep_networks_are_transforms_on_transforms(sn):
+    """Definition 8: the references are the baseline, then zero; residuals add the representation before."""
+    for residual in (False, True):
+        baseline = _normal(5, seed=1)
+        net = sn.shapnet.DeepShapNet(5, (3, 2), 4, hidden=(6,), baseline=baseline, residual=residual).double()
+        net.reset_parameters(_seeded(3))
+        x = _normal(2, 5)
+        z, reference = x[:, :, None], baseline[:, None]
+        for stage, layer in zip(net.stages, net.layers(x), strict=True):
+            moved = z - reference
+            z = slow_transform(stage, z, reference)
+            if residual:
+                common = min(moved.shape[2], z.shape[2])
+                z[..., :common] += moved[..., :common]
+            reference = torch.zeros(5, z.shape[2], dtype=torch.float64)
+            assert_close(layer, z, **F64)
+        assert_close(net(x), z.sum(1), **F64)
+        assert [layer.shape[2] for layer in net.layers(x)] == [3, 2, 4]
+
+
+def features_at_the_baseline_stay_at_zero(sn):
+    """Theorem 3 and Corollary 4: exactly, at every stage, in every precision; their gradients are not zero."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for n in (2, 7, 12):
+            baseline = _normal(n, seed=1).to(dtype)
+            net = sn.shapnet.DeepShapNet(n, 5, 2, hidden=(40, 9), baseline=baseline, negative_slope=0.1).to(dtype)
+            net.reset_parameters(_seeded(n))
+            x = _normal(65, n, seed=2).to(dtype)
+            x[:, 0] = baseline[0]
+            x[::2, n - 1] = baseline[n - 1]
+            for graph in (True, False):
+                with torch.set_grad_enabled(graph):
+                    for layer in net.layers(x):
+                        assert float(layer[:, 0].detach().abs().max()) == 0
+                        assert float(layer[::2, n - 1].detach().abs().max()) == 0
+                        assert bool((layer[1::2, n - 1] != 0).any())
+    net = sn.shapnet.ShallowShapNet([(0, 1, 2)], 1, hidden=(6,)).double()
+    net.reset_parameters(_seeded(4))
+    x = _normal(1, 3).index_fill(1, torch.tensor([1]), 0.0).requires_grad_()
+    gradient = torch.autograd.grad(net.explain(x).attributions[0, 1, 0], x)[0]
+    beside = x.detach().clone()
+    beside[0, 1] = 1e-7
+    assert_close(gradient[0, 1], net.explain(beside).attributions[0, 1, 0].detach() / 1e-7, rtol=1e-4, atol=1e-6)
+    assert float(gradient[0, 1].abs()) > 1e-3
+
+
+def butterflies_let_all_features_meet(sn):
+    for n in range(1, 35):
+        stages = sn.shapnet.butterfly(n)
+        assert len(stages) == max(1, (n - 1).bit_length())
+        seen = [{i} for i in range(n)]  # whom each feature's value depends on
+        for sets in stages:
+            assert sorted(i for players in sets for i in players) == list(range(n))
+            assert max(map(len, sets)) <= 2
+            together = {i: players for players in sets for i in players}
+            seen = [set().union(*(seen[j] for j in together[i])) for i in range(n)]
+        assert len(seen[0]) == n
+        if n & (n - 1) == 0:
+            assert all(len(others) == n for others in seen)
+
+
+def random_weights_keep_the_size(sn):
+    """`value_variance` is the quadratic form of the definition, and values are as large as inputs at initialisation."""
+    variance = sn.shapnet.initialisation.value_variance
+    for k, depth, slope, bias in ((1, 1, 0.0, 0.0), (2, 1, 0.0, 0.0), (3, 2, 0.1, 0.5), (5, 3, 0.0, 0.2)):
+        here = sn.coalitions.masks(k).double()
+        gain = 2 / (1 + slope**2)
+        K = gain * here @ here.T / k + bias
+        for layer in range(depth):
+            size = K.diagonal().sqrt()
+            cos = (K / torch.outer(size, size).clamp(min=1e-300)).clamp(-1, 1)
+            t = cos.acos()
+            A = torch.outer(size, size) / 2
+            A = A * ((1 + slope**2) * cos + (1 - slope) ** 2 * (t.sin() - t * cos) / torch.pi)
+            K = A if layer == depth - 1 else gain * A + bias
+        m = sn.coalitions.shapley_matrix(k)[0]
+        assert_close(torch.tensor(variance(k, depth, slope, bias), dtype=torch.float64), m @ K @ m, **F64)
+    for sets, channels, hidden in (
+        ([(i, i + 1) for i in range(0, 40, 2)], 30, (60,)),
+        ([(i, i + 1, i + 2, i + 3) for i in range(0, 40, 4)], 30, (60, 50)),
+        ([(i, j) for i in range(10) for j in range(i)], 20, (60,)),
+    ):
+        n = 1 + max(map(max, sets))
+        stage = sn.shapnet.ShapleyTransform(sets, n, channels, 50, hidden)
+        for block in stage.blocks:
+            block.reset_parameters(_seeded(5))
+        x = _normal(100, n, channels).float()
+        with torch.no_grad():
+            assert 0.85 < float((stage(x) ** 2).mean()) < 1.15
+
+
+def penalties_are_norms_over_players(sn):
+    z = torch.tensor([[[1.0, -4.0], [-2.0, 0.5]], [[0.0, 3.0], [1.0, -1.0]]])
+    assert_close(sn.shapnet.l1_penalty(z), torch.tensor((3 + 4.5 + 1 + 4) / 4))
+    assert_close(sn.shapnet.linf_penalty(z), torch.tensor((2 + 4 + 1 + 3) / 4))
+    image = z.view(2, 1, 2, 2)
+    for penalty in (sn.shapnet.l1_penalty, sn.shapnet.linf_penalty):
+        assert_close(penalty([z, image]), 2 * penalty(z))
+
+
+CONTRACTS = [
+    penalties_are_norms_over_players,
+    butterflies_let_all_features_meet,
+    any_function_can_be_an_inner_one,
+    features_at_the_baseline_stay_at_zero,
+    random_weights_keep_the_size,
+    deep_networks_are_transforms_on_transforms,
+    shallow_networks_show_their_shapley_values,
+    transforms_are_their_definition,
+]

@@ -1,0 +1,24 @@
+"""The loop that a Deep ShapNet is timed against is the same network."""
+
+import torch
+from oracles import tolerance
+from torch.testing import assert_close
+
+from shapnotes import bench_shapnet, cli
+from shapnotes.shapnet import DeepShapNet
+
+
+def test_the_loop_is_the_same_network():
+    net = DeepShapNet(6, 3, 2, hidden=(5,)).requires_grad_(False)
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    assert_close(bench_shapnet.Loop(net)(x), net.explain(x).attributions, **tolerance(torch.float32))
+
+
+def test_it_prints_what_it_measured(monkeypatch, capsys):
+    monkeypatch.setattr(bench_shapnet, "BATCHES", (2,))
+    made = bench_shapnet.shapnet(repeats=2)
+    assert [(row["channels"], row["batch"]) for row in made["rows"]] == [(1, 2), (20, 2)]
+    assert all(row["range"][0] <= row["range"][1] for row in made["rows"])
+    monkeypatch.setattr(bench_shapnet, "shapnet", lambda device: made)
+    assert cli.main(["bench", "shapnet"]) == 0
+    assert f"{made['rows'][0]['loop_over_ours']:.2f}" in capsys.readouterr().out
