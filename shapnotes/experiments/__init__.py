@@ -3,12 +3,20 @@
 from importlib import import_module
 from types import ModuleType
 
-MODULES = {"LC-F3": "lc_f3", "LC-F5": "lc_f5", "LC-F4": "lc_f4", "LC-T2": "lc_t2", "LC-F6": "lc_f6", "LC-F7": "lc_f7"}
+MODULES = {
+    "LC-F3": "lc_f3",
+    "LC-F5": "lc_f5",
+    "LC-F4": "lc_f4",
+    "LC-T2": "lc_t2",
+    "LC-F6": "lc_f6",
+    "LC-F7": "lc_f7",
+    "SN-Tab1": "sn_tab1",
+}
 
 
 def experiment(identifier: str) -> ModuleType:
     """The module of an experiment, by the claim's id (in any case)."""
-    try:
-        return import_module(f"{__name__}.{MODULES[identifier.upper()]}")
-    except KeyError:
-        raise ValueError(f"no experiment {identifier!r}; there are {', '.join(MODULES)}") from None
+    for known, module in MODULES.items():
+        if known.upper() == identifier.upper():
+            return import_module(f"{__name__}.{module}")
+    raise ValueError(f"no experiment {identifier!r}; there are {', '.join(MODULES)}")

@@ -59,13 +59,9 @@ def train_together(
 
     Cost: as many matrix products as one repeat, each as many times larger.
     """
-    if len(generators) != len(models) or not models:
-        raise ValueError(f"{len(models)} models need a generator each; got {len(generators)}")
-    parameters, buffers = stack_module_state(list(models))
+    parameters, buffers, skeleton = _stacked(models, generators)
     if any(value.numel() for value in buffers.values()):
         raise ValueError("models with buffers (batch normalisation) are not trained together; their updates would mix")
-    parameters = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    skeleton = copy.deepcopy(models[0]).to("meta")
 
     def forward(values: dict[str, Tensor], *inputs: Tensor) -> Tensor:
         return functional_call(skeleton, values, inputs)
@@ -103,6 +99,68 @@ def train_together(
         Curve(list(at), [v[i] for v in trained], final[i], [v[i] for v in tested] if follow_test else None)
         for i in range(len(models))
     ]
+
+
+def fit_together(
+    models: Sequence[nn.Module],
+    train: tuple[Tensor, Tensor],
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    optimiser: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
+    epochs: int,
+    batch_size: int,
+    generators: Sequence[torch.Generator],
+) -> list[nn.Module]:
+    """Train networks of one architecture side by side, each on rows of its own; the trained copies, in the same order.
+
+    models     : equal but for their parameters, on the device of the data; they are not changed. Buffers are constants,
+                 equal in all of them
+    train      : inputs [models, rows, *features] and targets [models, rows, ...]
+    loss       : of one model, from outputs [batch, ...] and targets [batch, ...] to a number
+    optimiser, generators : as in `train_together`
+
+    Cost: as many matrix products as one model, each as many times larger.
+    """
+    x, y = train
+    if x.shape[:1] + y.shape[:1] != (len(models),) * 2 or x.shape[1:2] != y.shape[1:2]:
+        raise ValueError(
+            f"{len(models)} models need inputs and targets [{len(models)}, rows, ...]; got shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
+    parameters, buffers, skeleton = _stacked(models, generators)
+    for name, values in buffers.items():
+        if not bool((values == values[0]).all()):
+            raise ValueError(f"the buffer {name} is not the same in all models; only parameters may differ")
+    constants = {name: values[0] for name, values in buffers.items()}
+
+    def cost(values: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(functional_call(skeleton, values | constants, (inputs,)), targets)
+
+    steps = optimiser(list(parameters.values()))
+    own = torch.arange(len(models), device=x.device)[:, None]
+    for _ in range(epochs):
+        order = torch.stack([torch.randperm(x.shape[1], generator=g) for g in generators]).to(x.device)
+        for batch in order.split(batch_size, 1):
+            steps.zero_grad()
+            vmap(cost)(parameters, x[own, batch], y[own, batch]).sum().backward()
+            steps.step()
+    trained = [copy.deepcopy(model) for model in models]
+    with torch.no_grad():
+        for i, model in enumerate(trained):
+            for name, value in model.named_parameters():
+                value.copy_(parameters[name][i])
+    return trained
+
+
+def _stacked(
+    models: Sequence[nn.Module], generators: Sequence[torch.Generator]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:
+    """Parameters and buffers by name, a leading row a model, and a model without values to call with them."""
+    if len(generators) != len(models) or not models:
+        raise ValueError(f"{len(models)} models need a generator each; got {len(generators)}")
+    parameters, buffers = stack_module_state(list(models))
+    parameters = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    return parameters, buffers, copy.deepcopy(models[0]).to("meta")
 
 
 def _seeded_from(generator: torch.Generator, device: torch.device) -> torch.Generator:

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from oracles import tolerance
 from torch import nn
 
 from shapnotes.experiments import training
-from shapnotes.experiments.training import train_together
+from shapnotes.experiments.training import fit_together, train_together
 from shapnotes.nn import SALinear, ShapLULinear
+from shapnotes.shapnet import DeepShapNet
 
 
 def data(rows: int, seed: int):
@@ -157,3 +159,82 @@ def test_refusals():
     normed = [nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)).double() for _ in range(2)]
     with pytest.raises(ValueError, match="buffers"):
         train(normed, range(2), lambda p: torch.optim.SGD(p, lr=0.1))
+
+
+def own_rows(count, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(count, 30, 5, generator=generator, dtype=dtype)
+    return x, x[..., 0] * x[..., 1] + x.square().sum(-1)
+
+
+def squares(predictions, targets):
+    return (predictions[:, 0] - targets).square().mean()
+
+
+def shapnets(count=3):
+    built = [DeepShapNet(5, 4, 1, (6,)).double() for _ in range(count)]
+    for seed, net in enumerate(built):
+        net.reset_parameters(torch.Generator().manual_seed(seed))
+    return built
+
+
+def fit(chosen, train, seeds, kind=torch.optim.SGD, epochs=2):
+    return fit_together(
+        chosen,
+        train,
+        loss=squares,
+        optimiser=lambda p: kind(p, lr=0.01),
+        epochs=epochs,
+        batch_size=7,
+        generators=[torch.Generator().manual_seed(s) for s in seeds],
+    )
+
+
+@pytest.mark.parametrize("built", [shapnets, lambda: models(nn.Linear), lambda: models(SALinear)])
+def test_fitted_together_is_fitted_alone(built):
+    """A model among others, each on its own rows: the parameters of the same steps written out for it alone."""
+    x, y = own_rows(3)
+    together = fit(built(), (x, y), range(3))
+    for i, (model, found) in enumerate(zip(built(), together, strict=True)):
+        (alone,) = fit([model], (x[i : i + 1], y[i : i + 1]), [i])
+        optimiser, generator = torch.optim.SGD(model.parameters(), lr=0.01), torch.Generator().manual_seed(i)
+        for _ in range(2):
+            for batch in torch.randperm(30, generator=generator).split(7):
+                optimiser.zero_grad()
+                squares(model(x[i, batch]), y[i, batch]).backward()
+                optimiser.step()
+        for one, other, want in zip(found.parameters(), alone.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(one.detach(), want.detach(), **tolerance(torch.float64))
+            torch.testing.assert_close(other.detach(), want.detach(), **tolerance(torch.float64))
+
+
+def test_rows_of_another_model_would_be_noticed():
+    """A mutant that gives every model the first one's order of rows does not give the numbers of one by one."""
+    train = own_rows(2)
+    right, mutant = fit(shapnets(2), train, [0, 1]), fit(shapnets(2), train, [0, 0])
+    for one, other, same in zip(right, mutant, [True, False], strict=True):
+        pairs = list(zip(one.parameters(), other.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in pairs) == same
+
+
+def test_fitting_leaves_models_alone_and_fits():
+    train, chosen = own_rows(2), shapnets(2)
+    before = [p.clone() for net in chosen for p in net.parameters()]
+    fitted = fit(chosen, train, [0, 1], torch.optim.Adam, epochs=30)
+    assert all(torch.equal(a, b) for a, b in zip(before, (p for m in chosen for p in m.parameters()), strict=True))
+    for i, (net, start) in enumerate(zip(fitted, chosen, strict=True)):
+        losses = [float(squares(m(train[0][i]), train[1][i]).detach()) for m in (net, start)]
+        assert losses[0] < 0.5 * losses[1]
+        assert float(net(torch.zeros(1, 5, dtype=torch.float64)).detach()) == 0  # buffers have come along
+
+
+def test_refusals_of_fit_together():
+    x, y = own_rows(3)
+    with pytest.raises(ValueError, match=r"2 models need inputs and targets \[2, rows, ...\]; got shapes \(3, 30, 5\)"):
+        fit(shapnets(2), (x, y), [0, 1])
+    with pytest.raises(ValueError, match="3 models need a generator each; got 2"):
+        fit(shapnets(3), (x, y), [0, 1])
+    others = shapnets(3)
+    others[1].baseline += 1
+    with pytest.raises(ValueError, match="buffer baseline is not the same in all models"):
+        fit(others, (x, y), range(3))

@@ -1,0 +1,193 @@
+"""The tables of Shapley Explanation Networks and five models of them: what its Tables 1, 3 and 4 are about.
+
+**Data.** Appendix I.2: ten rounds; in each the rows are parted at random, 75 % to train and 25 % to test, the inputs
+are standardised with the training statistics, and five-fold cross-validation on the training rows gives five models.
+We read that as: a model is trained on four fifths of the training rows and tested on the 25 %; the fifth left out is
+for a second look. Seed 5 r + k is fold k of round r. The statistics are of all training rows of the round. What is left
+when the rows are divided by five is in every training set, so that these have one size. Of the synthetic task, whose
+size the paper does not give, each round draws its own rows.
+
+**Deep ShapNet.** On Yeast and Breast Cancer the sizes of I.2, but for two that do not fit: it gives the first stage 25
+outputs from one hidden layer of 50, and the second stage 100 inputs, two features of 50. We exchange the two (hidden
+25, outputs 50). The last stage has an output a class: 2 for Breast Cancer, where I.2 says 10. For the synthetic task
+I.1 names four stages of eight modules with one hidden layer of 100; its vectors between stages have no length there.
+With 20 the network has 149,600 parameters, nearest to those of I.1's network "equivalent in parameters", 154,735.
+
+**DNN.** Residual layers of one width, h + relu(W h + b); eleven hidden layers for equal parameters and eight for equal
+computation, as in I.1. The width is what comes nearest to the Deep ShapNet's number of parameters, or to its number of
+multiplications, all four coalitions of a pair counted ("roughly four times as much computation as a vanilla DNN").
+
+**Shallow ShapNet** and **GAM.** The paper does not describe theirs. Ours: one module for every pair of features, or for
+every feature, with one hidden layer of 100.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import cycle, islice, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from shapnotes import datasets
+from shapnotes.datasets import standardise, train_test_split
+from shapnotes.shapnet import DeepShapNet, ShallowShapNet, all_pairs, butterfly, singletons
+from shapnotes.shapnet.inner import Perceptrons
+
+FOLDS = 5
+MODELS = {
+    "deep": "Deep ShapNet",
+    "dnn_computation": "DNN (eq. comp.)",
+    "dnn_parameters": "DNN (eq. param.)",
+    "shallow": "Shallow ShapNet",
+    "gam": "GAM",
+}
+# Features, channels between stages, outputs, hidden widths of each stage.
+DEEP = {
+    "synthetic": (16, (20,), 1, ((100,),)),
+    "yeast": (8, (50, 50), 10, ((25,), (100, 100), (150, 150))),
+    "breast_cancer": (30, (50, 50, 75, 100), 2, ((25,), (100, 100), (150, 150), (200, 200), (250, 250))),
+}
+HIDDEN_LAYERS = {"dnn_computation": 8, "dnn_parameters": 11}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Standardised inputs and targets of one run: to train on, left out of the training rows, and to test on."""
+
+    train: tuple[Tensor, Tensor]
+    held_out: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+
+
+def fold(data: str, seed: int, *, samples: int = 0, reading: str = "product") -> Fold:
+    """Fold seed % 5 of round seed // 5 of a data set; `samples` and `reading` are of the synthetic task."""
+    turn, k = divmod(seed, FOLDS)
+    generator = torch.Generator().manual_seed(turn)
+    if data == "synthetic":
+        source = datasets.synthetic_regression(samples, generator=generator, reading=reading)
+    else:
+        source = _table(data)
+    x, x_test, y, y_test = train_test_split(source.x, source.y, generator=generator)
+    x, x_test = standardise(x, x_test)
+    size = len(x) // FOLDS
+    out = torch.zeros(len(x), dtype=torch.bool)
+    out[k * size : (k + 1) * size] = True
+    return Fold((x[~out], y[~out]), (x[out], y[out]), (x_test, y_test))
+
+
+@cache
+def _table(data: str) -> datasets.Dataset:
+    return {"yeast": datasets.yeast, "breast_cancer": datasets.breast_cancer}[data]()
+
+
+def network(model: str, data: str, generator: torch.Generator, init: str = "package") -> nn.Module:
+    """A model of MODELS for a data set of DEEP, its weights drawn from `generator`.
+
+    init : of ShapNets, "package" for their own or "torch" for that of PyTorch's linear layers, uniform and smaller,
+           which DNNs always have
+    """
+    features, channels, outputs, hidden = DEEP[data]
+    if model == "deep":
+        built = DeepShapNet(features, channels, outputs, hidden)
+    elif model in ("shallow", "gam"):
+        sets = all_pairs(features) if model == "shallow" else singletons(features)
+        built = ShallowShapNet(sets, outputs)
+    else:
+        built = ResidualNetwork(features, equivalent_width(model, data), HIDDEN_LAYERS[model], outputs)
+        return drawn_as_linear(built, generator)
+    if init == "torch":
+        return drawn_as_linear(built, generator)
+    built.reset_parameters(generator)
+    return built
+
+
+class ResidualNetwork(nn.Module):
+    """relu(W x + b), then h + relu(W h + b) for each further hidden layer, then a linear layer."""
+
+    def __init__(self, features: int, width: int, depth: int, outputs: int):
+        super().__init__()
+        self.first = nn.Linear(features, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.last = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x).relu()
+        for layer in self.hidden:
+            h = h + layer(h).relu()
+        return self.last(h)
+
+
+class Shifted(nn.Module):
+    """A network plus a constant for each output, learned from zero. It changes no explanation."""
+
+    def __init__(self, net: nn.Module, outputs: int):
+        super().__init__()
+        self.net = net
+        self.constant = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) + self.constant
+
+
+@cache
+def equivalent_width(model: str, data: str) -> int:
+    """The width that brings a DNN nearest to the Deep ShapNet in what it is to equal."""
+    features, _, outputs, _ = DEEP[data]
+    of_parameters = model == "dnn_parameters"
+    aim = deep_parameters(data) if of_parameters else deep_multiplications(data)
+
+    def cost(width: int) -> int:
+        widths = [features, *[width] * HIDDEN_LAYERS[model], outputs]
+        return sum((fan_in + of_parameters) * fan_out for fan_in, fan_out in pairwise(widths))
+
+    width = 1
+    while cost(width + 1) <= aim:
+        width += 1
+    return min(width, width + 1, key=lambda w: abs(cost(w) - aim))
+
+
+def deep_parameters(data: str) -> int:
+    """Those of the Deep ShapNet; its inner functions have no last bias."""
+    return sum(_weights(widths) + sum(widths[1:-1]) for _, widths in _modules(data))
+
+
+def deep_multiplications(data: str) -> int:
+    """Those of the Deep ShapNet for one input, each module evaluated on all its coalitions."""
+    return sum(2**k * _weights(widths) for k, widths in _modules(data))
+
+
+def _weights(widths: list[int]) -> int:
+    return sum(fan_in * fan_out for fan_in, fan_out in pairwise(widths))
+
+
+def _modules(data: str) -> Iterator[tuple[int, list[int]]]:
+    """Of every module of the Deep ShapNet: how many features, and the widths of its perceptron."""
+    features, channels, outputs, hidden = DEEP[data]
+    stages = butterfly(features)
+    ends = [1, *islice(cycle(channels), len(stages) - 1), outputs]
+    for sets, (fan_in, fan_out), inner in zip(stages, pairwise(ends), cycle(hidden), strict=False):
+        for players in sets:
+            yield len(players), [len(players) * fan_in, *inner, fan_out]
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@torch.no_grad()
+def drawn_as_linear(net: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Draw all weights and biases as PyTorch's linear layers do: uniform within 1 / sqrt(fan-in)."""
+    for part in net.modules():
+        if isinstance(part, nn.Linear):
+            layers = [(part.weight, part.bias)]
+        elif isinstance(part, Perceptrons):
+            layers = zip((part.first, *part.weights, part.last), (part.bias, *part.biases, None), strict=True)
+        else:
+            continue
+        for weight, bias in layers:
+            bound = weight.shape[-1] ** -0.5
+            weight.uniform_(-bound, bound, generator=generator)
+            if bias is not None:
+                bias.uniform_(-bound, bound, generator=generator)
+    return net

@@ -1,0 +1,111 @@
+"""Splits keep test rows apart, sizes are the paper's, and DNNs equal what they are said to equal."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from oracles import tolerance
+from torch import nn
+
+from shapnotes.experiments import tabular
+from shapnotes.experiments.tabular import DEEP, MODELS, deep_multiplications, deep_parameters, fold, network
+
+
+def rows_of(part):
+    return {tuple(row) for row in part[0].tolist()}
+
+
+def test_folds_of_a_round_share_their_test_rows_and_leave_each_other_row_out_once():
+    folds = [fold("breast_cancer", seed) for seed in range(5, 10)]
+    assert {(len(f.train[0]), len(f.held_out[0]), len(f.test[0])) for f in folds} == {(342, 85, 142)}
+    for f in folds:
+        assert torch.equal(f.test[0], folds[0].test[0])
+        assert not rows_of(f.train) & rows_of(f.test) and not rows_of(f.train) & rows_of(f.held_out)
+    assert len(set.union(*(rows_of(f.held_out) for f in folds))) == 5 * 85
+    assert not torch.equal(fold("breast_cancer", 0).test[0], folds[0].test[0])  # another round parts anew
+    assert all(torch.equal(a, b) for a, b in zip(fold("breast_cancer", 6).train, folds[1].train, strict=True))
+
+
+def test_inputs_are_standardised_with_the_statistics_of_the_rounds_training_rows():
+    one = fold("breast_cancer", 0)
+    x = torch.cat([one.train[0], one.held_out[0]]).double()
+    torch.testing.assert_close(x.mean(0), torch.zeros(30, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(x.std(0, correction=0), torch.ones(30, dtype=torch.float64), rtol=1e-4, atol=0)
+    assert float(one.test[0].mean(0).abs().max()) > 0.01
+
+
+def test_the_synthetic_task_is_drawn_for_each_round():
+    first, again, other = (fold("synthetic", seed, samples=40, reading="sum") for seed in (0, 0, 5))
+    assert torch.equal(first.test[0], again.test[0]) and not torch.equal(first.test[1], other.test[1])
+    assert (len(first.train[0]), len(first.held_out[0]), len(first.test[0])) == (24, 6, 10)
+    assert not torch.equal(first.train[1], fold("synthetic", 0, samples=40).train[1])
+
+
+@pytest.mark.parametrize("data", DEEP)
+def test_sizes_are_counted_on_the_networks(data):
+    generator = torch.Generator().manual_seed(0)
+    deep = network("deep", data, generator)
+    assert tabular.parameters(deep) == deep_parameters(data)
+    equal = {m: network(m, data, generator) for m in ("dnn_parameters", "dnn_computation")}
+    assert abs(tabular.parameters(equal["dnn_parameters"]) / deep_parameters(data) - 1) < 0.02
+    weights = sum(layer.weight.numel() for layer in equal["dnn_computation"].modules() if isinstance(layer, nn.Linear))
+    assert abs(weights / deep_multiplications(data) - 1) < 0.02
+    assert [len(equal[m].hidden) + 1 for m in equal] == [11, 8]
+    features, _, outputs, _ = DEEP[data]
+    assert {network(m, data, generator)(torch.zeros(3, features)).shape for m in MODELS} == {(3, outputs)}
+
+
+def test_the_deep_network_of_yeast_by_hand():
+    """Four modules a stage: 2-25-50, 100-100-100-50, 100-150-150-10, hidden layers with biases."""
+    weights = [2 * 25 + 25 * 50, 2 * 100 * 100 + 100 * 50, 100 * 150 + 150 * 150 + 150 * 10]
+    assert deep_parameters("yeast") == 4 * (sum(weights) + 25 + 200 + 300)
+    assert deep_multiplications("yeast") == 4 * 4 * sum(weights)
+
+
+def test_the_residual_network_is_what_it_says():
+    net = network("dnn_parameters", "yeast", torch.Generator().manual_seed(0)).double()
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    h = torch.relu(x @ net.first.weight.T + net.first.bias)
+    for layer in net.hidden:
+        h = h + torch.relu(h @ layer.weight.T + layer.bias)
+    torch.testing.assert_close(net(x), h @ net.last.weight.T + net.last.bias, **tolerance(torch.float64))
+
+
+def test_pytorchs_initialisation():
+    """Uniform within 1 / sqrt(fan-in), for DNNs and where asked for ShapNets; the package's own otherwise."""
+    seeded = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    net = network("deep", "yeast", seeded(), "torch")
+    widths = [(2, 25, 50), (100, 100, 100, 50), (100, 150, 150, 10)]
+    for (block,), (*fan_ins, _) in zip((stage.blocks for stage in net.stages), widths, strict=True):
+        for fan_in, weight in zip(fan_ins, [block.first, *block.weights, block.last], strict=True):
+            assert 0.95 * fan_in**-0.5 < float(weight.detach().abs().max()) <= fan_in**-0.5
+    net = network("dnn_parameters", "yeast", seeded())
+    for fan_in, layer in zip([8, 161], [net.first, net.hidden[0]], strict=True):
+        assert 0.95 * fan_in**-0.5 < float(layer.weight.detach().abs().max()) <= fan_in**-0.5
+    largest = network("deep", "yeast", seeded()).stages[1].blocks[0].first.detach().abs().max()
+    assert float(largest) > 2 * 100**-0.5
+    for model in MODELS:
+        one, two = (network(model, "yeast", seeded()) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_shift_moves_predictions_and_nothing_else():
+    net = network("gam", "yeast", torch.Generator().manual_seed(0))
+    shifted = tabular.Shifted(net, 10)
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(shifted(x), net(x))
+    with torch.no_grad():
+        shifted.constant += 1
+    torch.testing.assert_close(shifted(x), net(x) + 1, **tolerance(torch.float32))
+
+
+def test_widths_are_the_nearest():
+    for data, model in ((d, m) for d in DEEP for m in tabular.HIDDEN_LAYERS):
+        width, (features, _, outputs, _) = tabular.equivalent_width(model, data), DEEP[data]
+        bias = int(model == "dnn_parameters")
+        aim = deep_parameters(data) if bias else deep_multiplications(data)
+
+        def miss(w, bias=bias, aim=aim, depth=tabular.HIDDEN_LAYERS[model], ends=(features, outputs)):
+            return abs(sum((a + bias) * b for a, b in pairwise([ends[0], *[w] * depth, ends[1]])) - aim)
+
+        assert miss(width) <= min(miss(width - 1), miss(width + 1))
