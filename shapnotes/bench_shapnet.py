@@ -13,6 +13,7 @@ BATCHES = (1, 64, 1024)
 CHANNELS = (1, 20)  # between the stages; the paper does not say how many its network has
 
 
+@torch.no_grad()
 def shapnet(device: str = "cpu", repeats: int = 21) -> dict:
     """The network of SN's Table 5 (16 features, 32 modules of a pair, a hidden layer of 100) against a plain loop.
 

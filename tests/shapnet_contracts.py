@@ -198,9 +198,9 @@ def random_weights_keep_the_size(sn):
 
 
 def penalties_are_norms_over_players(sn):
-    z = torch.tensor([[[1.0, -4.0], [-2.0, 0.5]], [[0.0, 3.0], [1.0, -1.0]]])
-    assert_close(sn.shapnet.l1_penalty(z), torch.tensor((3 + 4.5 + 1 + 4) / 4))
-    assert_close(sn.shapnet.linf_penalty(z), torch.tensor((2 + 4 + 1 + 3) / 4))
+    z = torch.tensor([[[1.0, -4.0], [-2.0, 0.5]], [[0.0, 3.0], [1.0, -5.0]]])
+    assert_close(sn.shapnet.l1_penalty(z), torch.tensor((3 + 4.5 + 1 + 8) / 4))
+    assert_close(sn.shapnet.linf_penalty(z), torch.tensor((2 + 4 + 1 + 5) / 4))
     image = z.view(2, 1, 2, 2)
     for penalty in (sn.shapnet.l1_penalty, sn.shapnet.linf_penalty):
         assert_close(penalty([z, image]), 2 * penalty(z))

@@ -166,11 +166,20 @@ def coalition_sums(constant: Tensor, terms: Tensor) -> Tensor:
     constant [modules, width, 1], terms [modules, k, width, batch]; returns [modules, width, (2^k - 1) * batch].
     """
     modules, k, width, batch = terms.shape
-    term, graph = terms.unbind(1), torch.is_grad_enabled()
-    table = None if graph else terms.new_empty(modules, width, 2**k - 1, batch)  # no copies: memory is what takes time
+    term, written = terms.unbind(1), _may_be_written(constant, terms)
+    table = terms.new_empty(modules, width, 2**k - 1, batch) if written else None
     sums = [constant]
     for coalition in range(1, 2**k):
         last = coalition.bit_length() - 1
-        out = None if graph else table[:, :, coalition - 1]
+        out = table[:, :, coalition - 1] if written else None
         sums.append(torch.add(sums[coalition ^ 1 << last], term[last], out=out))
-    return torch.cat(sums[1:], 2) if graph else table.flatten(2)
+    return table.flatten(2) if written else torch.cat(sums[1:], 2)
+
+
+def _may_be_written(*tensors: Tensor) -> bool:
+    """Whether results may go straight where they belong, without a copy: there is no graph, no vmap, no compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    return not any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet.transform import ShapleyTransform
 
-CELLS = 2**20  # hidden values at once, without gradients: memory that is used again is faster than new memory
+CELLS = 2**21  # hidden values at once, without gradients: memory that is used again is faster than new memory
 
 
 class ShapNet(nn.Module):
@@ -49,6 +49,7 @@ class ShapNet(nn.Module):
         if len(players) != 1:
             raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
         self.n_players, self.in_channels, self.residual = players.pop(), in_channels, residual
+        self.cells = max(stage.cells for stage in self.stages)
         self.register_buffer("baseline", one_input(baseline, self.n_players, in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +63,8 @@ class ShapNet(nn.Module):
     def layers(self, x: Tensor) -> list[Tensor]:
         """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
         z = self._opened(x)
-        rows = len(z) if torch.is_grad_enabled() else max(1, CELLS // max(stage.cells for stage in self.stages))
+        graph = torch.is_grad_enabled() and any(t.requires_grad for t in (z, *self.parameters()))
+        rows = len(z) if graph else max(1, CELLS // self.cells)
         if len(z) <= rows:
             return self._representations(z)
         return [torch.cat(parts) for parts in zip(*map(self._representations, z.split(rows)), strict=True)]

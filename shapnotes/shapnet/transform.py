@@ -64,7 +64,7 @@ class ShapleyTransform(nn.Module):
         variance: float = 1.0,
     ):
         super().__init__()
-        self.n_players = n_players
+        self.n_players, self.in_channels = n_players, in_channels
         self.active_sets = checked_sets(active_sets, n_players)
         memberships = Counter(player for players in self.active_sets for player in players)
         share = variance * len(memberships) / memberships.total()  # the values of a player's modules add up
@@ -79,6 +79,11 @@ class ShapleyTransform(nn.Module):
         self._contractions: dict[tuple, Tensor] = {}
 
     def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
+        if x.dim() != 3 or x.shape[1:] != (self.n_players, self.in_channels):
+            raise ValueError(
+                f"a transform of {self.n_players} players with {self.in_channels} channels each takes [batch, "
+                f"{self.n_players}, {self.in_channels}]; got shape {tuple(x.shape)}"
+            )
         present = x.permute(1, 2, 0)  # the batch last: the long axis of every product
         absent = None if reference is None else reference[:, :, None]
         answers = [block(present, absent) for block in self.blocks]

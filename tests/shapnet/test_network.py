@@ -9,7 +9,7 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapleyTransform, ShapNet
+from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapleyTransform, ShapNet, inner
 
 F64 = tolerance(torch.float64)
 
@@ -94,14 +94,18 @@ def test_stages_that_do_not_fit():
         ShapNet([])
 
 
-def test_many_networks_can_be_run_as_one():
+@pytest.mark.parametrize("small", [0, inner.SMALL])
+@pytest.mark.parametrize("graph", [True, False])
+def test_many_networks_can_be_run_as_one(small, graph, monkeypatch):
     """torch.func.vmap over stacked parameters, inputs of their own each."""
+    monkeypatch.setattr(inner, "SMALL", small)
     nets = [made(), made()]
     nets[1].reset_parameters(torch.Generator().manual_seed(3))
     stacked, _ = torch.func.stack_module_state(nets)
     x = normal(2, 3, 5)
-    together = torch.func.vmap(lambda p, x: torch.func.functional_call(nets[0], p, (x,)))(stacked, x)
-    assert_close(together, torch.stack([net(one) for net, one in zip(nets, x, strict=True)]), **F64)
+    with torch.set_grad_enabled(graph):
+        together = torch.func.vmap(lambda p, x: torch.func.functional_call(nets[0], p, (x,)))(stacked, x)
+        assert_close(together, torch.stack([net(one) for net, one in zip(nets, x, strict=True)]), **F64)
 
 
 def test_autocast_and_views():

@@ -144,6 +144,13 @@ def test_inner_functions_that_do_not_fit_are_refused():
         ShapleyTransform([(0,)], 2, negative_slope=-0.1)
 
 
+def test_representations_that_do_not_fit_are_refused():
+    stage = made([(0, 1)], 3, 2)
+    for shape in ((4, 3, 1), (4, 2, 2), (4, 6)):
+        with pytest.raises(ValueError, match=r"3 players with 2 channels each takes \[batch, 3, 2\]; got shape"):
+            stage(normal(*shape))
+
+
 def test_it_says_what_it_is():
     text = repr(ShapleyTransform([(0, 1), (2,), (1, 2)], 3, 4, 5, hidden=(7, 6)))
     assert "3 players, active sets: 1 of 1, 2 of 2" in text and "2 modules of 2 players: 2 * 4 -> 7 -> 6 -> 5" in text
