@@ -109,13 +109,15 @@ def _exact_table(rows: list[dict]) -> list[str]:
 
 
 def _shapnet_table(rows: list[dict]) -> list[str]:
-    lines = ["channels batch  seconds   loop s  loop/ours  (range)"]
+    lines = ["channels batch   loop s   ours s  loop/ours  (range)           compiled s  loop/compiled  (range)"]
     for row in rows:
-        low, high = row["range"]
-        lines.append(
-            f"{row['channels']:8d} {row['batch']:5d} {row['seconds']:8.5f} {row['loop_seconds']:8.5f} "
-            f"{row['loop_over_ours']:10.2f}  ({low:.2f} to {high:.2f})"
-        )
+        line = f"{row['channels']:8d} {row['batch']:5d} {row['loop_seconds']:8.5f}"
+        for kind, seconds, width in (("ours", "seconds", 10), ("compiled", "compiled_seconds", 14)):
+            if seconds in row:
+                low, high = row[f"{kind}_range"]
+                ratio = f"{row[f'loop_over_{kind}']:{width}.2f}"
+                line += f" {row[seconds]:{width - 2}.5f} {ratio}  {f'({low:.2f} to {high:.2f})':16}"
+        lines.append(line.rstrip())
     return lines
 
 
