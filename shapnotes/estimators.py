@@ -41,6 +41,7 @@ class _ShapNetEstimator(BaseEstimator):
         active_sets: Sequence | None = None,
         hidden: Sequence = (50,),
         channels: int | Sequence[int] = 25,
+        keep_variance: bool = True,
         penalty: str | None = None,
         penalty_strength: float = 0.01,
         penalised: str = "last",
@@ -56,6 +57,7 @@ class _ShapNetEstimator(BaseEstimator):
         self.active_sets = active_sets
         self.hidden = hidden
         self.channels = channels
+        self.keep_variance = keep_variance
         self.penalty = penalty
         self.penalty_strength = penalty_strength
         self.penalised = penalised
@@ -143,11 +145,12 @@ class _ShapNetEstimator(BaseEstimator):
 
     def _network(self, n: int, outputs: int) -> ShapNet:
         if self.kind == "deep":
-            return DeepShapNet(n, self.channels, outputs, self.hidden, active_sets=self.active_sets)
+            sets, keep = self.active_sets, self.keep_variance
+            return DeepShapNet(n, self.channels, outputs, self.hidden, active_sets=sets, keep_variance=keep)
         sets = singletons(n) if self.kind == "gam" else self.active_sets
         if sets is None:
             sets = all_pairs(n) or singletons(n)
-        return ShallowShapNet(sets, outputs, self.hidden, n_features=n)
+        return ShallowShapNet(sets, outputs, self.hidden, n_features=n, keep_variance=self.keep_variance)
 
     def _check_settings(self) -> None:
         for name, choices in _CHOICES.items():
@@ -181,6 +184,8 @@ _SETTINGS = """
                        list a stage in place of the butterfly
     hidden           : widths of the hidden layers of the inner perceptrons; for "deep" a stage each, if you like
     channels         : between the stages of "deep", one number or several, repeated or cut to fit
+    keep_variance    : start with weights under which representations keep the size of the inputs, which few epochs on
+                       few rows need; otherwise as PyTorch's linear layers start
     penalty          : None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss
     penalty_strength : what the penalty is multiplied by; it is taken of h, before the scale s
     penalised        : "last", the explanation, or "every", the representations of all stages

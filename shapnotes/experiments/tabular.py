@@ -32,7 +32,6 @@ from torch import Tensor, nn
 from shapnotes import datasets
 from shapnotes.datasets import standardise, train_test_split
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, all_pairs, butterfly, singletons
-from shapnotes.shapnet.inner import Perceptrons
 
 FOLDS = 5
 MODELS = {
@@ -81,23 +80,20 @@ def _table(data: str) -> datasets.Dataset:
     return {"yeast": datasets.yeast, "breast_cancer": datasets.breast_cancer}[data]()
 
 
-def network(model: str, data: str, generator: torch.Generator, init: str = "package") -> nn.Module:
+def network(model: str, data: str, generator: torch.Generator, init: str = "linear") -> nn.Module:
     """A model of MODELS for a data set of DEEP, its weights drawn from `generator`.
 
-    init : of ShapNets, "package" for their own or "torch" for that of PyTorch's linear layers, uniform and smaller,
-           which DNNs always have
+    init : "linear", uniform weights as in PyTorch's linear layers, or "variance", for ShapNets with `keep_variance`
     """
     features, channels, outputs, hidden = DEEP[data]
+    keep = init == "variance"
     if model == "deep":
-        built = DeepShapNet(features, channels, outputs, hidden)
+        built = DeepShapNet(features, channels, outputs, hidden, keep_variance=keep)
     elif model in ("shallow", "gam"):
         sets = all_pairs(features) if model == "shallow" else singletons(features)
-        built = ShallowShapNet(sets, outputs)
+        built = ShallowShapNet(sets, outputs, keep_variance=keep)
     else:
         built = ResidualNetwork(features, equivalent_width(model, data), HIDDEN_LAYERS[model], outputs)
-        return drawn_as_linear(built, generator)
-    if init == "torch":
-        return drawn_as_linear(built, generator)
     built.reset_parameters(generator)
     return built
 
@@ -110,6 +106,14 @@ class ResidualNetwork(nn.Module):
         self.first = nn.Linear(features, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.last = nn.Linear(width, outputs)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw weights and biases as nn.Linear does, uniform within 1 / sqrt(fan-in), from `generator`."""
+        for layer in (self.first, *self.hidden, self.last):
+            bound = layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x).relu()
@@ -173,21 +177,3 @@ def _modules(data: str) -> Iterator[tuple[int, list[int]]]:
 
 def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
-
-
-@torch.no_grad()
-def drawn_as_linear(net: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draw all weights and biases as PyTorch's linear layers do: uniform within 1 / sqrt(fan-in)."""
-    for part in net.modules():
-        if isinstance(part, nn.Linear):
-            layers = [(part.weight, part.bias)]
-        elif isinstance(part, Perceptrons):
-            layers = zip((part.first, *part.weights, part.last), (part.bias, *part.biases, None), strict=True)
-        else:
-            continue
-        for weight, bias in layers:
-            bound = weight.shape[-1] ** -0.5
-            weight.uniform_(-bound, bound, generator=generator)
-            if bias is not None:
-                bias.uniform_(-bound, bound, generator=generator)
-    return net

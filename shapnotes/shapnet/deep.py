@@ -29,6 +29,9 @@ class DeepShapNet(ShapNet):
     active_sets  : for each stage the active sets to take instead of the butterfly's; L is then their number
     residual     : as in `ShapNet`
     negative_slope : as in `ShapleyTransform`
+    keep_variance : start with weights under which every stage's representation, and H, keep the size of the inputs,
+                   derived in `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear
+                   layers. With it the first epochs learn faster; nine epochs end no better
 
     Called with x [batch, n_features] or [batch, n_features, in_channels] it returns H(x) [batch, out_features];
     `explain(x)` has h(x) and `layers(x)` the representation of every stage.
@@ -50,12 +53,15 @@ class DeepShapNet(ShapNet):
         active_sets: Sequence[ActiveSets] | None = None,
         residual: bool = False,
         negative_slope: float = 0.0,
+        keep_variance: bool = False,
     ):
         stages = butterfly(n_features) if active_sets is None else list(active_sets)
         between = _fitted([channels] if isinstance(channels, int) else channels, len(stages) - 1, "channels")
         widths = [in_channels, *between, out_features]
         each_stage = hidden if len(hidden) and not isinstance(hidden[0], int) else [hidden]
-        last = len(stages) - 1
+        # The last representation is added up over players; with `residual`, stages add up as well.
+        variances = [1.0 / (len(stages) if residual else 1)] * len(stages)
+        variances[-1] /= n_features
         super().__init__(
             [
                 ShapleyTransform(
@@ -65,8 +71,7 @@ class DeepShapNet(ShapNet):
                     widths[stage + 1],
                     inner_hidden,
                     negative_slope=negative_slope,
-                    # The last representation is added up over players; with `residual`, stages add up as well.
-                    variance=(1 / n_features if stage == last else 1.0) / (len(stages) if residual else 1),
+                    variance=variances[stage] if keep_variance else None,
                 )
                 for stage, (sets, inner_hidden) in enumerate(
                     zip(stages, _fitted(each_stage, len(stages), "hidden"), strict=True)

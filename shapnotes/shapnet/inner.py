@@ -80,13 +80,15 @@ class Perceptrons(Block):
     hidden         : widths of the hidden layers, at least one
     outputs        : outputs of f
     negative_slope : slope of a where its argument is negative
-    variance       : at initialisation, the mean square of a value over that of its player's x_i - r_i
+    variance       : at initialisation, the mean square of a value over that of its player's x_i - r_i; None leaves it
+                     to weights and biases that are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers
 
-    Weights are normal. Hidden ones have variance 2 / ((1 + slope^2) fan-in), as He et al. derive; those of V
-    variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the inputs.
+    With a `variance` weights are normal. Hidden ones have variance 2 / ((1 + slope^2) fan-in), as He et al. derive;
+    those of V variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the
+    inputs.
     """
 
-    bias_variance = 0.5  # of the biases of hidden layers, at initialisation
+    bias_variance = 0.5  # of the biases of hidden layers at initialisation, with a `variance`
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Perceptrons(Block):
         hidden: Sequence[int],
         outputs: int,
         negative_slope: float = 0.0,
-        variance: float = 1.0,
+        variance: float | None = None,
     ):
         super().__init__(sets, n_players, channels)
         if not hidden or min(*hidden, channels, outputs) < 1:
@@ -117,12 +119,20 @@ class Perceptrons(Block):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        weights, biases = (self.first, *self.weights), (self.bias, *self.biases)
+        if self.variance is None:
+            for weight, bias in zip((*weights, self.last), (*biases, None), strict=True):
+                bound = weight.shape[2] ** -0.5
+                weight.uniform_(-bound, bound, generator=generator)
+                if bias is not None:
+                    bias.uniform_(-bound, bound, generator=generator)
+            return
         gain = 2 / (1 + self.negative_slope**2)
-        for weight in (self.first, *self.weights):
+        for weight in weights:
             weight.normal_(0, (gain / weight.shape[2]) ** 0.5, generator=generator)
-        for bias in (self.bias, *self.biases):
+        for bias in biases:
             bias.normal_(0, self.bias_variance**0.5, generator=generator)
-        value = value_variance(self.k, 1 + len(self.biases), self.negative_slope, self.bias_variance)
+        value = value_variance(self.k, len(biases), self.negative_slope, self.bias_variance)
         self.last.normal_(0, (self.variance / (self.last.shape[2] * value)) ** 0.5, generator=generator)
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:

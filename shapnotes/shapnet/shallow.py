@@ -25,6 +25,8 @@ class ShallowShapNet(ShapNet):
     n_features   : how many features there are; 1 + the largest of the active sets when None
     baseline     : r, what stands for absent: None (0), a number, or a tensor that broadcasts to one input
     inner, negative_slope : as in `ShapleyTransform`
+    keep_variance : start with weights under which G has the size of the inputs, derived in
+                   `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear layers
 
     Called with x [batch, n_features] or [batch, n_features, in_channels] it returns G(x) [batch, out_features];
     `explain(x)` has the exact values, at no further cost.
@@ -43,6 +45,7 @@ class ShallowShapNet(ShapNet):
         *,
         inner: Inner | Sequence[Inner] | None = None,
         negative_slope: float = 0.0,
+        keep_variance: bool = False,
     ):
         sets = [tuple(players) for players in active_sets]
         if n_features is None:
@@ -55,7 +58,7 @@ class ShallowShapNet(ShapNet):
             hidden,
             inner=inner,
             negative_slope=negative_slope,
-            variance=1 / n_features,
+            variance=1 / n_features if keep_variance else None,
         )
         super().__init__([transform], in_channels, baseline)
 

@@ -36,7 +36,8 @@ class ShapleyTransform(nn.Module):
     negative_slope : of their leaky ReLUs; 0 is ReLU
     inner          : instead of perceptrons, a function [rows, k * in_channels] -> [rows, outputs] that all sets share,
                      or a sequence of them, one a set; a row holds the vectors of a set's players one after the other
-    variance       : at initialisation, the mean square of Z over that of x - r; see `inner.value_variance`
+    variance       : at initialisation, the mean square of Z over that of x - r, see `initialisation.value_variance`;
+                     None starts the perceptrons as PyTorch's linear layers start
 
     Called with x [batch, n_players, in_channels] and the reference [n_players, in_channels], None for zero, it returns
     Z [batch, n_players, out_channels]. A player at its reference has the value zero, exactly and in every precision;
@@ -61,15 +62,16 @@ class ShapleyTransform(nn.Module):
         *,
         negative_slope: float = 0.0,
         inner: Inner | Sequence[Inner] | None = None,
-        variance: float = 1.0,
+        variance: float | None = None,
     ):
         super().__init__()
         self.n_players, self.in_channels = n_players, in_channels
         self.active_sets = checked_sets(active_sets, n_players)
         memberships = Counter(player for players in self.active_sets for player in players)
-        share = variance * len(memberships) / memberships.total()  # the values of a player's modules add up
+        if variance is not None:
+            variance *= len(memberships) / memberships.total()  # the values of a player's modules add up
         self.blocks = nn.ModuleList(
-            Perceptrons(sets, n_players, in_channels, hidden, out_channels, negative_slope, share)
+            Perceptrons(sets, n_players, in_channels, hidden, out_channels, negative_slope, variance)
             if f is None
             else Enumerated(sets, n_players, in_channels, f)
             for sets, f in _batches(self.active_sets, inner)

@@ -71,19 +71,16 @@ def test_the_residual_network_is_what_it_says():
     torch.testing.assert_close(net(x), h @ net.last.weight.T + net.last.bias, **tolerance(torch.float64))
 
 
-def test_pytorchs_initialisation():
-    """Uniform within 1 / sqrt(fan-in), for DNNs and where asked for ShapNets; the package's own otherwise."""
+def test_initialisation():
+    """DNNs start as PyTorch's linear layers do, ShapNets as well or with `keep_variance`; all from the generator."""
     seeded = lambda: torch.Generator().manual_seed(0)  # noqa: E731
-    net = network("deep", "yeast", seeded(), "torch")
-    widths = [(2, 25, 50), (100, 100, 100, 50), (100, 150, 150, 10)]
-    for (block,), (*fan_ins, _) in zip((stage.blocks for stage in net.stages), widths, strict=True):
-        for fan_in, weight in zip(fan_ins, [block.first, *block.weights, block.last], strict=True):
-            assert 0.95 * fan_in**-0.5 < float(weight.detach().abs().max()) <= fan_in**-0.5
     net = network("dnn_parameters", "yeast", seeded())
     for fan_in, layer in zip([8, 161], [net.first, net.hidden[0]], strict=True):
         assert 0.95 * fan_in**-0.5 < float(layer.weight.detach().abs().max()) <= fan_in**-0.5
-    largest = network("deep", "yeast", seeded()).stages[1].blocks[0].first.detach().abs().max()
-    assert float(largest) > 2 * 100**-0.5
+    plain, kept = (
+        network("deep", "yeast", seeded(), init).stages[1].blocks[0].first for init in ("linear", "variance")
+    )
+    assert float(plain.detach().abs().max()) <= 100**-0.5 < 0.5 * float(kept.detach().abs().max())
     for model in MODELS:
         one, two = (network(model, "yeast", seeded()) for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -103,19 +103,32 @@ def test_channels_are_cycled_or_cut():
 
 
 def test_sizes_last_through_the_stages():
-    """Ours keeps the size of the representation over five stages; PyTorch's default for linear layers loses it."""
-    net = DeepShapNet(32, 40, 10, hidden=(80,))
-    net.reset_parameters(torch.Generator().manual_seed(0))
+    """With `keep_variance` over five stages; PyTorch's default for linear layers loses them."""
     x = normal(200, 32).float()
-    with torch.no_grad():
-        sizes = [float((z**2).mean()) for z in net.layers(x)]
-        assert all(0.7 < size < 1.4 for size in sizes[:-1])
-        assert 0.5 < float(net(x).square().mean()) < 2
-        for parameter in net.parameters():
-            bound = parameter.shape[2] ** -0.5
-            parameter.uniform_(-bound, bound, generator=torch.Generator().manual_seed(1))
-        sizes = [float((z**2).mean()) for z in net.layers(x)]
-        assert all(after < before / 9 for before, after in pairwise(sizes[:-1]))
+    for keep in (True, False):
+        net = DeepShapNet(32, 40, 10, hidden=(80,), keep_variance=keep)
+        net.reset_parameters(torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            sizes = [float((z**2).mean()) for z in net.layers(x)]
+        if keep:
+            assert all(0.7 < size < 1.4 for size in sizes[:-1])
+            assert 0.5 < float(net(x).detach().square().mean()) < 2
+        else:
+            assert all(after < before / 9 for before, after in pairwise(sizes[:-1]))
+
+
+def test_weights_start_as_in_linear_layers():
+    """Uniform within 1 / sqrt(fan-in), biases too, unless the variance is to be kept."""
+    net = DeepShapNet(8, (50, 50), 10, hidden=((25,), (100, 100), (150, 150)))
+    widths = [(2, 25, 50), (100, 100, 100, 50), (100, 150, 150, 10)]
+    for (block,), (*fan_ins, _) in zip((stage.blocks for stage in net.stages), widths, strict=True):
+        layers = zip(
+            fan_ins, [block.first, *block.weights, block.last], [block.bias, *block.biases, block.last], strict=True
+        )
+        for fan_in, *drawn in layers:
+            assert all(0.9 * fan_in**-0.5 < float(t.detach().abs().max()) <= fan_in**-0.5 for t in drawn)
+    kept = DeepShapNet(8, (50, 50), 10, hidden=((25,), (100, 100), (150, 150)), keep_variance=True)
+    assert float(kept.stages[1].blocks[0].first.detach().abs().max()) > 2 * 100**-0.5
 
 
 def test_batches_may_be_cut(monkeypatch):
