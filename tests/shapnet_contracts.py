@@ -189,7 +189,7 @@ def random_weights_keep_the_size(sn):
         ([(i, j) for i in range(10) for j in range(i)], 20, (60,)),
     ):
         n = 1 + max(map(max, sets))
-        stage = sn.shapnet.ShapleyTransform(sets, n, channels, 50, hidden)
+        stage = sn.shapnet.ShapleyTransform(sets, n, channels, 50, hidden, variance=1.0)
         for block in stage.blocks:
             block.reset_parameters(_seeded(5))
         x = _normal(100, n, channels).float()

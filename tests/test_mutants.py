@@ -343,8 +343,8 @@ MUTANTS = [
     ),
     Mutant(
         "shapnet/transform.py",
-        "share = variance * len(memberships) / memberships.total()",
-        "share = variance",
+        "variance *= len(memberships) / memberships.total()",
+        "variance *= 1",
         "weights of players that are in many modules",
     ),
     Mutant("shapnet/inner.py", "self.rows[:, :, None] + self.n_rows)", "self.rows[:, :, None])", "nobody is absent"),
