@@ -1,5 +1,7 @@
 """Contracts of `shapnotes.shapnet`: every network is what its definition says, one module and one input at a time."""
 
+import copy
+
 import torch
 from oracles import by_permutations, model_values, tolerance
 from torch.testing import assert_close
@@ -206,7 +208,31 @@ def penalties_are_norms_over_players(sn):
         assert_close(penalty([z, image]), 2 * penalty(z))
 
 
+def modules_can_be_measured_and_taken_away(sn):
+    """The sizes of a second stage's modules, from networks that have one of them each."""
+    sets = [(0, 1), (2, 3), (1, 2)]
+    net = sn.shapnet.DeepShapNet(4, 2, 2, hidden=(5,), baseline=0.4, active_sets=[sets] * 2, keep_variance=True)
+    net.reset_parameters(_seeded(3))
+    net = net.double().requires_grad_(False)
+    x = _normal(8, 4, seed=4)
+    values, dividends = (sn.shapnet.module_sizes(net, x, by)[1] for by in ("values", "dividend"))
+    z = net.layers(x)[0]
+    for j, players in enumerate(sets):
+        left = copy.deepcopy(net)
+        sn.shapnet.strip(left, 1, [j])
+        assert_close(left.layers(x)[0], z, **F64)
+        stage = left.stages[1]
+        assert_close(values[j], stage(z).abs().sum(1).mean(), **F64)
+        worths = []
+        for present in ((players[0],), (players[1],), players):
+            masked = torch.zeros_like(z)
+            masked[:, list(present)] = z[:, list(present)]
+            worths.append(stage(masked).sum(1))
+        assert_close(dividends[j], (worths[2] - worths[0] - worths[1]).abs().mean(), **F64)
+
+
 CONTRACTS = [
+    modules_can_be_measured_and_taken_away,
     penalties_are_norms_over_players,
     butterflies_let_all_features_meet,
     any_function_can_be_an_inner_one,

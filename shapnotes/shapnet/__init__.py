@@ -2,6 +2,7 @@
 
 from shapnotes.shapnet.deep import DeepShapNet, butterfly
 from shapnotes.shapnet.groups import grouped
+from shapnotes.shapnet.interactions import learn_active_sets, module_sizes, strip
 from shapnotes.shapnet.module import ShapleyModule
 from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
@@ -18,6 +19,9 @@ __all__ = [
     "butterfly",
     "grouped",
     "l1_penalty",
+    "learn_active_sets",
     "linf_penalty",
+    "module_sizes",
     "singletons",
+    "strip",
 ]

@@ -28,10 +28,20 @@ class Block(nn.Module):
 
     def __init__(self, sets: Sets, n_players: int, channels: int):
         super().__init__()
-        self.sets, self.k, self.n_rows = sets, len(sets[0]), n_players * channels
+        self.k, self.n_rows, self.channels = len(sets[0]), n_players * channels, channels
+        self._take(sets)
+
+    def _take(self, sets: Sets) -> None:
+        self.sets, channels = list(sets), self.channels
         rows = torch.tensor(sets)[:, :, None] * channels + torch.arange(channels)
         self.register_buffer("rows", rows.flatten(1), persistent=False)  # [modules, k * channels]
         self.register_buffer("seen", self._seen() if 2**self.k * rows.numel() <= SMALL else None, persistent=False)
+
+    def only(self, modules: list[int]) -> "Block":
+        """This block with some of its modules, in place."""
+        device = self.rows.device
+        self._take([self.sets[m] for m in modules])
+        return self.to(device)
 
     def mixed(self, present: Tensor, absent: Tensor | None) -> Tensor:
         """The inputs of each module in each coalition: [modules, k * channels, 2^k * batch], nobody first."""
@@ -134,6 +144,13 @@ class Perceptrons(Block):
             bias.normal_(0, self.bias_variance**0.5, generator=generator)
         value = value_variance(self.k, len(biases), self.negative_slope, self.bias_variance)
         self.last.normal_(0, (self.variance / (self.last.shape[2] * value)) ** 0.5, generator=generator)
+
+    def only(self, modules: list[int]) -> "Perceptrons":
+        for name, parameter in list(self.named_parameters()):
+            owner, _, key = name.rpartition(".")
+            holder = self.get_submodule(owner) if owner else self
+            setattr(holder, key, nn.Parameter(parameter.detach()[modules], requires_grad=parameter.requires_grad))
+        return super().only(modules)
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:
         batch = present.shape[2]

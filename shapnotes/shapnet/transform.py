@@ -4,6 +4,7 @@ Shallow and deep ShapNets are this one layer with other active sets. Its modules
 one by one: those of a size are one batched product, and contracting and scattering are one matrix.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
@@ -94,6 +95,20 @@ class ShapleyTransform(nn.Module):
         # Who is at the reference changes nothing: zero, without rounding, but with the gradient of the value.
         moved = (present if absent is None else present != absent).any(1, keepdim=True)
         return torch.where(moved, z, z - z.detach() if z.requires_grad else 0.0).permute(2, 0, 1)
+
+    def only(self, modules: set[int], active_sets: Sequence[tuple[int, ...]]) -> "ShapleyTransform":
+        """This transform with some of its modules: those places, block after block, that hold `active_sets`."""
+        made = copy.deepcopy(self)
+        made.active_sets, blocks, first = list(active_sets), [], 0
+        for block in made.blocks:
+            kept = [m for m in range(len(block.sets)) if first + m in modules]
+            first += len(block.sets)
+            blocks += [block.only(kept)] if kept else []
+        made.blocks = nn.ModuleList(blocks)
+        made.cells = (
+            self.cells * sum(2 ** len(s) for s in made.active_sets) // sum(2 ** len(s) for s in self.active_sets)
+        )
+        return made
 
     def _contraction(self, j: int, answers: Tensor) -> Tensor:
         """What block j answers, module by module, contracted to values and added up over modules, as one matrix."""
