@@ -120,6 +120,7 @@ def test_sizes_last_through_the_stages():
 def test_weights_start_as_in_linear_layers():
     """Uniform within 1 / sqrt(fan-in), biases too, unless the variance is to be kept."""
     net = DeepShapNet(8, (50, 50), 10, hidden=((25,), (100, 100), (150, 150)))
+    net.reset_parameters(torch.Generator().manual_seed(0))
     widths = [(2, 25, 50), (100, 100, 100, 50), (100, 150, 150, 10)]
     for (block,), (*fan_ins, _) in zip((stage.blocks for stage in net.stages), widths, strict=True):
         layers = zip(
