@@ -32,10 +32,12 @@ def test_no_chapter_no_derivation(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda p: p.stem)
 def test_every_record_belongs_to_an_experiment_and_has_its_provenance(path):
-    assert path.stem in MODULES and path.stem in scorecard.CLAIMS
+    assert path.stem in MODULES
     for run in Record(path).runs:
         assert {"command", "date", "device", "threads", "versions", "seed", "config", "seconds"} <= set(run)
         assert run["scale"] != "smoke"
+    if path.stem not in scorecard.CLAIMS:  # ours, not a paper's
+        return
     verdict, ours, paper = experiment(path.stem).verdict(Record(path).select("paper") or Record(path).select("cpu"))
     assert verdict in ("reproduced", "partly", "not reproduced", "not run at full scale") and ours and paper
 

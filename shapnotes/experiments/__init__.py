@@ -11,6 +11,10 @@ MODULES = {
     "LC-F6": "lc_f6",
     "LC-F7": "lc_f7",
     "SN-Tab1": "sn_tab1",
+    "SN-Tab3": "sn_tab3",
+    "SN-Tab6": "sn_tab6",
+    "SN-Tab4": "sn_tab4",
+    "rivals": "rivals",
 }
 
 

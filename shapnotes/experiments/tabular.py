@@ -80,10 +80,14 @@ def _table(data: str) -> datasets.Dataset:
     return {"yeast": datasets.yeast, "breast_cancer": datasets.breast_cancer}[data]()
 
 
-def network(model: str, data: str, generator: torch.Generator, init: str = "linear") -> nn.Module:
+def network(
+    model: str, data: str, generator: torch.Generator, init: str = "linear", width: int | None = None
+) -> nn.Module:
     """A model of MODELS for a data set of DEEP, its weights drawn from `generator`.
 
-    init : "linear", uniform weights as in PyTorch's linear layers, or "variance", for ShapNets with `keep_variance`
+    init  : "linear", uniform weights as in PyTorch's linear layers; for ShapNets also "variance", with `keep_variance`,
+            or "small", with last layers that start ten times smaller
+    width : of the hidden layer of the Shallow ShapNet and the GAM, 100 when None
     """
     features, channels, outputs, hidden = DEEP[data]
     keep = init == "variance"
@@ -91,10 +95,14 @@ def network(model: str, data: str, generator: torch.Generator, init: str = "line
         built = DeepShapNet(features, channels, outputs, hidden, keep_variance=keep)
     elif model in ("shallow", "gam"):
         sets = all_pairs(features) if model == "shallow" else singletons(features)
-        built = ShallowShapNet(sets, outputs, keep_variance=keep)
+        built = ShallowShapNet(sets, outputs, (width or 100,), keep_variance=keep)
     else:
         built = ResidualNetwork(features, equivalent_width(model, data), HIDDEN_LAYERS[model], outputs)
     built.reset_parameters(generator)
+    if init == "small":
+        with torch.no_grad():
+            for block in built.stages[-1].blocks:
+                block.last.mul_(0.1)
     return built
 
 
