@@ -1,11 +1,11 @@
-"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact|shapnet|training`."""
+"""The command line: `shapnotes reproduce ID`, `shapnotes scorecard`, `shapnotes bench exact|explain|shapnet|...`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from shapnotes import bench, bench_shapnet, scorecard
+from shapnotes import bench, bench_explain, bench_images, bench_shapnet, scorecard
 from shapnotes.experiments import MODULES, experiment
 from shapnotes.experiments.record import Record
 from shapnotes.experiments.sweep import SCALES, sweep
@@ -50,8 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     timing.add_argument(
         "what",
         choices=list(_BENCHES),
-        help="exact: exact values beside the bare model and beside shap; shapnet: a Deep ShapNet beside a plain loop; "
-        "training: a step with each activation",
+        help="exact: exact values beside the bare model and beside shap; explain: a Deep ShapNet's explanation beside "
+        "others'; images: an image ShapNet beside convolutions; shapnet: a Deep ShapNet beside a plain loop; training: "
+        "a step with each activation",
     )
     timing.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     timing.add_argument("--out", type=Path, help="write the record to this JSON file as well")
@@ -97,12 +98,12 @@ def _training_table(rows: list[dict]) -> list[str]:
 
 def _exact_table(rows: list[dict]) -> list[str]:
     lines = [
-        " n hidden outputs  chunk   bare s  opaque/bare  linear/bare  shap/ours",
+        "network        chunk   bare s  opaque/bare  linear/bare  shap/ours",
     ]
     for row in rows:
         shap = "" if row["shap_over_ours"] is None else f"{row['shap_over_ours']:9.1f}"
         lines.append(
-            f"{row['n']:2d} {row['hidden']:6d} {row['outputs']:7d} {row['chunk_size']:6d} {row['bare_seconds']:8.4f} "
+            f"{row['network']:13} {row['chunk_size']:6d} {row['bare_seconds']:8.4f} "
             f"{row['opaque_over_bare']:12.2f} {row['linear_over_bare']:12.2f}  {shap}"
         )
     return lines
@@ -121,8 +122,40 @@ def _shapnet_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def _explain_table(rows: list[dict]) -> list[str]:
+    lines = [
+        f"{'model':16} {'method':18}   seconds  over ours (range)               over loop (range)               paper"
+    ]
+    for row in rows:
+        line = f"{row['model']:16} {row['method']:18} {row['seconds']:9.6f}"
+        for name in ("ours", "loop"):
+            low, high = row[f"over_{name}_range"]
+            line += f" {row[f'over_{name}']:10.2f} {f'({low:.2f} to {high:.2f})':20}"
+        paper = row["paper_over_loop"]
+        lines.append(line.rstrip() if paper is None else f"{line} {paper:6.2f}")
+    return lines
+
+
+def _images_table(rows: list[dict]) -> list[str]:
+    lines = ["what      CNN s  (usual)  network    seconds  over CNN  (range)"]
+    for row in rows:
+        if "gib" in row:
+            lines.append(f"training with {row['batch']} images takes {row['gib']:.2f} GiB")
+            continue
+        for name in ("ours", "compiled"):
+            if f"{name}_seconds" in row:
+                low, high = row[f"{name}_range"]
+                lines.append(
+                    f"{row['what']:8} {row['cnn_seconds']:6.3f} {row['cnn_usual_seconds']:8.3f}  {name:9} "
+                    f"{row[f'{name}_seconds']:8.3f} {row[f'{name}_over_cnn']:9.2f}  ({low:.2f} to {high:.2f})"
+                )
+    return lines
+
+
 _BENCHES = {
     "exact": (lambda device: bench.exact(device), _exact_table),
+    "explain": (lambda device: bench_explain.explain(device), _explain_table),
+    "images": (lambda device: bench_images.images(device), _images_table),
     "shapnet": (lambda device: bench_shapnet.shapnet(device), _shapnet_table),
     "training": (lambda device: bench.training(device), _training_table),
 }

@@ -231,7 +231,42 @@ def modules_can_be_measured_and_taken_away(sn):
         assert_close(dividends[j], (worths[2] - worths[0] - worths[1]).abs().mean(), **F64)
 
 
+def windows_hand_out_shapley_values(sn):
+    """A transform of windows against the general one, whose active sets are the windows' pixels inside the image."""
+    for kernel, dilation, stride, padding in (((2, 2), 3, 1, 2), ((2, 2), 1, 2, 1), ((1, 3), 2, 1, 1)):
+        geometry = {"dilation": dilation, "stride": stride, "padding": padding}
+        layer = sn.shapnet.ImageTransform(2, 3, kernel, **geometry, negative_slope=0.1).double()
+        layer.reset_parameters(_seeded(6))
+        sets, inner = [], []
+        for top in range(-padding, 5 + padding - dilation * (kernel[0] - 1), stride):
+            for left in range(-padding, 4 + padding - dilation * (kernel[1] - 1), stride):
+                spots = [(u, v) for u in range(kernel[0]) for v in range(kernel[1])]
+                pixels = [(top + dilation * u, left + dilation * v) for u, v in spots]
+                here = [(spot, y, x) for spot, (y, x) in zip(spots, pixels, strict=True) if 0 <= y < 5 and 0 <= x < 4]
+                if here:
+                    sets.append([4 * y + x for _, y, x in here])
+                    W = torch.cat([layer.weight[:, :, u, v] for (u, v), _, _ in here], 1)
+                    inner.append(lambda rows, W=W, b=layer.bias: torch.nn.functional.leaky_relu(rows @ W.T + b, 0.1))
+        x = _normal(2, 5, 4, 2)
+        x[0, 1, 1] = x[1, 2, 3, 0] = 0
+        slow = sn.shapnet.ShapleyTransform(sets, 20, 2, inner=inner)(x.flatten(1, 2)).view(2, 5, 4, 3)
+        at_once = sn.shapnet.windows.CELLS
+        try:
+            sn.shapnet.windows.CELLS = 1 if stride == 2 else at_once  # one row of windows at a time
+            z = layer(x)
+            assert_close(z, slow, **F64)
+            assert not bool(z[0, 1, 1].any())
+            with torch.no_grad():
+                assert_close(layer(x), slow, **F64)
+            weights = list(layer.parameters())
+            for ours, theirs in zip(*(torch.autograd.grad(y.square().sum(), weights) for y in (z, slow)), strict=True):
+                assert_close(ours, theirs, **F64)
+        finally:
+            sn.shapnet.windows.CELLS = at_once
+
+
 CONTRACTS = [
+    windows_hand_out_shapley_values,
     modules_can_be_measured_and_taken_away,
     penalties_are_norms_over_players,
     butterflies_let_all_features_meet,

@@ -11,8 +11,7 @@ from shapnotes.experiments import MODULES
 def record() -> dict:
     row = {
         "n": 3,
-        "hidden": 4,
-        "outputs": 1,
+        "network": "3-4-1",
         "chunk_size": 8,
         "bare_seconds": 0.1,
         "opaque_over_bare": 1.5,

@@ -381,6 +381,33 @@ MUTANTS = [
     Mutant("shapnet/interactions.py", "(-1.0) ** (k - code", "(1.0) ** (k - code", "sums of worths for dividends"),
     Mutant("shapnet/interactions.py", "        reference = None", "        reference = reference", "later references"),
     Mutant("shapnet/inner.py", "parameter.detach()[modules]", "parameter.detach()[: len(modules)]", "others' weights"),
+    Mutant(
+        "shapnet/windows.py",
+        "torch.sub(others[: 1 << j], term",
+        "torch.sub(others[: 1 << j], 0 * term",
+        "complements that all hold everybody",
+    ),
+    Mutant(
+        "shapnet/windows.py",
+        "-here[2 ** (k - 1) :].flip(0)",
+        "-here[2 ** (k - 1) :]",
+        "gradients to the wrong coalitions",
+    ),
+    Mutant(
+        "shapnet/windows.py",
+        "corners=tuple((row + stride * first, column)",
+        "corners=tuple((row + first, column)",
+        "strips that forget the stride",
+    ),
+    Mutant(
+        "shapnet/windows.py", "z[zero] *= (x[zero] != 0).any(-1, keepdim=True)", "pass", "rounding left at black pixels"
+    ),
+    Mutant(
+        "shapnet/windows.py",
+        "stride * p - padding[0] + dilation * u",
+        "stride * p - padding[1] + dilation * (kernel - 1 - u)",
+        "windows turned round",
+    ),
     Mutant("shapnet/initialisation.py", "sign = 1 if a == b else -1", "sign = 1", "covariances added, not subtracted"),
     Mutant("shapnet/initialisation.py", "u + a * b", "u + a", "a player in both where it joined one"),
     Mutant("shapnet/network.py", "            reference = None\n", "", "the baseline as the reference of later stages"),

@@ -2,6 +2,7 @@
 
 from shapnotes.shapnet.deep import DeepShapNet, butterfly
 from shapnotes.shapnet.groups import grouped
+from shapnotes.shapnet.image import ImageShapNet, ImageTransform
 from shapnotes.shapnet.interactions import learn_active_sets, module_sizes, strip
 from shapnotes.shapnet.module import ShapleyModule
 from shapnotes.shapnet.network import ShapNet
@@ -11,6 +12,8 @@ from shapnotes.shapnet.transform import ShapleyTransform
 
 __all__ = [
     "DeepShapNet",
+    "ImageShapNet",
+    "ImageTransform",
     "ShallowShapNet",
     "ShapNet",
     "ShapleyModule",

@@ -1,0 +1,257 @@
+"""Shapley networks for images: convolutions whose windows hand out Shapley values to their pixels."""
+
+from collections.abc import Sequence
+from itertools import cycle, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from shapnotes.explanation import Explanation
+from shapnotes.shapnet.network import _finite
+from shapnotes.shapnet.windows import Geometry, regions, window_values
+
+LARGEST = 9  # pixels of a window: 512 coalitions
+DILATIONS = (1, 3, 5, 7, 9, 11, 13)  # the paper's
+
+Size = int | tuple[int, int]
+
+
+class ImageTransform(nn.Module):
+    """The Shapley transform on sliding windows of an image; the reference is zero.
+
+        Z_q = sum over windows t with q in t of phi_q(f, x_t),      f(x_t) = a(b + sum_j W_j x_tj)
+
+    One f for all windows, with as many outputs as channels: W_j belongs to position j of a window, a is a leaky ReLU.
+    By linearity Z is the Shapley value of the sum over windows, so that sum_q Z_q = sum_t [f(x_t) - f(0)], which is a
+    convolution and its activation, summed over the image. What a window sees of the padding is nobody's and gets
+    nothing; pixels that are in no window have the value zero.
+
+    in_channels, out_channels : as of `nn.Conv2d`
+    kernel_size    : rows and columns of a window, up to 9 pixels together: 2, (1, 3), 3, ...
+    dilation       : pixels from one position of a window to the next
+    stride         : pixels from one window to the next. The result has as many pixels as x all the same
+    padding        : "same", as many windows as pixels at stride 1; or rows and columns on each side, 0 for none
+    negative_slope : of the leaky ReLU; 0 is ReLU
+
+    Parameters `weight` [out, in, *kernel_size] and `bias` [out], which start as those of `nn.Conv2d`.
+
+    Called with x [batch, height, width, in_channels] it returns Z [batch, height, width, out_channels]. A pixel whose
+    channels are all zero has the value zero, exactly and in every precision; gradients are those of the value.
+    `compile()` makes one program of the arithmetic of a window of four pixels, for this and all other transforms.
+
+    Cost: the products of the convolution; beyond these, for k pixels a window and each of its outputs, 2^k - 1
+    additions and activations and (k + 1) 2^(k - 1) operations for the values. For 2 x 2 windows that is about 60
+    beside 8 in_channels; for 1 x 3, 30 beside 6; for 3 x 3, 3600 beside 18 in_channels, so that ten to twenty times a
+    convolution of 128 channels is what to expect. The gradient keeps k numbers for a pixel and channel.
+
+    Source: Shapley Explanation Networks, section 2.3 and appendix I.3.1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 2,
+        *,
+        dilation: Size = 1,
+        stride: Size = 1,
+        padding: Size | str = "same",
+        negative_slope: float = 0.01,
+    ):
+        super().__init__()
+        if min(in_channels, out_channels) < 1:
+            raise ValueError(f"a transform needs at least one channel; got {in_channels} in and {out_channels} out")
+        if not negative_slope >= 0:
+            raise ValueError(f"negative_slope must be at least 0, which is ReLU; got {negative_slope}")
+        kernel = _pair(kernel_size, "kernel_size", 1)
+        if kernel[0] * kernel[1] > LARGEST:
+            raise ValueError(
+                f"a window of {kernel[0]} x {kernel[1]} pixels has 2**{kernel[0] * kernel[1]} coalitions; {LARGEST} "
+                "pixels are the most: use smaller windows, dilated, and more stages"
+            )
+        dilation, stride = _pair(dilation, "dilation", 1), _pair(stride, "stride", 1)
+        if padding == "same":
+            spread = [d * (size - 1) for d, size in zip(dilation, kernel, strict=True)]
+            sides = tuple((width // 2, width - width // 2) for width in spread)
+        else:
+            sides = tuple((width, width) for width in _pair(padding, "padding", 0))
+        self.geometry = Geometry(kernel, dilation, stride, sides)
+        self.in_channels, self.out_channels, self.negative_slope = in_channels, out_channels, negative_slope
+        self.compiled = False
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        bound = self.weight[0].numel() ** -0.5
+        self.weight.uniform_(-bound, bound, generator=generator)
+        self.bias.uniform_(-bound, bound, generator=generator)
+
+    def compile(self) -> None:
+        self.compiled = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[3] != self.in_channels:
+            raise ValueError(
+                f"a transform of {self.in_channels} channels takes [batch, height, width, {self.in_channels}]; got "
+                f"shape {tuple(x.shape)}"
+            )
+        if not regions(self.geometry, *x.shape[1:3]):
+            kernel, dilation, _, padding = self.geometry
+            raise ValueError(
+                f"an image of {x.shape[1]} x {x.shape[2]} pixels has no window of {kernel} at dilation {dilation} and "
+                f"padding {padding}; take larger images, a smaller dilation, or more padding"
+            )
+        tensors = x, self.weight.flatten(2).permute(1, 2, 0).contiguous(), self.bias
+        if torch.is_autocast_enabled(x.device.type):
+            tensors = (tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in tensors)
+        return window_values(*tensors, self.geometry, self.negative_slope, self.compiled)
+
+    def extra_repr(self) -> str:
+        kernel, dilation, stride, padding = self.geometry
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={kernel}, dilation={dilation}, stride={stride}, "
+            f"padding={padding}, negative_slope={self.negative_slope}"
+        )
+
+
+class ImageShapNet(nn.Module):
+    """A Deep ShapNet for images, whose players are pixels: Shapley transforms on windows, dilated more and more.
+
+        H(x) = sum over pixels of h(x),      h = T_L o ... o T_1
+
+    The reference is zero. h keeps local accuracy and missingness (Theorem 3 and Corollary 4): a pixel that is zero in
+    all channels is given exactly nothing, at every stage.
+
+    channels       : of the images, between the stages, and outputs: L + 1 numbers. The paper's are 1 (or 3), six times
+                     128, and 10
+    kernel_size    : rows and columns of the windows, up to 9 pixels together
+    dilations      : of each stage; repeated or cut to L
+    negative_slope : of the leaky ReLUs
+    padding        : of every stage, as in `ImageTransform`
+    coupling       : where a stage has as many channels before and after it, let it take half of them and add the values
+                     it finds to the other half; from one such stage to the next the halves exchange their roles. It
+                     takes a quarter of the products and half of the rest
+
+    Called with x [batch, channels, height, width], of any height and width, it returns H(x) [batch, outputs].
+    `explain(x)` has h(x) [batch, height, width, outputs], `layers(x)` the representation of every stage [batch, height,
+    width, channels], and `baseline` [channels, 1, 1] is the reference, zero. `compile()` has `torch.compile` make one
+    program of the arithmetic of windows, the same for all stages and image sizes: the same numbers, sooner.
+
+    Raises ValueError or TypeError for inputs of another shape or dtype, with NaN, or on the wrong device.
+
+    Cost: as in `ImageTransform`; the convolutional network with the same weights takes the same products.
+
+    Source: Shapley Explanation Networks, section 2.3 and appendix I.3.1. The paper says of channels only that a subset
+    of them may be the input, as in coupling layers; `coupling` is the additive one of Dinh et al. It says nothing of
+    padding.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        kernel_size: Size = 2,
+        dilations: Sequence[Size] = DILATIONS,
+        negative_slope: float = 0.01,
+        *,
+        padding: Size | str = "same",
+        coupling: bool = False,
+    ):
+        super().__init__()
+        self.channels = tuple(channels)
+        if len(self.channels) < 2:
+            raise ValueError(
+                f"channels are those of the images, between stages, and outputs: at least two numbers; got {channels}"
+            )
+        if not len(dilations):
+            raise ValueError("dilations is empty; one is enough to be repeated")
+        self.seen: list[slice | None] = []  # the channels that a stage takes; None for all of them
+        self.stages = nn.ModuleList()
+        coupled = 0
+        for (before, after), dilation in zip(pairwise(self.channels), cycle(dilations), strict=False):
+            seen = None
+            if coupling and before == after > 1:
+                seen = slice(before // 2, before) if coupled % 2 else slice(0, before // 2)
+                before = seen.stop - seen.start
+                after -= before
+                coupled += 1
+            self.seen.append(seen)
+            self.stages.append(
+                ImageTransform(
+                    before, after, kernel_size, dilation=dilation, padding=padding, negative_slope=negative_slope
+                )
+            )
+        self.register_buffer("baseline", torch.zeros(self.channels[0], 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)[-1].sum((1, 2))
+
+    def explain(self, x: Tensor) -> Explanation:
+        """The prediction and what it is the sum of: attributions [batch, height, width, outputs]."""
+        h = self.layers(x)[-1]
+        return Explanation(h, h.sum((1, 2)), inputs=x)
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """The representation after each stage, [batch, height, width, channels]; the last is the explanation."""
+        z, representations = self._opened(x), []
+        for stage, seen in zip(self.stages, self.seen, strict=True):
+            if seen is None:
+                z = stage(z)
+            else:
+                values = stage(z[..., seen])
+                halves = (
+                    (z[..., seen], z[..., seen.stop :] + values)
+                    if seen.start == 0
+                    else (
+                        z[..., : seen.start] + values,
+                        z[..., seen],
+                    )
+                )
+                z = torch.cat(halves, 3)
+            representations.append(z)
+        return representations
+
+    def compile(self) -> None:
+        for stage in self.stages:
+            stage.compile()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew; of `generator` where one is given."""
+        for stage in self.stages:
+            stage.reset_parameters(generator)
+
+    def _opened(self, x: Tensor) -> Tensor:
+        """x as [batch, height, width, channels], or a refusal."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor; got {type(x).__name__} (torch.as_tensor makes one)")
+        if x.dim() != 4 or x.shape[1] != self.channels[0] or not x.numel():
+            raise ValueError(
+                f"x must be [batch, {self.channels[0]}, height, width], at least one image of at least one pixel; got "
+                f"shape {tuple(x.shape)}"
+            )
+        weight = self.stages[0].weight
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"x is {x.dtype} and the network's weights are {weight.dtype}; convert one, for instance by "
+                f"x.to({weight.dtype})"
+            )
+        if x.device != weight.device:
+            raise ValueError(f"x is on {x.device} and the network on {weight.device}; move one of them")
+        if not _finite(x):
+            raise ValueError(
+                f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
+            )
+        return x.permute(0, 2, 3, 1)
+
+
+def _pair(size: Size, name: str, least: int) -> tuple[int, int]:
+    """A number or a pair as (rows, columns)."""
+    pair = (size, size) if isinstance(size, int) else size
+    if (
+        not isinstance(pair, Sequence)
+        or len(pair) != 2
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in pair)
+    ):
+        raise ValueError(f"{name} must be a whole number or two of them, at least {least}; got {size!r}")
+    return tuple(pair)
