@@ -29,33 +29,30 @@ NETWORKS = {
 def exact(device: str = "cpu", repeats: int = 9) -> dict:
     """What exact values cost beside the bare model, and beside `shap.ExactExplainer`.
 
-    For each model (n inputs, two hidden layers, ReLU): the time of evaluating it on 2**n rows that lie ready, a chunk
-    at a time, which no method that treats the model as opaque can undercut, against `shapley_values` of an opaque
+    For each model (n inputs, one or two hidden layers, ReLU): the time of evaluating it on 2**n rows that lie ready, a
+    chunk at a time, which no method that treats the model as opaque can undercut, against `shapley_values` of an opaque
     function and of the `nn.Sequential` itself, whose first layer is shared. The three are timed in turn, `repeats`
     times; a ratio is that of the medians, with the smallest and largest ratio of one turn beside it. At n = 16 shap
     explains the same input with the same baseline.
     """
     rows = []
-    for n, hidden, outputs in (
-        (16, 64, 1),
-        (16, 128, 1),
-        (16, 128, 10),
+    for widths in (
         (16, 256, 1),
-        (18, 128, 1),
-        (20, 128, 1),
+        (16, 64, 64, 1),
+        (16, 128, 128, 1),
+        (16, 128, 128, 10),
+        (16, 256, 256, 1),
+        (18, 128, 128, 1),
+        (20, 128, 128, 1),
     ):
+        n, *hidden, outputs = widths
         generator = torch.Generator().manual_seed(n)
-        layers = [
-            nn.Linear(n, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, outputs),
-        ]
+        layers = [part for sizes in pairwise(widths[:-1]) for part in (nn.Linear(*sizes), nn.ReLU())]
+        layers.append(nn.Linear(hidden[-1], outputs))
         model = nn.Sequential(*layers).to(device).requires_grad_(False)
         x = torch.randn(1, n, generator=generator).to(device)
-        chunk_size = min(rows_at_once(x, 4 * hidden), 2**n)
-        row = {"n": n, "hidden": hidden, "outputs": outputs, "chunk_size": chunk_size}
+        chunk_size = min(rows_at_once(x, 4 * max(hidden)), 2**n)
+        row = {"n": n, "network": "-".join(map(str, widths)), "chunk_size": chunk_size}
         row |= _against_bare(model, x, chunk_size, repeats if n < 20 else max(3, repeats // 3))
         row["shap_over_ours"] = _against_shap(model, x) if n == 16 and outputs == 1 else None
         rows.append(row)
