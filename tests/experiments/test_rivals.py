@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import by_permutations, tolerance
+from real_data import needs_yeast
 from torch.testing import assert_close
 
 from shapnotes.exact import shapley_values
@@ -110,6 +111,7 @@ def test_via_adds_up_and_is_nothing_at_the_reference():
     assert_close(net.explain(x)[2:3], net.explain(x[2:3]), **F64)
 
 
+@needs_yeast
 def test_the_shapley_loss_brings_explanations_nearer():
     """The same training without it (beta = 0) is the mutant: its explanations are no Shapley values."""
     fold, near = tabular.fold("yeast", 0), {}

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from oracles import tolerance
+from real_data import needs_yeast
 from torch import nn
 
 from shapnotes.experiments import sn_tab4, tabular
@@ -57,6 +58,7 @@ def test_the_loss_is_what_it_says(penalty, layers):
     torch.testing.assert_close(sn_tab4.loss(config, z, y), expected, **F64)
 
 
+@needs_yeast
 def test_training_is_with_the_penalty():
     """Three steps together with others are three steps of Adam on the loss, written out."""
     fold, seed = tabular.fold("yeast", 5), 5

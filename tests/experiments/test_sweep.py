@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from real_data import needs_yeast
 
 from shapnotes.experiments import MODULES, experiment
 from shapnotes.experiments.record import Record
@@ -132,7 +133,7 @@ def test_refusals(tmp_path):
         experiment("LC-F99")
 
 
-@pytest.mark.parametrize("identifier", MODULES)
+@pytest.mark.parametrize("identifier", [pytest.param(i, marks=needs_yeast if i == "SN-Tab4" else ()) for i in MODULES])
 def test_every_experiment_runs_in_small(identifier, tmp_path):
     chosen = experiment(identifier)
     assert identifier == chosen.ID
