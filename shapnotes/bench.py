@@ -77,7 +77,7 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
             models = [_perceptron(name, list(map(int, network.split("-")))) for name in ACTIVATIONS]
         else:
             models = [resnet20(name, generator).to(memory_format=torch.channels_last) for name in ACTIVATIONS]
-        times = in_turn([_training_step(m.to(device), x, y) for m in models], max(1, repeats // rarer), x.device)
+        times = in_turn([training_step(m.to(device), x, y) for m in models], max(1, repeats // rarer), x.device)
         for name, taken in zip(ACTIVATIONS, times, strict=True):
             each = [t / r for t, r in zip(taken, times[0], strict=True)]
             rows.append(
@@ -106,7 +106,8 @@ def _perceptron(name: str, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
-def _training_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+def training_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+    """Forward, cross entropy, backward and Adam."""
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def step() -> None:

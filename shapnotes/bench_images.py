@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from shapnotes.bench import in_turn, provenance
+from shapnotes.bench import in_turn, provenance, training_step
 from shapnotes.shapnet import ImageShapNet
 from shapnotes.shapnet.image import DILATIONS
 
@@ -57,7 +57,11 @@ def images(device: str = "cpu", repeats: int = 9) -> dict:
     with torch.no_grad():
         forward = [partial(pixelwise, pixels), partial(usual, x), *(partial(n.explain, x) for n in ours.values())]
         rows.append({"what": "explain"} | _ratios(list(ours), in_turn(forward, repeats, x.device)))
-    steps = [_step(pixelwise, pixels, y), _step(usual, x, y), *(_step(n, x, y) for n in ours.values())]
+    steps = [
+        training_step(pixelwise, pixels, y),
+        training_step(usual, x, y),
+        *(training_step(n, x, y) for n in ours.values()),
+    ]
     rows.append({"what": "train"} | _ratios(list(ours), in_turn(steps, repeats, x.device)))
     if device == "cpu":
         rows.append({"what": "memory", "batch": MEMORY_BATCH, "gib": _memory()})
@@ -92,17 +96,6 @@ def _ratios(names: list[str], times: list[list[float]]) -> dict:
     return row
 
 
-def _step(model: nn.Module, x: Tensor, y: Tensor):
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimiser.step()
-
-    return step
-
-
 def _memory() -> float:
     """The largest memory of a process of its own that trains, GiB."""
     code = f"from shapnotes import bench_images; print(bench_images.trained({MEMORY_BATCH}))"
@@ -112,7 +105,7 @@ def _memory() -> float:
 def trained(batch: int) -> float:
     """Takes three steps with so many images; returns the largest memory that this process has held, GiB."""
     x, y = torch.randn(batch, CHANNELS[0], SIZE, SIZE), torch.zeros(batch, dtype=torch.int64)
-    step = _step(ImageShapNet(CHANNELS), x, y)
+    step = training_step(ImageShapNet(CHANNELS), x, y)
     for _ in range(3):
         step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -47,9 +47,9 @@ from shapnotes.bench import in_turn
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
 from shapnotes.experiments.record import mean_and_error
-from shapnotes.experiments.sn_tab1 import ROUNDS, squared_error
+from shapnotes.experiments.sn_tab1 import ROUNDS
 from shapnotes.experiments.sweep import Batch
-from shapnotes.experiments.tabular import DEEP, FOLDS, Fold
+from shapnotes.experiments.tabular import DEEP, FOLDS, Fold, squared_error
 from shapnotes.metrics import shapley_error
 from shapnotes.sampling import sample_shapley_values
 

@@ -27,7 +27,6 @@ drawn again would be wider.
 """
 
 import json
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,6 @@ from shapnotes.experiments import tabular
 from shapnotes.experiments.record import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS, MODELS
-from shapnotes.experiments.training import fit_together
 
 ID = "SN-Tab1"
 TITLE = "Three tables, five models"
@@ -44,7 +42,6 @@ TITLE = "Three tables, five models"
 FLOOR = 0.0025  # the variance of the synthetic task's noise
 ROUNDS = 10
 COMPARABLE = 0.02  # of accuracy; the widest gap between a ShapNet and a DNN in the paper's table is .013
-ALONE = 1_000_000  # parameters from which networks are faster one after the other: side by side they leave the cache
 
 # Table 1, in the order of MODELS.
 PAPER = {
@@ -105,17 +102,11 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
         folds = [tabular.fold(config["data"], seed, **options) for seed in group]
         generators = [torch.Generator().manual_seed(seed) for seed in group]
         networks = [_network(config, generator).to(device) for generator in generators]
-        x, y = (torch.stack(parts).to(device) for parts in zip(*(fold.train for fold in folds), strict=True))
+        x, y = tabular.stacked(folds, device)
         shifts = [fold.train[1].mean().item() if config.get("constant") == "centred" else 0.0 for fold in folds]
-        trained = fit_together(
-            networks,
-            (x, y - torch.tensor(shifts, device=device)[:, None] if any(shifts) else y),
-            loss=squared_error if config["data"] == "synthetic" else nn.functional.cross_entropy,
-            optimiser=partial(torch.optim.Adam, fused=True),
-            epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            generators=generators,
-        )
+        if any(shifts):
+            y = y - torch.tensor(shifts, device=device)[:, None]
+        trained = tabular.fit(networks, (x, y), generators, config)
         for network, fold, shift in zip(trained, folds, shifts, strict=True):
             parts = {"test": fold.test, "held_out": fold.held_out, "train": fold.train}
             found = {name: _measured(network, part, shift, device) for name, part in parts.items()}
@@ -125,9 +116,8 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
 
 def _groups(config: dict, seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
     """The seeds that are trained together: all, or where networks are large or wide each by itself."""
-    size = tabular.parameters(_network(config, torch.Generator()))
-    alone = size > ALONE or config["model"] == "shallow"
-    return [(seed,) for seed in seeds] if alone else [tuple(seeds)]
+    apart = tabular.alone(config["model"], _network(config, torch.Generator()))
+    return [(seed,) for seed in seeds] if apart else [tuple(seeds)]
 
 
 def _network(config: dict, generator: torch.Generator) -> nn.Module:
@@ -136,11 +126,6 @@ def _network(config: dict, generator: torch.Generator) -> nn.Module:
     )
     outputs = tabular.DEEP[config["data"]][2]
     return tabular.Shifted(built, outputs) if config.get("constant") == "learned" else built
-
-
-def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The mean of (H(x) - y)^2, for predictions [batch, 1] and targets [batch]."""
-    return (predictions[:, 0] - targets).square().mean()
 
 
 @torch.no_grad()

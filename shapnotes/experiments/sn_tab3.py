@@ -25,20 +25,17 @@ Errors and intervals are over rounds, as in `sn_tab1`; where a trial has data of
 
 import copy
 import json
-from functools import partial
 from math import nan, pi
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
 from shapnotes.experiments.opened import Transparent, coalition_values
 from shapnotes.experiments.record import mean_and_error, paired_interval
-from shapnotes.experiments.sn_tab1 import ALONE, squared_error
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS
-from shapnotes.experiments.training import fit_together
 from shapnotes.explainers import deep_shap, kernel_shap
 from shapnotes.metrics import shapley_error
 from shapnotes.sampling import sample_shapley_values
@@ -148,18 +145,11 @@ def _data(config: dict) -> str:
 
 def _trained(config: dict, networks: list, folds: list, generators: list, device: str) -> list[ShapNet]:
     """Trained as in `sn_tab1`, which has the same networks for the same seeds."""
-    alone = tabular.parameters(networks[0]) > ALONE or config["model"] == "shallow"
+    everyone = range(len(networks))
     trained = []
-    for group in [[i] for i in range(len(networks))] if alone else [range(len(networks))]:
-        trained += fit_together(
-            [networks[i].to(device) for i in group],
-            tuple(torch.stack([folds[i].train[part] for i in group]).to(device) for part in (0, 1)),
-            loss=squared_error if config["setting"] == "synthetic" else nn.functional.cross_entropy,
-            optimiser=partial(torch.optim.Adam, fused=True),
-            epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            generators=[generators[i] for i in group],
-        )
+    for group in [[i] for i in everyone] if tabular.alone(config["model"], networks[0]) else [everyone]:
+        nets, rows, orders = ([those[i] for i in group] for those in (networks, folds, generators))
+        trained += tabular.fit([net.to(device) for net in nets], tabular.stacked(rows, device), orders, config)
     return [network.cpu() for network in trained]
 
 
@@ -271,15 +261,20 @@ def verdict(runs: list[dict]) -> tuple[str, str, str]:
         if cells[setting, model]
     )
     ours = f"{_counted(cells)}, mean ± standard error over rounds: {ours}"
-    paper = "; ".join(
-        f"{setting}, {NETWORKS[model]}: "
-        + ", ".join(f"{name} {value:.3g}" for name, value in zip(METHODS.values(), row, strict=True))
-        for (setting, model), row in PAPER.items()
-    )
+    paper = printed(PAPER)
     if not complete(runs):
         return "not run at full scale", ours, paper
     kept = list(statements(runs).values())
     return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced", ours, paper
+
+
+def printed(table: dict[tuple[str, str], tuple[float, ...]]) -> str:
+    """The numbers of a table of the paper, in words."""
+    return "; ".join(
+        f"{setting}, {NETWORKS[model]}: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in zip(METHODS.values(), row, strict=True))
+        for (setting, model), row in table.items()
+    )
 
 
 def statements(runs: list[dict]) -> dict[str, bool]:

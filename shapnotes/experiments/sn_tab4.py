@@ -34,7 +34,6 @@ from shapnotes.experiments.record import mean_and_error
 from shapnotes.experiments.sn_tab1 import ROUNDS, by_round, lead
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS
-from shapnotes.experiments.training import fit_together
 from shapnotes.metrics import coefficient_of_variation, sparsity
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
 
@@ -103,15 +102,7 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
         folds = [tabular.fold(config["data"], seed) for seed in group]
         generators = [torch.Generator().manual_seed(seed) for seed in group]
         networks = [Layers(tabular.network("deep", config["data"], g)).to(device) for g in generators]
-        trained = fit_together(
-            networks,
-            tuple(torch.stack(parts).to(device) for parts in zip(*(fold.train for fold in folds), strict=True)),
-            loss=partial(loss, config),
-            optimiser=partial(torch.optim.Adam, fused=True),
-            epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            generators=generators,
-        )
+        trained = tabular.fit(networks, tabular.stacked(folds, device), generators, config, partial(loss, config))
         for network, fold in zip(trained, folds, strict=True):
             test, held_out = (
                 measured(network.net, *(t.to(device) for t in part)) for part in (fold.test, fold.held_out)

@@ -48,11 +48,7 @@ def verdict(runs: list[dict]) -> tuple[str, str, str]:
         if cells[setting, model]
     )
     wrong = [key for key in PAPER for method in METHODS if not possible(*key, method)]
-    paper = "; ".join(
-        f"{setting}, {NETWORKS[model]}: "
-        + ", ".join(f"{name} {value:.3g}" for name, value in zip(METHODS.values(), row, strict=True))
-        for (setting, model), row in PAPER_SPREAD.items()
-    )
+    paper = sn_tab3.printed(PAPER_SPREAD)
     paper += f"; {len(wrong)} of {len(PAPER) * len(METHODS)} are too large for the mean in Table 3"
     ours = f"standard deviation over explanations ± its jackknife error over rounds: {ours}"
     if not sn_tab3.complete(runs):

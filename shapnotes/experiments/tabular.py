@@ -21,9 +21,9 @@ multiplications, all four coalitions of a pair counted ("roughly four times as m
 every feature, with one hidden layer of 100.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import cycle, islice, pairwise
 
 import torch
@@ -31,9 +31,11 @@ from torch import Tensor, nn
 
 from shapnotes import datasets
 from shapnotes.datasets import standardise, train_test_split
+from shapnotes.experiments.training import fit_together
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, all_pairs, butterfly, singletons
 
 FOLDS = 5
+ALONE = 1_000_000  # parameters from which networks side by side leave the cache
 MODELS = {
     "deep": "Deep ShapNet",
     "dnn_computation": "DNN (eq. comp.)",
@@ -104,6 +106,45 @@ def network(
             for block in built.stages[-1].blocks:
                 block.last.mul_(0.1)
     return built
+
+
+def stacked(folds: Sequence[Fold], device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """The training rows of several runs: inputs [runs, rows, features] and targets [runs, rows]."""
+    return tuple(torch.stack(parts).to(device) for parts in zip(*(fold.train for fold in folds), strict=True))
+
+
+def fit(
+    networks: Sequence[nn.Module],
+    train: tuple[Tensor, Tensor],
+    generators: Sequence[torch.Generator],
+    config: dict,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> list[nn.Module]:
+    """Networks trained side by side as in appendix I.2: Adam with PyTorch's defaults.
+
+    train  : as `stacked` answers
+    config : with "epochs" and "batch_size"
+    loss   : squared error for real targets and cross entropy for classes when None
+    """
+    return fit_together(
+        networks,
+        train,
+        loss=loss or (squared_error if train[1].is_floating_point() else nn.functional.cross_entropy),
+        optimiser=partial(torch.optim.Adam, fused=True),
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        generators=generators,
+    )
+
+
+def alone(model: str, net: nn.Module) -> bool:
+    """Whether such networks are faster one after the other: the large ones and the wide."""
+    return model == "shallow" or parameters(net) > ALONE
+
+
+def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The mean of (H(x) - y)^2, for predictions [batch, 1] and targets [batch]."""
+    return (predictions[:, 0] - targets).square().mean()
 
 
 class ResidualNetwork(nn.Module):

@@ -106,3 +106,7 @@ def test_widths_are_the_nearest():
             return abs(sum((a + bias) * b for a, b in pairwise([ends[0], *[w] * depth, ends[1]])) - aim)
 
         assert miss(width) <= min(miss(width - 1), miss(width + 1))
+
+
+def test_squared_error_does_not_broadcast():
+    assert float(tabular.squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 4.0]))) == 2.5
