@@ -290,18 +290,25 @@ def summary(runs: list[dict]) -> list[str]:
     The error of the explanation is relative to the size of the exact values, as are their standard errors; times are
     of one input alone, over those of the Deep ShapNet.
     """
-    lines = ["data          model    beta runs  accuracy, or error   error / size        noise   time / Deep ShapNet"]
-    for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
-        config = json.loads(key)
-        results = [run["result"] for run in runs if run["config"] == config]
+    configs = [json.loads(key) for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs)]
+    lines = []
+    for data in dict.fromkeys(config["data"] for config in configs):
+        measure = "squared error" if data == "synthetic" else "accuracy"
+        lines.append(f"{data:17} runs  {measure:14} error / size   noise  time / Deep")
+        for config in configs:
+            if config["data"] == data:
+                lines += _lines(config, [run["result"] for run in runs if run["config"] == config])
+    return lines
 
-        def mean(value, results=results, digits=4) -> str:
-            return "{:.{d}f} ± {:.{d}f}".format(*mean_and_error(map(value, results)), d=digits)
 
-        line = f"{config['data']:13} {MODELS[config['model']]:8} {config.get('beta', ''):<4} {len(results):4}  "
-        line += f"{mean(lambda r: r['test']):19}  {mean(lambda r: r['error'] / r['size']):19} "
-        line += f"{sum(r['standard error'] / r['size'] for r in results) / len(results):.4f}  "
-        lines.append(line + mean(lambda r: r["explain, 1"] / r["deep, 1"], digits=2))
-        if config["model"] == "ebm":
-            lines[-1] += f", exact {mean(lambda r: r['exact, 1'] / r['deep, 1'], digits=2)}"
+def _lines(config: dict, results: list[dict]) -> list[str]:
+    def mean(value: Callable[[dict], float], digits: int = 3) -> str:
+        return "{:.{d}f} ± {:.{d}f}".format(*mean_and_error(map(value, results)), d=digits)
+
+    noise = sum(r["standard error"] / r["size"] for r in results) / len(results)
+    name = MODELS[config["model"]] + (f", beta {config['beta']:g}" if "beta" in config else "")
+    line = f"  {name:16} {len(results):3}  {mean(lambda r: r['test']):14} {mean(lambda r: r['error'] / r['size']):14} "
+    lines = [line + f"{noise:.3f}  {mean(lambda r: r['explain, 1'] / r['deep, 1'], digits=2)}"]
+    if config["model"] == "ebm":
+        lines.append(f"{'its exact values':>52}  {mean(lambda r: r['exact, 1'] / r['deep, 1'], digits=2)}")
     return lines

@@ -138,25 +138,40 @@ def _measured(network: nn.Module, part: tuple[Tensor, Tensor], shift: float, dev
     return float((outputs.argmax(1) == y).double().mean())
 
 
-def summary(runs: list[dict]) -> list[str]:
-    """A line a configuration: test result, the paper's, and by how much it is above the Deep ShapNet of its row.
+def summary(runs: list[dict], shown: list[dict] | None = None) -> list[str]:
+    """A line a configuration: test result, the paper's, and by how much it is above the Deep ShapNet of its table.
 
     What departs from the first choice is compared with the first choice of the same model instead.
+
+    shown : the runs that get lines; all when None
     """
-    lines = [f"{'data':13} {'model':16} {'choice':9} runs  ours                  paper    above Deep, or first choice"]
-    for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
-        config = json.loads(key)
-        data, model = config["data"], config["model"]
-        differs = {k: config[k] for k in CHOICES if k in config and config[k] != configuration(data, model).get(k)}
-        sizes = {k: config[k] for k in config if k not in (*CHOICES, "data", "model")}
-        other = configuration(data, model if differs else "deep", **sizes)
-        group, behind = ([run for run in runs if run["config"] == c] for c in (config, other))
-        ours = _pair(data, mean_and_error(by_round(group).values()))
-        paper = "" if differs else _shown(data, PAPER[data][list(MODELS).index(model)])
-        above = _pair(data, lead(group, behind), "+") if behind and other != config else ""
-        choice = " ".join(map(str, differs.values()))
-        lines.append(f"{data:13} {MODELS[model]:16} {choice:9} {len(group):4}  {ours:20}  {paper:8} {above}".rstrip())
+    keys = dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in (runs if shown is None else shown))
+    configs = sorted(map(json.loads, keys), key=lambda config: list(MODELS).index(config["model"]))
+    lines = []
+    for data in PAPER:
+        if found := [_line(runs, config) for config in configs if config["data"] == data]:
+            measure = "error x 1000" if data == "synthetic" else "accuracy"
+            lines += [f"{data}, {measure}".ljust(28) + "runs  ours            paper  above", *found]
     return lines
+
+
+def _line(runs: list[dict], config: dict) -> str:
+    data, model = config["data"], config["model"]
+    differs = {k: config[k] for k in CHOICES if k in config and config[k] != configuration(data, model).get(k)}
+    sizes = {k: config[k] for k in config if k not in (*CHOICES, "data", "model")}
+    other = configuration(data, model if differs else "deep", **sizes)
+    group, behind = ([run for run in runs if run["config"] == c] for c in (config, other))
+    ours = _in_column(data, mean_and_error(by_round(group).values()))
+    paper = "" if differs else _in_column(data, (PAPER[data][list(MODELS).index(model)],))
+    above = _in_column(data, lead(group, behind), "+") if behind and other != config else ""
+    name = ", ".join([MODELS[model], *([" ".join(map(str, differs.values()))] if differs else [])])
+    return f"  {name:26}{len(group):4}  {ours:14}  {paper:5}  {above}".rstrip()
+
+
+def _in_column(data: str, numbers: tuple[float, ...], sign: str = "") -> str:
+    factor, digits = (1000, 2) if data == "synthetic" else (1, 3)
+    signs = (sign, "")
+    return " ± ".join(f"{factor * v:{s}.{digits}f}" for v, s in zip(numbers, signs, strict=False))
 
 
 def verdict(runs: list[dict]) -> tuple[str, str, str]:

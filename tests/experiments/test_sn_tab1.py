@@ -154,7 +154,12 @@ def test_the_summary_sets_choices_beside_the_first():
         config = configuration("yeast", "gam", constant="learned")
         runs.append({"config": config, "seed": seed, "result": {"test": 0.597 + 0.1 + 0.01 * jitter(seed)}})
     lines = sn_tab1.summary(runs)
-    assert len(lines) == 1 + 15 + 1
-    assert "learned" in lines[-1] and "+0.100 ± 0.000" in lines[-1]
-    (comp,) = (line for line in lines if line.startswith("yeast") and "eq. comp" in line)
+    assert len(lines) == 3 + 15 + 1 and max(map(len, lines)) <= 72
+    (learned,) = (line for line in lines if "learned" in line)
+    assert "GAM" in learned and "+0.100 ± 0.000" in learned
+    assert [line.partition(",")[0] for line in lines if not line.startswith(" ")] == list(PAPER)
+    yeast = lines[next(i for i, line in enumerate(lines) if line.startswith("yeast")) :]
+    comp = next(line for line in yeast if "eq. comp" in line)
     assert "0.576" in comp and "-0.009 ± 0.000" in comp
+    others = [run for run in runs if run["config"].get("constant") == "learned"]
+    assert sn_tab1.summary(runs, others) == [yeast[0], learned]
