@@ -265,7 +265,62 @@ def windows_hand_out_shapley_values(sn):
             sn.shapnet.windows.CELLS = at_once
 
 
+def pruned_players_are_given_nothing(sn):
+    """After a stage the smallest of each input, or those below the threshold; zero from there on, by Corollary 4."""
+    net = sn.shapnet.DeepShapNet(6, (3, 2), 2, hidden=(5,), baseline=0.3).double().requires_grad_(False)
+    images = sn.shapnet.ImageShapNet((2, 3, 4, 2), dilations=(1, 2)).double().requires_grad_(False)
+    for each, x in ((net, _normal(5, 6)), (images, _normal(4, 2, 3, 4))):
+        each.reset_parameters(_seeded(5))
+        whole = each.layers(x)
+        for stage in range(3):
+            sizes = whole[stage].abs().sum(-1).flatten(1)
+            by_size = sizes.sort().values
+            count = sizes.shape[1] // 3
+            middle = float(sizes.median())
+            for settings, expected in (
+                ({"share": 1 / 3}, sizes <= by_size[:, count - 1 : count]),
+                ({"threshold": middle}, sizes < middle),
+            ):
+                with sn.shapnet.pruned(each, stages=stage, **settings):
+                    left = each.layers(x)
+                for number, (z, before) in enumerate(zip(left, whole, strict=True)):
+                    z, before = z.flatten(1, -2), before.flatten(1, -2)
+                    if number < stage:
+                        assert torch.equal(z, before)
+                    elif number == stage:
+                        assert torch.equal(z, before.masked_fill(expected[..., None], 0))
+                    assert number < stage or not bool(z[expected].any())
+                assert bool(expected.any()) and not bool(expected.all())
+
+
+def blank_pixels_are_left_out_of_windows(sn):
+    """Products and coalitions of the kept pixels alone give the values of whole windows, whoever is kept."""
+    sparse, at_once = sn.shapnet.sparse, sn.shapnet.windows.CELLS
+    for kernel, dilation, stride, padding in ((2, 2, 1, "same"), ((2, 3), 1, 2, 1), (2, (1, 3), 1, 0)):
+        layer = sn.shapnet.ImageTransform(
+            2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
+        ).double()
+        layer.reset_parameters(_seeded(6))
+        layer.requires_grad_(False)
+        weight = layer.weight.flatten(2).permute(1, 2, 0)
+        for share in (0.0, 0.4, 1.0):
+            x = _normal(3, 5, 6, 2)
+            x[torch.rand(3, 5, 6, generator=_seeded(7)) >= share] = 0
+            x[0, 0, 0, 0] = x[1, 4, 5, 1] = x[2] = 0
+            x[2, 0, 0] = share  # alone, in a corner
+            expected = layer(x)
+            try:
+                for sn.shapnet.windows.CELLS in (1, at_once):
+                    z = sparse.kept_values(x, weight, layer.bias, layer.geometry, 0.2)
+                    assert_close(z, expected, **F64)
+                    assert not bool(z[(x == 0).all(3)].any())
+            finally:
+                sn.shapnet.windows.CELLS = at_once
+
+
 CONTRACTS = [
+    pruned_players_are_given_nothing,
+    blank_pixels_are_left_out_of_windows,
     windows_hand_out_shapley_values,
     modules_can_be_measured_and_taken_away,
     penalties_are_norms_over_players,

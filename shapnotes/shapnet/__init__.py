@@ -7,6 +7,7 @@ from shapnotes.shapnet.interactions import learn_active_sets, module_sizes, stri
 from shapnotes.shapnet.module import ShapleyModule
 from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
+from shapnotes.shapnet.pruning import Pruning, pruned
 from shapnotes.shapnet.shallow import ShallowShapNet, all_pairs, singletons
 from shapnotes.shapnet.transform import ShapleyTransform
 
@@ -14,6 +15,7 @@ __all__ = [
     "DeepShapNet",
     "ImageShapNet",
     "ImageTransform",
+    "Pruning",
     "ShallowShapNet",
     "ShapNet",
     "ShapleyModule",
@@ -25,6 +27,7 @@ __all__ = [
     "learn_active_sets",
     "linf_penalty",
     "module_sizes",
+    "pruned",
     "singletons",
     "strip",
 ]

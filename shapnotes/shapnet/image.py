@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet.network import _finite
+from shapnotes.shapnet.pruning import Pruning
+from shapnotes.shapnet.sparse import kept_values, mostly_blank
 from shapnotes.shapnet.windows import Geometry, regions, window_values
 
 LARGEST = 9  # pixels of a window: 512 coalitions
@@ -42,7 +44,8 @@ class ImageTransform(nn.Module):
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
     these (k + 5/2) 2^k - 1 for sums, activations and values: 103 for 2 x 2 windows, 43 for 1 x 3, 5887 for 3 x 3. By
     that count 3 x 3 windows of 128 channels cost three to four convolutions; passes over memory come on top, so expect
-    ten to twenty. The gradient keeps k numbers for a pixel and channel.
+    ten to twenty. The gradient keeps k numbers for a pixel and channel. Without a gradient, on a CPU, pixels that are
+    zero are left out where they are most of an image, with what they would have cost (see `sparse`).
 
     Source: Shapley Explanation Networks, section 2.3 and appendix I.3.1.
     """
@@ -105,7 +108,9 @@ class ImageTransform(nn.Module):
             )
         tensors = x, self.weight.flatten(2).permute(1, 2, 0).contiguous(), self.bias
         if torch.is_autocast_enabled(x.device.type):
-            tensors = (tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in tensors)
+            tensors = tuple(tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in tensors)
+        if mostly_blank(*tensors):
+            return kept_values(*tensors, self.geometry, self.negative_slope)
         return window_values(*tensors, self.geometry, self.negative_slope, self.compiled)
 
     def extra_repr(self) -> str:
@@ -166,6 +171,7 @@ class ImageShapNet(nn.Module):
             )
         if not len(dilations):
             raise ValueError("dilations is empty; one is enough to be repeated")
+        self.pruning: Pruning | None = None  # what `pruned` has set for the time being
         self.seen: list[slice | None] = []  # the channels that a stage takes; None for all of them
         self.stages = nn.ModuleList()
         coupled = 0
@@ -187,15 +193,15 @@ class ImageShapNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)[-1].sum((1, 2))
 
-    def explain(self, x: Tensor) -> Explanation:
+    def explain(self, x: Tensor, pruning: Pruning | None = None) -> Explanation:
         """The prediction and what it is the sum of: attributions [batch, height, width, outputs]."""
-        h = self.layers(x)[-1]
+        h = self.layers(x, pruning)[-1]
         return Explanation(h, h.sum((1, 2)), inputs=x)
 
-    def layers(self, x: Tensor) -> list[Tensor]:
+    def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, [batch, height, width, channels]; the last is the explanation."""
-        z, representations = self._opened(x), []
-        for stage, seen in zip(self.stages, self.seen, strict=True):
+        z, representations, rule = self._opened(x), [], pruning or self.pruning
+        for number, (stage, seen) in enumerate(zip(self.stages, self.seen, strict=True)):
             if seen is None:
                 z = stage(z)
             else:
@@ -209,6 +215,8 @@ class ImageShapNet(nn.Module):
                     )
                 )
                 z = torch.cat(halves, 3)
+            if rule is not None:
+                z = rule.after(number, z, len(self.stages))
             representations.append(z)
         return representations
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
+from shapnotes.shapnet.pruning import Pruning
 from shapnotes.shapnet.transform import ShapleyTransform
 
 CELLS = 2**21  # hidden values at once, without gradients: memory that is used again is faster than new memory
@@ -26,7 +27,7 @@ class ShapNet(nn.Module):
     residual    : add to each stage's representation the one before, in as many channels as both have. That is the
                   Shapley transform of f + sum_i x_i
 
-    Attribute: `baseline`, a buffer shaped like one input.
+    Attributes: `baseline`, a buffer shaped like one input; `pruning`, what `pruned` has set for the time being.
 
     Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs].
 
@@ -50,34 +51,38 @@ class ShapNet(nn.Module):
             raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
         self.n_players, self.in_channels, self.residual = players.pop(), in_channels, residual
         self.cells = max(stage.cells for stage in self.stages)
+        self.pruning: Pruning | None = None
         self.register_buffer("baseline", one_input(baseline, self.n_players, in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)[-1].sum(1)
 
-    def explain(self, x: Tensor) -> Explanation:
+    def explain(self, x: Tensor, pruning: Pruning | None = None) -> Explanation:
         """The prediction and what it is the sum of: attributions [batch, n_players, outputs]."""
-        h = self.layers(x)[-1]
+        h = self.layers(x, pruning)[-1]
         return Explanation(h, h.sum(1), inputs=x)
 
-    def layers(self, x: Tensor) -> list[Tensor]:
+    def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
-        z = self._opened(x)
+        z, rule = self._opened(x), pruning or self.pruning
         graph = torch.is_grad_enabled() and any(t.requires_grad for t in (z, *self.parameters()))
         rows = len(z) if graph else max(1, CELLS // self.cells)
         if len(z) <= rows:
-            return self._representations(z)
-        return [torch.cat(parts) for parts in zip(*map(self._representations, z.split(rows)), strict=True)]
+            return self._representations(z, rule)
+        parts = [self._representations(some, rule) for some in z.split(rows)]
+        return [torch.cat(each) for each in zip(*parts, strict=True)]
 
-    def _representations(self, z: Tensor) -> list[Tensor]:
+    def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
         reference = self.baseline.to(z.dtype).view(self.n_players, -1)
         representations = []
-        for stage in self.stages:
+        for number, stage in enumerate(self.stages):
             before = z if reference is None or not self.residual else z - reference
             z = stage(z, reference)
             if self.residual:
                 common = min(before.shape[2], z.shape[2])
                 z = torch.cat([z[..., :common] + before[..., :common], z[..., common:]], 2)
+            if rule is not None:
+                z = rule.after(number, z, len(self.stages))
             representations.append(z)
             reference = None
         return representations

@@ -104,6 +104,11 @@ def _intervals(size: int, kernel: int, dilation: int, stride: int, padding: Pair
     return [(group[0], len(group)) for group in alike]
 
 
+def opaque(*tensors: Tensor) -> bool:
+    """Whether they are traced or mapped, so that nothing may depend on what is in them."""
+    return torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+
+
 def window_values(
     x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float, compiled: bool = False
 ) -> Tensor:
@@ -113,7 +118,7 @@ def window_values(
 
     compiled : run the arithmetic of whole windows as one program, made by `torch.compile` when it is first needed
     """
-    if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, (x, weight, bias))):
+    if opaque(x, weight, bias):
         return _with_a_graph(x, weight, bias, geometry, negative_slope)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
     return _WindowValues.apply(x, weight, bias, geometry, negative_slope, compiled, keep)
@@ -151,9 +156,9 @@ class _WindowValues(Function):
             for players, pixels in _strips(here, onto):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
                 if compiled and len(ours) == PROGRAMMED:
-                    values = _program(listed_values)(ours, bias, slope)
+                    values = _program(listed_values)(ours, bias.detach(), slope)
                 else:
-                    values = _table_values(ours, bias, slope, table)
+                    values = table_values(ours, bias, slope, table)
                 for at, value in zip(pixels, values, strict=True):
                     onto[at].add_(value)
         zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: sooner than to look at all channels of all pixels
@@ -183,7 +188,7 @@ class _WindowValues(Function):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
                 given = [onto[at] for at in pixels]
                 if compiled and len(ours) == PROGRAMMED:
-                    *found, on_sums = _program(listed_gradients)(ours, bias, given, slope)
+                    *found, on_sums = _program(listed_gradients)(ours, bias.detach(), given, slope)
                 else:
                     *found, on_sums = _table_gradients(ours, bias, given, slope, table)
                 on_bias += on_sums.sum((0, 1, 2))
@@ -198,10 +203,10 @@ class _WindowValues(Function):
 
 def _images_at_once(x: Tensor, weight: Tensor) -> int:
     """Images whose terms are computed together."""
-    return max(1, 2 * _cells(x.device) // (x[0, ..., 0].numel() * weight[0].numel()))
+    return max(1, 2 * cells_at_once(x.device) // (x[0, ..., 0].numel() * weight[0].numel()))
 
 
-def _cells(device: torch.device) -> int:
+def cells_at_once(device: torch.device) -> int:
     return CELLS if device.type == "cpu" else CELLS_ELSEWHERE
 
 
@@ -217,7 +222,7 @@ def _table(here: Sequence[Region], images: Tensor) -> Tensor:
 def _at_once(region: Region, images: Tensor) -> Pair:
     """Images, and rows of windows, whose sums fit into the cache together."""
     height, width = region.size
-    rows = _cells(images.device) // (2 ** len(region.players) * width * images.shape[3])
+    rows = cells_at_once(images.device) // (2 ** len(region.players) * width * images.shape[3])
     return min(len(images), max(1, rows // height)), min(height, max(1, rows))
 
 
@@ -245,7 +250,7 @@ def _sums(terms: Sequence[Tensor], bias: Tensor, table: Tensor) -> Tensor:
     return sums
 
 
-def _table_values(terms: Sequence[Tensor], bias: Tensor, slope: float, table: Tensor) -> Tensor:
+def table_values(terms: Sequence[Tensor], bias: Tensor, slope: float, table: Tensor) -> Tensor:
     """The values of k players, [k, *shape], of terms of that shape each."""
     worths = leaky_relu_(_sums(terms, bias, table), slope)
     half, shape = len(worths) // 2, (len(terms), *terms[0].shape)
@@ -329,4 +334,5 @@ def _members(k: int) -> Tensor:
 
 @cache
 def _program(function: Callable) -> Callable:
+    """One for all sizes, as long as no argument is a parameter: those are taken to be of one size for ever."""
     return torch.compile(function, dynamic=True)

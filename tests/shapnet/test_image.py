@@ -9,6 +9,7 @@ import torch
 from contracts import normal
 from oracles import by_permutations, tolerance
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 
 from shapnotes import shapley_from_table
@@ -240,6 +241,25 @@ def test_compiled_it_gives_the_same_numbers():
         with torch.no_grad():
             results.append(each.explain(x).attributions)
     assert_close(*results, **tolerance(torch.float32))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_program_is_for_all_widths(monkeypatch):
+    """A parameter as an argument would have PyTorch make a program for each width, and give up after eight."""
+    counters, programs = {}, {}
+
+    def program(function):
+        if function not in programs:
+            counters[function] = CompileCounter()
+            programs[function] = torch.compile(function, backend=counters[function], dynamic=True)
+        return programs[function]
+
+    monkeypatch.setattr(windows, "_program", program)
+    for width in range(3, 11):
+        net = ImageShapNet((1, width, width + 1, 2), dilations=(1, 2))
+        net.compile()
+        net(normal(2, 1, 9, 8).float()).sum().backward()
+    assert len(counters) == 2 and max(counter.frame_count for counter in counters.values()) <= 4
 
 
 @pytest.mark.parametrize(

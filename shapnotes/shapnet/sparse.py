@@ -1,0 +1,113 @@
+"""Windows of images that are mostly blank: products and coalitions for the pixels that are not, and for no others.
+
+A pixel that is zero in all channels is a null player in each of its windows, so a window with m other pixels is a game
+of m players, with 2^m coalitions in place of 2^k; and a game of none is no work at all. Who the m players are makes no
+difference once their terms W_j x_j are there: windows are told apart by m only.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, leaky_relu, leaky_relu_
+
+from shapnotes.shapnet.windows import Geometry, cells_at_once, opaque, regions, table_values
+
+WORTHWHILE = 0.55  # of the pixels: with more than that to do, strips of the whole image take less time
+LEAST = 2**13  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
+
+
+def mostly_blank(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether `kept_values` of these may be asked for, and is worth while: no gradient, few pixels, enough to do."""
+    graph = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    if graph or x.device.type != "cpu" or opaque(x, weight, bias):
+        return False
+    pixels = x[..., 0].numel()
+    if pixels * len(bias) < LEAST:
+        return False
+    return int((x[..., 0] != 0).sum()) <= WORTHWHILE * pixels  # pixels with only their first channel zero are rare
+
+
+def kept_pixels(x: Tensor) -> Tensor:
+    """Which pixels of x [batch, height, width, channels] are not zero in all channels: [batch, height, width], bool."""
+    return x.abs().sum(3) != 0  # sooner than to compare each channel
+
+
+def window_counts(kept: Tensor, geometry: Geometry) -> Tensor:
+    """How many windows have 0, 1, ..., k players: kept [batch, height, width], bool; int64 [k + 1].
+
+    Their games take the sum over m of counts[m] (2^m - 1) activations an output, and one for the empty coalition.
+    """
+    rows = kept.flatten().nonzero()[:, 0]
+    at, count = _memberships(rows, geometry, *kept.shape)
+    size = torch.bincount(at.flatten(), minlength=len(kept) * count).view(len(kept), count)
+    return torch.bincount(size[:, :-1].flatten(), minlength=at.shape[1] + 1)
+
+
+def kept_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float) -> Tensor:
+    """The numbers of `windows.window_values`, without a gradient, at the cost of the pixels that are not zero.
+
+    x [batch, height, width, in], weight [in, k, out], bias [out]; returns [batch, height, width, out].
+
+    Cost: for n kept pixels one product of n rows, and for each window of m of them a game of m players. If each pixel
+    is kept with chance p, independently, that is (1 + p)^k - 1 activations a window in expectation, of 2^k - 1.
+    """
+    (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
+    z = x.new_zeros(batch * height * width, channels)
+    rows = kept_pixels(x).flatten().nonzero()[:, 0]
+    given = x.reshape(len(z), -1).index_select(0, rows)
+    terms = given.mm(weight.flatten(1)).view(-1, channels)  # row k n + j is W_j x_n, and in one window at most
+    values = terms.new_zeros(len(terms) + 1, channels)  # window after window; the last row is for what is in none
+    place, first = torch.full((len(terms),), len(terms)), 0
+    for m, players in enumerate(_players(rows, geometry, batch, height, width), start=1):
+        for some in players.split(max(1, cells_at_once(x.device) // (2**m * channels)), 1):
+            ours, some = terms.index_select(0, some.reshape(-1)), some.reshape(-1)
+            if m == 1:
+                found = leaky_relu_(ours.add_(bias), negative_slope).sub_(leaky_relu(bias, negative_slope))
+            else:
+                ours = ours.view(m, -1, channels)
+                table = terms.new_empty((3 * 2 ** (m - 1) + m) * ours[0].numel())
+                found = table_values(ours.unbind(), bias, negative_slope, table).flatten(0, 1)
+            values[first : first + len(some)] = found
+            place[some] = torch.arange(first, first + len(some))
+            first += len(some)
+    if len(rows):
+        z.index_copy_(0, rows, embedding_bag(place.view(-1, k), values, mode="sum"))  # gathers and adds in one go
+    return z.view(batch, height, width, channels)
+
+
+def _players(rows: Tensor, geometry: Geometry, batch: int, height: int, width: int) -> list[Tensor]:
+    """For m = 1, ..., k the players of the windows of m, [m, windows]: k n + j is row n's pixel at position j."""
+    at, count = _memberships(rows, geometry, batch, height, width)
+    k, at = at.shape[1], at.flatten()
+    size = torch.bincount(at, minlength=batch * count)
+    members = torch.full((batch * count * k,), -1)
+    members[at * k + torch.arange(k).repeat(len(rows))] = torch.arange(len(at))
+    members.view(batch, count, k)[:, -1] = -1
+    there = (members >= 0).nonzero()[:, 0]
+    members, size = members.index_select(0, there), size.index_select(0, there // k)
+    return [members[size == m].view(-1, m).T for m in range(1, k + 1)]
+
+
+def _memberships(rows: Tensor, geometry: Geometry, batch: int, height: int, width: int) -> tuple[Tensor, int]:
+    """The window in which each row's pixel stands at each position, [rows, k]; and how many there are in an image.
+
+    One of them, the last of each image, is none: it is for pixels that do not stand at that position.
+    """
+    table, count = _windows(geometry, height, width)
+    image = rows.div(height * width, rounding_mode="floor")
+    return table.index_select(0, rows - image * (height * width)) + count * image[:, None], count
+
+
+@lru_cache(maxsize=64)
+def _windows(geometry: Geometry, height: int, width: int) -> tuple[Tensor, int]:
+    """As `_memberships` for one image and all of its pixels, [height * width, k]."""
+    here, (kernel_height, kernel_width) = regions(geometry, height, width), geometry.kernel
+    count = sum(region.size[0] * region.size[1] for region in here)
+    table, first = torch.full((height, width, kernel_height * kernel_width), count), 0
+    for region in here:
+        windows = torch.arange(first, first + region.size[0] * region.size[1]).view(region.size)
+        for i, position in enumerate(region.players):
+            table[..., position][region.pixels(i)] = windows
+        first += windows.numel()
+    return table.flatten(0, 1), count + 1
