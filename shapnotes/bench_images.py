@@ -6,15 +6,13 @@ import subprocess
 import sys
 from copy import deepcopy
 from functools import partial
-from itertools import pairwise
 from statistics import median
 
 import torch
-from torch import Tensor, nn
 
 from shapnotes.bench import in_turn, provenance, training_step
+from shapnotes.experiments.images import ComparableNetwork
 from shapnotes.shapnet import ImageShapNet
-from shapnotes.shapnet.image import DILATIONS
 
 COMPILER = shutil.which("c++") or shutil.which("g++")  # what torch.compile calls on a CPU
 CHANNELS = (1, 128, 128, 128, 128, 128, 128, 10)
@@ -44,7 +42,7 @@ def images(device: str = "cpu", repeats: int = 9) -> dict:
     net = ImageShapNet(CHANNELS)
     net.reset_parameters(generator)
     net, rows = net.to(device), []
-    usual = Comparable(net)
+    usual = ComparableNetwork(net)
     pixelwise, pixels = (
         deepcopy(usual).to(memory_format=torch.channels_last),
         x.contiguous(memory_format=torch.channels_last),
@@ -66,25 +64,6 @@ def images(device: str = "cpu", repeats: int = 9) -> dict:
     if device == "cpu":
         rows.append({"what": "memory", "batch": MEMORY_BATCH, "gib": _memory()})
     return provenance("shapnotes bench images", device) | {"rows": rows}
-
-
-class Comparable(nn.Module):
-    """Convolutions with the weights of an image ShapNet's stages, leaky ReLUs, and a sum over the image."""
-
-    def __init__(self, net: ImageShapNet):
-        super().__init__()
-        self.negative_slope = net.stages[0].negative_slope
-        self.convolutions = nn.ModuleList()
-        for (before, after), dilation, stage in zip(pairwise(CHANNELS), DILATIONS, net.stages, strict=True):
-            convolution = nn.Conv2d(before, after, 2, dilation=dilation, padding=dilation // 2)
-            convolution.load_state_dict(stage.state_dict())
-            self.convolutions.append(convolution.to(stage.weight.device))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for convolution in self.convolutions:  # "same" padding: where it is odd, one more row and column at the end
-            odd = convolution.dilation[0] % 2
-            x = nn.functional.leaky_relu(convolution(nn.functional.pad(x, (0, odd, 0, odd))), self.negative_slope)
-        return x.sum((2, 3))
 
 
 def _ratios(names: list[str], times: list[list[float]]) -> dict:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from shapnotes import bench, bench_explain, bench_images, bench_shapnet, scorecard
+from shapnotes import bench, bench_explain, bench_images, bench_pruning, bench_shapnet, scorecard
 from shapnotes.experiments import MODULES, experiment
 from shapnotes.experiments.record import Record
 from shapnotes.experiments.sweep import SCALES, sweep
@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "what",
         choices=list(_BENCHES),
         help="exact: exact values beside the bare model and beside shap; explain: a Deep ShapNet's explanation beside "
-        "others'; images: an image ShapNet beside convolutions; shapnet: a Deep ShapNet beside a plain loop; training: "
-        "a step with each activation",
+        "others'; images: an image ShapNet beside convolutions; pruning: one without its small pixels; shapnet: a Deep "
+        "ShapNet beside a plain loop; training: a step with each activation",
     )
     timing.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     timing.add_argument("--out", type=Path, help="write the record to this JSON file as well")
@@ -152,10 +152,33 @@ def _images_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def _pruning_table(rows: list[dict]) -> list[str]:
+    lines = ["channels batch  pruned  whole s  times faster  (range)          activations"]
+    for row in rows:
+        if row["what"] != "accuracy":
+            low, high = row["range"]
+            left = f"{row['activations']:10.3f}" if row["what"] == "time" else " none pruned: blank"
+            lines.append(
+                f"{row['width']:8d} {row['batch']:5d} {row['share']:7.2f} {row['seconds']:8.4f} "
+                f"{row['faster']:13.2f}  {f'({low:.2f} to {high:.2f})':17} {left}"
+            )
+    trained = [row for row in rows if row["what"] == "accuracy"]
+    if trained:
+        lines.append("network    accuracy  pruned  points lost   times faster (quartiles)       plan")
+    for row in trained:
+        low, high = row["quartiles"]
+        lines.append(
+            f"{row['network']:10} {row['accuracy']:8.4f} {row['share']:7.2f} {100 * row['lost']:6.2f} ± "
+            f"{100 * row['lost_error']:4.2f} {row['faster']:9.2f} {f'({low:.2f} to {high:.2f})':18}  {row['plan']}"
+        )
+    return lines
+
+
 _BENCHES = {
     "exact": (lambda device: bench.exact(device), _exact_table),
     "explain": (lambda device: bench_explain.explain(device), _explain_table),
     "images": (lambda device: bench_images.images(device), _images_table),
+    "pruning": (lambda device: bench_pruning.pruning(device), _pruning_table),
     "shapnet": (lambda device: bench_shapnet.shapnet(device), _shapnet_table),
     "training": (lambda device: bench.training(device), _training_table),
 }

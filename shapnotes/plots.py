@@ -11,6 +11,8 @@ from fractions import Fraction
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
 from shapnotes.coalitions import masks, shapley_matrix
@@ -179,6 +181,38 @@ def _blank(ax: Axes, right: float, height: float) -> Axes:
     ax.set(xlim=(-0.35, right + 0.35), ylim=(-height, 0))
     ax.axis("off")
     return ax
+
+
+def image_row(axes: Sequence[Axes], pictures: Sequence[Tensor], label: str = "", *, signed: bool = True) -> AxesImage:
+    """Pictures side by side on one colour scale, so that they can be compared.
+
+    axes     : as many as there are pictures, in one figure
+    pictures : [height, width] each
+    label    : written at the left of the first
+    signed   : attributions, whose scale is centred at zero, which is white, and drawn beside the row; or, where False,
+               images from the lightest, white, to the darkest
+
+    Returns the last picture as drawn. Raises ValueError where pictures and axes differ in number.
+    """
+    if len(axes) != len(pictures) or not len(axes):
+        raise ValueError(f"each picture needs an axes, one at least; got {len(axes)} axes, {len(pictures)} pictures")
+    limit = max(float(picture.abs().max()) for picture in pictures) or 1.0  # nothing is due to anyone
+    if signed:
+        colours = LinearSegmentedColormap.from_list("raises", [LOWERS, "white", RAISES])
+        look = {"cmap": colours, "vmin": -limit, "vmax": limit}
+    else:
+        ends = [float(end) for picture in pictures for end in picture.aminmax()]
+        look = {"cmap": "gray_r", "vmin": min(ends), "vmax": max(ends)}
+    for ax, picture in zip(axes, pictures, strict=True):
+        drawn = ax.imshow(picture.detach().cpu().numpy(), **look)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.grid(visible=False)
+        ax.spines[:].set(visible=True, color="#C8C8C8")
+    axes[0].set_ylabel(label)
+    if signed:
+        axes[0].figure.colorbar(drawn, ax=list(axes), shrink=0.9, aspect=10, ticks=[-limit, 0, limit], format="%.2g")
+    return drawn
 
 
 def frames(draw: Callable[[int], str], labels: Sequence[str], description: str = "step", dpi: int = 80):

@@ -34,6 +34,39 @@ def test_bars_need_a_name_each(ax):
         plots.attribution_bars(torch.ones(2), ["a"], ax=ax)
 
 
+def test_image_row_has_one_scale_whose_middle_is_zero_and_white():
+    figure, axes = plt.subplots(1, 2)
+    pictures = [torch.tensor([[0.0, 1.0], [0.5, -0.25]]), torch.tensor([[0.0, -4.0], [1.0, 2.0]])]
+    plots.image_row(axes, pictures, "here")
+    assert axes[0].get_ylabel() == "here"
+    for ax, picture in zip(axes, pictures, strict=True):
+        (drawn,) = ax.images
+        assert drawn.get_clim() == (-4, 4)
+        assert (drawn.get_array() == picture.numpy()).all()
+        colours = drawn.to_rgba(drawn.get_array())
+        assert colours[0, 0] == pytest.approx((1, 1, 1, 1), abs=0.01)
+        for red, _, blue, _ in colours[picture.numpy() > 0.4]:
+            assert red > blue
+    low = axes[1].images[0].to_rgba([-4.0])
+    assert matplotlib.colors.to_hex(low[0]).upper() == plots.LOWERS
+    assert len(figure.axes) == 3  # and a colour bar
+    plt.close(figure)
+
+
+def test_image_row_of_images_goes_from_white_to_black():
+    figure, axes = plt.subplots(1, 2)
+    plots.image_row(axes, [torch.tensor([[-0.4, 1.0]]), torch.tensor([[0.0, 3.0]])], signed=False)
+    assert [ax.images[0].get_clim() for ax in axes] == [pytest.approx((-0.4, 3.0))] * 2
+    assert axes[0].images[0].to_rgba([-0.4])[0] == pytest.approx((1, 1, 1, 1))
+    assert len(figure.axes) == 2
+    plt.close(figure)
+
+
+def test_image_row_needs_an_axes_a_picture(ax):
+    with pytest.raises(ValueError, match="1 axes, 2 pictures"):
+        plots.image_row([ax], [torch.zeros(2, 2)] * 2)
+
+
 def lines(ax):
     """Each line as its points, in x and y."""
     return [tuple(zip(*line.get_data(), strict=True)) for line in ax.lines]

@@ -14,6 +14,14 @@ MODULES = {
     "SN-Tab3": "sn_tab3",
     "SN-Tab6": "sn_tab6",
     "SN-Tab4": "sn_tab4",
+    "SN-Tab2": "sn_tab2",
+    "SN-F5": "sn_f5",
+    "SN-F3": "sn_f3",
+    "SN-F6": "sn_f6",
+    "SN-F7": "sn_f7",
+    "SN-F4": "sn_f4",
+    "SN-F11": "sn_f11",
+    "SN-Tab7": "sn_tab7",
     "rivals": "rivals",
 }
 

@@ -1,9 +1,10 @@
 """Do the runs of an experiment that its record does not have yet."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import joblib
@@ -13,6 +14,8 @@ from shapnotes.experiments.record import Record
 from shapnotes.progress import progress_bar
 
 SCALES = ("paper", "cpu", "smoke")
+
+Run = Callable[[dict, tuple[int, ...], str], list[dict]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ def sweep(
     """Run what is missing of an experiment and append each run to the record as it finishes; returns how many.
 
     experiment : a module with `ID`, `batches(scale)` -> list of Batch, and `run(config, seeds, device)` -> one result
-                 (a dict of JSON values) a seed
+                 (a dict of JSON values) a seed. Where it sets `CHECKPOINTS`, `run` is also given `folder`, which
+                 is beside the record and named like it, for files that stay
     scale      : "paper" (the paper's own), "cpu" (the largest part that two cores finish in an hour) or "smoke"
     jobs       : processes of this machine; scheduler: the address of a Dask scheduler to use instead
 
@@ -51,7 +55,10 @@ def sweep(
     count = 0
     command = f"shapnotes reproduce {experiment.ID} --scale {scale}"
     with progress_bar(sum(len(batch.seeds) for batch in missing), "runs", True) as bar, _backend(jobs, scheduler):
-        for batch, results, seconds in _results(experiment, missing, device):
+        run = experiment.run
+        if getattr(experiment, "CHECKPOINTS", False):
+            run = partial(run, folder=record.path.with_suffix(""))
+        for batch, results, seconds in _results(run, missing, device):
             for seed, result in zip(batch.seeds, results, strict=True):
                 record.append(
                     provenance(command, device)
@@ -63,13 +70,13 @@ def sweep(
     return count
 
 
-def _results(experiment: ModuleType, batches: list[Batch], device: str) -> Iterator[tuple[Batch, list[dict], float]]:
+def _results(run: Run, batches: list[Batch], device: str) -> Iterator[tuple[Batch, list[dict], float]]:
     """The batches as they finish, in whatever order."""
     work = joblib.Parallel(return_as="generator_unordered")
-    yield from work(joblib.delayed(_run)(experiment.run, batch, device) for batch in batches)
+    yield from work(joblib.delayed(_run)(run, batch, device) for batch in batches)
 
 
-def _run(run, batch: Batch, device: str) -> tuple[Batch, list[dict], float]:
+def _run(run: Run, batch: Batch, device: str) -> tuple[Batch, list[dict], float]:
     start = time.perf_counter()
     return batch, run(batch.config, batch.seeds, device), time.perf_counter() - start
 

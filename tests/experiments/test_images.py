@@ -1,0 +1,141 @@
+"""Images are prepared as the paper says, training can be stopped, and both kinds of networks start alike."""
+
+import pytest
+import torch
+from oracles import tolerance
+from torch import nn
+
+from shapnotes import datasets
+from shapnotes.experiments import images
+from shapnotes.shapnet import ImageShapNet
+
+F64 = tolerance(torch.float64)
+CONFIG = {
+    "data": "digits",
+    "model": "shapnet",
+    "channels": [1, 2, 10],
+    "epochs": 2,
+    "batch_size": 16,
+    "images": 48,
+    "rate": 0.003,
+    "penalty": "l1",
+    "layers": "all",
+    "strength": 0.1,
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_test_images_are_padded_with_black_and_normalised():
+    x = torch.rand(3, 1, 28, 28, generator=seeded())
+    found = images.prepared(x, "mnist")
+    torch.testing.assert_close(found[:, :, 2:30, 2:30], (x - 0.1307) / 0.3081)
+    assert found.shape == (3, 1, 32, 32) and float(found[0, 0, 0, 0]) == pytest.approx(-0.1307 / 0.3081)
+    colours = torch.rand(2, 3, 32, 32, generator=seeded())
+    expected = torch.stack([(colours[:, 1] - 0.4822) / 0.1994, (colours[:, 2] - 0.4465) / 0.2010])
+    torch.testing.assert_close(images.prepared(colours, "cifar10")[:, 1:].transpose(0, 1), expected)
+
+
+@pytest.mark.parametrize(("data", "shape", "most"), [("mnist", (1, 28, 28), 4), ("cifar10", (3, 32, 32), 8)])
+def test_training_images_are_crops_of_the_padded_image(data, shape, most):
+    """Each is the padded image moved by 0 to `most` pixels, in CIFAR-10 mirrored or not; and all moves occur."""
+    x = torch.rand(200, *shape, generator=seeded())
+    found = images.augmented(x, data, seeded(1))
+    whole = images._normalised(nn.functional.pad(x, (4,) * 4), data)
+    moves = set()
+    for image, original in zip(found, whole, strict=True):
+        fits = [
+            (down, right, mirrored)
+            for down in range(most + 1)
+            for right in range(most + 1)
+            for mirrored in (False, True)
+            if torch.equal(original[:, down : down + 32, right : right + 32].flip(2) if mirrored else
+                           original[:, down : down + 32, right : right + 32], image)
+        ]  # fmt: skip
+        assert len(fits) == 1
+        moves.add(fits[0])
+    assert {down for down, _, _ in moves} == {right for _, right, _ in moves} == set(range(most + 1))
+    assert {mirrored for _, _, mirrored in moves} == ({False, True} if data == "cifar10" else {False})
+
+
+def test_digits_are_like_mnist():
+    """Twenty pixels of ink inside 32, black outside, and still the same digits."""
+    digits = datasets.digits().x[:20]
+    found = images.like_mnist(digits[:, 0])
+    assert found.shape == (20, 1, 32, 32) and torch.equal(found, images.like_mnist(digits))
+    black = found[0, 0, 0, 0]
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[6:26, 6:26] = True
+    assert (found[..., ~inside] == black).all() and float(found.max()) == pytest.approx((1 - 0.1307) / 0.3081)
+    small = nn.functional.interpolate(found[..., 6:26, 6:26] * 0.3081 + 0.1307, size=8, mode="area")
+    alike = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(small, digits, strict=True)]
+    assert min(alike) > 0.95
+
+
+def test_both_networks_have_the_same_weights():
+    """With one stage they are the same function, up to its value at the reference (Proposition 13.1)."""
+    ours, theirs = (images.network(kind, [1, 3], seeded()).double() for kind in ("shapnet", "cnn"))
+    x = torch.randn(2, 1, 8, 8, generator=seeded(1), dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x) - theirs(torch.zeros_like(x)), **F64)
+    deep = [images.network(kind, [1, 2, 2, 3], seeded()) for kind in ("shapnet", "cnn")]
+    for a, b in zip(*(net.parameters() for net in deep), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_loss_is_cross_entropy_and_the_penalty():
+    net = images.network("shapnet", CONFIG["channels"], seeded()).double()
+    x, y = torch.randn(3, 1, 6, 6, generator=seeded(), dtype=torch.float64), torch.tensor([1, 0, 9])
+    entropy = nn.functional.cross_entropy(net(x), y)
+    layers = [z.abs().sum((1, 2)).mean() for z in net.layers(x)]
+    largest = net.layers(x)[-1].abs().amax((1, 2)).mean()
+    for change, expected in (
+        ({}, entropy + 0.1 * sum(layers)),
+        ({"layers": "last"}, entropy + 0.1 * layers[-1]),
+        ({"layers": "last", "penalty": "linf"}, entropy + 0.1 * largest),
+        ({"penalty": "none"}, entropy),
+    ):
+        torch.testing.assert_close(images.loss(net, x, y, CONFIG | change), expected, **F64)
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    whole = images.trained(CONFIG, 3, "cpu", tmp_path / "whole.safetensors")
+    calls, loss = [], images.loss
+
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 5:  # in the second epoch of three steps
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    monkeypatch.setattr(images, "loss", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        images.trained(CONFIG, 3, "cpu", tmp_path / "parts.safetensors")
+    assert [path.name for path in tmp_path.glob("parts*")] == ["parts.part"]
+    monkeypatch.setattr(images, "loss", lambda *arguments: calls.append(1) or loss(*arguments))
+    parts = images.trained(CONFIG, 3, "cpu", tmp_path / "parts.safetensors")
+    assert len(calls) == 5 + 3  # one epoch again, not two
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.safetensors", "whole.safetensors"]
+
+
+def test_a_checkpoint_is_read_and_not_trained_again(tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    first = images.trained(CONFIG, 0, "cpu", path)
+    monkeypatch.setattr(images, "augmented", lambda *_: pytest.fail("trained again"))
+    again, loaded = images.trained(CONFIG, 0, "cpu", path), images.load(path)
+    assert isinstance(loaded, ImageShapNet) and not any(p.requires_grad for p in loaded.parameters())
+    x = images.like_mnist(datasets.digits().x[:2])
+    assert torch.equal(first(x), again(x)) and torch.equal(first(x), loaded(x))
+    with pytest.raises(ValueError, match=r"net.safetensors was trained otherwise.*Move it away"):
+        images.trained(CONFIG | {"epochs": 3}, 0, "cpu", path)
+    with pytest.raises(ValueError, match="trained otherwise"):
+        images.trained(CONFIG, 1, "cpu", path)
+
+
+def test_accuracy_is_that_of_all_images(monkeypatch):
+    monkeypatch.setattr(images, "MEASURED_AT_ONCE", 3)
+    x = torch.eye(7)
+    assert images.accuracy(nn.Identity(), x, torch.tensor([0, 1, 2, 3, 4, 0, 0])) == 5 / 7
