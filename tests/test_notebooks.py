@@ -1,7 +1,9 @@
 """The tool that makes and checks the notebooks: each rule can fail, and the book breaks none."""
 
+import importlib.util
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -198,9 +200,39 @@ def test_badge_and_install_cell_come_right_after_the_title_and_stay_out_of_the_b
     title, badge, install, text, code = notebooks.generate(write(), URL).cells
     assert title.source == "# A title"
     assert "github/someone/elsewhere/blob/main/book/01_small.ipynb" in badge.source
-    assert f"shapnotes[notebooks] @ git+{URL}@main" in install.source
+    assert f'"{URL}"' in install.source and "shapnotes-book[notebooks]" in install.source
     assert badge.metadata.tags == install.metadata.tags == ["remove-cell"]
     assert (text.source, code.cell_type) == ("Text with $x$.", "code")
+
+
+def test_the_install_cell_fetches_the_records_and_installs(tmp_path, monkeypatch):
+    """On a machine with one notebook and no package; run again, in a new kernel, it only goes back to the records."""
+    origin, alone = tmp_path / "origin", tmp_path / "alone"
+    (origin / "book" / "results").mkdir(parents=True)
+    (origin / "book" / "results" / "x.jsonl").write_text("{}\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(origin)]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"]):
+        subprocess.run([*git, *command], check=True)
+    run, installed = subprocess.run, []
+    monkeypatch.setattr(
+        subprocess, "run", lambda given, **how: installed.append(given) if "pip" in given else run(given, **how)
+    )
+    source = notebooks.INSTALL.format(url=origin.as_uri())
+    alone.mkdir()
+    for present, restarted in ((False, True), (True, False), (True, True)):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, present=present: object() if present else None)
+        if restarted:
+            monkeypatch.chdir(alone)
+        exec(source, {})
+        assert Path("results/x.jsonl").exists()
+    assert [given[-1] for given in installed] == ["./shapnotes-book[notebooks]"]
+
+
+def test_the_install_cell_does_nothing_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing to install"))
+    exec(notebooks.INSTALL.format(url=URL), {})
+    assert Path.cwd() == tmp_path
 
 
 def test_a_text_must_start_with_its_title(write):

@@ -58,14 +58,17 @@ BADGE = (
     "(https://colab.research.google.com/github/{owner_and_name}/blob/main/book/{name}.ipynb)"
 )
 INSTALL = """\
-# Colab and other hosted notebooks: install the package if it is not there. Silent otherwise.
+# Colab and other hosted notebooks: fetch the book with its records and install the package. Silent otherwise.
 import importlib.util
+import os
 import subprocess
 import sys
 
 if importlib.util.find_spec("shapnotes") is None:
-    package = "shapnotes[notebooks] @ git+{url}@main"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)"""
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{url}", "shapnotes-book"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./shapnotes-book[notebooks]"], check=True)
+if os.path.isdir("shapnotes-book/book"):  # where the records are that some chapters read
+    os.chdir("shapnotes-book/book")"""
 
 # Cells that the built book folds away; the reader of a notebook sees them folded where possible.
 FOLDED = {"solution", "hide-input", "hide-cell", "remove-input", "remove-cell"}
