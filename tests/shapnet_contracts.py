@@ -9,6 +9,17 @@ from torch.testing import assert_close
 F64 = tolerance(torch.float64)
 SETS = [(2,), (0, 3), (3, 1), (4, 0, 2), (1, 2, 3, 4), (3, 0, 4, 1, 2)]  # overlapping, of all sizes, in any order
 
+GEOMETRIES = [  # of windows: kernel, dilation, stride, padding
+    (2, 1, 1, "same"),
+    (2, 3, 1, "same"),
+    (2, (1, 2), (2, 1), 0),
+    (2, 2, 3, 2),
+    ((1, 3), 2, 1, (1, 2)),
+    ((3, 1), 1, 2, 1),
+    ((2, 3), (2, 1), 1, "same"),
+    (1, 1, 1, 0),
+]
+
 
 def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

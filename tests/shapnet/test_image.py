@@ -8,6 +8,7 @@ import pytest
 import torch
 from contracts import normal
 from oracles import by_permutations, tolerance
+from shapnet_contracts import GEOMETRIES
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
@@ -16,16 +17,6 @@ from shapnotes import shapley_from_table
 from shapnotes.shapnet import ImageShapNet, ImageTransform, windows
 
 F64 = tolerance(torch.float64)
-GEOMETRIES = [  # kernel, dilation, stride, padding
-    (2, 1, 1, "same"),
-    (2, 3, 1, "same"),
-    (2, (1, 2), (2, 1), 0),
-    (2, 2, 3, 2),
-    ((1, 3), 2, 1, (1, 2)),
-    ((3, 1), 1, 2, 1),
-    ((2, 3), (2, 1), 1, "same"),
-    (1, 1, 1, 0),
-]
 
 
 def made(*arguments, seed: int = 0, **settings) -> ImageTransform:
