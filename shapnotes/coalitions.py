@@ -92,17 +92,17 @@ def member_sums(table: Tensor) -> Tensor:
 def subset_sums(present: Tensor, absent: Tensor) -> Tensor:
     """For each coalition the sum of its members' `present` and of the others' `absent`, both [..., k, d].
 
-    Returns [..., 2**k, d], in the order of coalitions; k may be 0. The members of one half of the players are a small
-    product with `masks`, in float64; the two small tables are then added, all pairs. Cost: 2**k * d additions.
+    Returns [..., 2**k, d], in the order of coalitions; k may be 0. A few players are a small product with `masks`, in
+    float64; more are two halves, whose tables are added, all pairs. Cost: 2**k * d additions.
     """
-    terms = torch.stack([present, absent], -3).double()
-    tables = []
-    for half in terms.split(_halves(terms.shape[-2]), -2):
-        members = _members(half.shape[-2], half.dtype, half.device)
-        either = torch.cat([members, members.flip(0)], 1)  # the complement of coalition s is coalition 2**n - 1 - s
-        tables.append((either @ half.flatten(-3, -2)).to(present.dtype))
-    first, last = tables
-    return (last[..., :, None, :] + first[..., None, :, :]).flatten(-3, -2)
+    k = present.shape[-2]
+    if k > 8:
+        first, last = (
+            subset_sums(*half) for half in zip(*(t.split(_halves(k), -2) for t in (present, absent)), strict=True)
+        )
+        return (last[..., :, None, :] + first[..., None, :, :]).flatten(-3, -2)
+    terms = torch.cat([present, absent], -2).double()
+    return (_either(k, present.device) @ terms).to(present.dtype)
 
 
 def _halves(n: int) -> tuple[int, int]:
@@ -114,6 +114,14 @@ def _members(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`masks(n)` as numbers, kept: only halves of the players are asked for, so it is small. n = 0 gives [1, 0]."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
         return (masks(n, device=device) if n else torch.zeros(1, 0, device=device)).to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _either(n: int, device: torch.device) -> Tensor:
+    """Who is present and who is absent, side by side: float64 [2**n, 2 n]; coalition s lacks whom 2**n - 1 - s has."""
+    members = _members(n, torch.float64, device)
+    with torch.inference_mode(False):
+        return torch.cat([members, members.flip(0)], 1)
 
 
 def _players(n: int) -> int:

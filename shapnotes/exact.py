@@ -1,9 +1,9 @@
 """Exact Shapley values by enumeration: all 2**n coalitions, streamed through the model a chunk at a time.
 
-A chunk of rows holds every coalition of the first few players, the low ones, beside one fixed coalition of the others:
-a chunk is one table of rows plus one row. What f answers is gathered in a table small enough for the cache and
-contracted with the weights of `coalitions.value_weights`: players that vary inside the table need its weighted sum over
-all tables, the high players, which are fixed in it, its weighted total.
+A chunk of rows holds every coalition of the first few players, the low ones, beside one fixed coalition of the others.
+What f answers is gathered in a table small enough for the cache and contracted with the weights of
+`coalitions.value_weights`: players that vary inside the table need its weighted sum over all tables, the high players,
+which are fixed in it, its weighted total.
 """
 
 from collections.abc import Callable
@@ -200,8 +200,8 @@ def _enumerate(
             if graph:
                 chunks[code % 2**middle] = value
             else:  # copied at once, since it may lie in memory that the next chunk writes over
-                torch.sub(value, origin, out=table[:, code % 2**middle])
-        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2)
+                table[:, code % 2**middle] = value
+        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
         weights = _table_weights(n, in_table, high.bit_count(), device)
         a = weights[0, :, None]
         accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
@@ -227,26 +227,30 @@ def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
 
 
 class _Rows:
-    """Rows, a chunk at a time: a table over all coalitions of the low players plus one row for a coalition of the rest.
+    """Rows, a chunk at a time: all coalitions of the low players, each joined by one coalition of the rest.
 
     A chunk is named by the coalition of the players above the low ones, as an integer. Each player adds `present` or
-    `absent` to a row, so a chunk is one addition. With `reuse` all chunks are written into one buffer.
+    `absent` to a row. The coalitions of each half of the low players are summed up once; a chunk is then all pairs of
+    the two, one addition, which reads little and writes only the chunk. With `reuse` all chunks are written into one
+    buffer.
     """
 
     def __init__(self, present: Tensor, absent: Tensor, start: Tensor, shape: torch.Size, low: int, reuse: bool):
-        self.table = subset_sums(present[:, :low], absent[:, :low])
-        # Most coalitions of the rest are made beforehand.
-        near = slice(low, low + 8)
-        self.shifts = (start + subset_sums(present[:, near], absent[:, near])).unbind(1)
-        self.far = list(zip(absent[:, near.stop :].unbind(1), present[:, near.stop :].unbind(1), strict=True))
-        self.buffer = torch.empty_like(self.table) if reuse else None
+        half = (low + 1) // 2
+        # The third part are the next players, most coalitions of the rest.
+        parts = (slice(half), slice(half, low), slice(low, low + 8))
+        first, last, near = (subset_sums(present[:, part], absent[:, part]) for part in parts)
+        self.first, self.last = first[:, None], last[:, :, None]
+        self.shifts = (start + near).unbind(1)
+        self.far = list(zip(absent[:, low + 8 :].unbind(1), present[:, low + 8 :].unbind(1), strict=True))
+        self.buffer = first.new_empty(len(first), 2 ** (low - half), *first.shape[1:]) if reuse else None
         self.shape = (-1, *shape)
 
     def __call__(self, code: int) -> Tensor:
         shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
         for j, one in enumerate(self.far):
             shift = shift + one[others >> j & 1]
-        return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
+        return torch.add(self.last + shift[:, None, None], self.first, out=self.buffer).view(self.shape)
 
 
 def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
@@ -351,7 +355,7 @@ def rows_at_once(x: Tensor, widest_bytes: int) -> int:
         rows = min(2**20, 2**28 // row)
     else:
         free = psutil.virtual_memory().available
-        rows = min(2**16, 2**20 // row)
+        rows = min(2**16, 2**21 // row)
     rows = max(1, min(max(rows, 2**8), free // (16 * row)))
     return 1 << (rows.bit_length() - 1)
 

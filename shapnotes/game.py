@@ -5,7 +5,7 @@ v(S) = f(x_S, r_{N - S}): the members of S keep their value in x, all others tak
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isfinite, prod
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,7 @@ class Game:
 
     def ends(self, chunk_size: int) -> tuple[Tensor, Tensor]:
         """The predictions at the baseline and at the inputs, v(empty) and v(everybody): [batch, *outputs] each."""
+        # One after the other: in one batch, a model that mixes rows could mix these two as it mixes all coalitions.
         with torch.no_grad():
             return tuple(
                 torch.cat([self(part.clone()) for part in rows.split(chunk_size)]) for rows in (self.baseline, self.x)
@@ -122,17 +123,17 @@ def check_closure(
     output may be what is left when they cancel; so the tolerance is generous, the square root of the precision of
     `dtype` at the largest size: half the digits. Randomness or mixed rows cost all of them.
     """
-    gap = (total.double() - (prediction.double() - baseline_prediction.double())).abs()
-    if not bool(torch.isfinite(gap).all()):
+    ends = torch.stack([prediction, baseline_prediction]).double()
+    gap = float((total - (ends[0] - ends[1])).abs().max())
+    if not isfinite(gap):
         raise ValueError(
             "f returned NaN or infinity for some coalition of players; attributions are not defined there. Evaluate f "
             "between the baseline and x, and choose a baseline inside the domain of f"
         )
-    size = torch.stack([t.abs().max() for t in (prediction, baseline_prediction, scale)]).double().max()
-    tolerance = torch.finfo(dtype).eps ** 0.5 * size
-    if bool((gap > tolerance).any()):
+    tolerance = torch.finfo(dtype).eps ** 0.5 * max(float(ends.abs().max()), float(scale.max()))
+    if gap > tolerance:
         raise GapError(
-            f"the attributions do not add up to f(x) - f(baseline): the gap is {gap.max():.3g} where less than "
+            f"the attributions do not add up to f(x) - f(baseline): the gap is {gap:.3g} where less than "
             f"{tolerance:.3g} could be rounding. f must be deterministic and treat each row by itself (no dropout, no "
             "batch statistics, no random numbers); call f.eval() if it is a module"
         )

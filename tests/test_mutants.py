@@ -48,8 +48,8 @@ MUTANTS = [
     ),
     Mutant(
         "coalitions.py",
-        "last[..., :, None, :] + first[..., None, :, :]",
-        "last[..., None, :, :] + first[..., :, None, :]",
+        "[members, members.flip(0)]",
+        "[members.flip(0), members]",
         "subsets in another order",
     ),
     Mutant(
