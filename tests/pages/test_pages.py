@@ -24,6 +24,8 @@ FLAGS = (
     "--disable-sync --no-first-run"
 ).split()
 
+DESKTOP = {"width": 1280, "height": 900}
+
 pytestmark = [
     pytest.mark.pages,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
@@ -63,8 +65,8 @@ def browser():
 class Visit:
     """One page opened in a fresh context, with all that it asked for and complained about."""
 
-    def __init__(self, browser, address: str, width: int, scheme: str):
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def __init__(self, browser, address: str):
+        self.context = browser.new_context(viewport=DESKTOP, color_scheme="light")
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -86,28 +88,30 @@ class Visit:
         if response.status >= 400:
             self.complaints.append(f"{response.status} {response.url}")
 
+    def wear(self, scheme: str) -> None:
+        """The reader's system changes between light and dark; the page follows."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.wait_for_function("s => document.documentElement.dataset.theme === s", arg=scheme)
+
     def open_folds(self) -> None:
         self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
 
 
-@pytest.fixture(scope="session")
-def visits(site, browser):
-    """Each page once a viewport and theme, shared by the tests that only look."""
-    opened: dict[tuple, Visit] = {}
+@pytest.fixture(scope="module", params=PAGES)
+def name(request):
+    return request.param
 
-    def visit(name: str, width: int = 1280, scheme: str = "light") -> Visit:
-        key = name, width, scheme
-        if key not in opened:
-            opened[key] = Visit(browser, f"{site}/{name}.html", width, scheme)
-        return opened[key]
 
+@pytest.fixture(scope="module")
+def visit(site, browser, name):
+    """One page, opened once: rendering its equations takes longer than all tests of it together."""
+    visit = Visit(browser, f"{site}/{name}.html")
     yield visit
-    for one in opened.values():
-        one.context.close()
+    visit.context.close()
 
 
 def test_the_first_page_is_where_the_site_opens(site, browser):
-    visit = Visit(browser, site, 1280, "light")
+    visit = Visit(browser, site)
     visit.page.wait_for_url(f"{site}/{PAGES[0]}.html")
     visit.context.close()
 
@@ -117,9 +121,7 @@ def test_every_page_of_the_table_of_contents_was_built_and_no_other():
     assert built == set(PAGES)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_page_asks_nobody_else_and_reports_no_error(visits, site, name):
-    visit = visits(name)
+def test_the_page_asks_nobody_else_and_reports_no_error(visit, site):
     own = (site, "data:", "blob:")
     assert [url for url in visit.requests if not url.startswith(own)] == []
     assert visit.complaints == []
@@ -134,9 +136,8 @@ def prose(page) -> str:
     )
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_equations_are_rendered(visits, name):
-    page = visits(name).page
+def test_equations_are_rendered(visit):
+    page = visit.page
     assert (
         page.evaluate(
             "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'))"
@@ -148,15 +149,12 @@ def test_equations_are_rendered(visits, name):
     assert re.findall(r"\\\(|\\\[|\$\$|\$[^$\n]{1,80}\$", prose(page)) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_markup_is_left_in_the_text(visits, name):
-    shown = prose(visits(name).page)
+def test_no_markup_is_left_in_the_text(visit):
+    shown = prose(visit.page)
     assert re.findall(r"\{(?:cite|prf|eq|numref|ref)\S*`|:::|\*\*\w|\[[^\]]+\]\([^)]+\)", shown) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_images_are_loaded_and_described(visits, name):
-    visit = visits(name)
+def test_images_are_loaded_and_described(visit):
     images = visit.page.evaluate(
         "[...document.querySelectorAll('article img')].map(i => "
         "({alt: i.alt, src: i.src.slice(0, 60), width: i.naturalWidth}))"
@@ -170,10 +168,9 @@ def text_of(name: str) -> str:
     return (ROOT / f"{name}.md").read_text("utf8")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_box_of_the_text_is_a_styled_box(visits, name):
+def test_every_box_of_the_text_is_a_styled_box(visit, name):
     written = len(re.findall(r"^> \*\*(?:[A-Z][a-z]+ ?)+.*\*\*", text_of(name), re.M))
-    looks = visits(name).page.evaluate(
+    looks = visit.page.evaluate(
         "[...document.querySelectorAll('div.admonition.portable')].map(b => { "
         "const s = getComputedStyle(b); return [s.borderLeftWidth, s.backgroundColor] })"
     )
@@ -181,9 +178,8 @@ def test_every_box_of_the_text_is_a_styled_box(visits, name):
     assert [look for look in looks if look[0] != "4px" or look[1] == "rgba(0, 0, 0, 0)"] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_folds_are_closed_at_first_and_open_on_a_click(visits, name):
-    page = visits(name).page
+def test_folds_are_closed_at_first_and_open_on_a_click(visit, name):
+    page = visit.page
     written = len(re.findall(r"^<details>", text_of(name), re.M))
     folds = page.locator("details.fold")
     assert folds.count() == written
@@ -194,12 +190,10 @@ def test_folds_are_closed_at_first_and_open_on_a_click(visits, name):
         assert fold.get_attribute("open") is not None
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_slider_moves_the_picture_without_a_kernel(site, browser, name):
+def test_the_slider_moves_the_picture_without_a_kernel(visit, name):
     notebook = ROOT / f"{name}.ipynb"
     if not notebook.is_file() or "StackModel" not in notebook.read_text("utf8"):
         pytest.skip("no interactive figure on this page")
-    visit = Visit(browser, f"{site}/{name}.html", 1280, "light")
     visit.open_folds()
     seen = (
         "(i) => { const box = document.querySelectorAll('.widget-vbox')[i];"
@@ -216,14 +210,12 @@ def test_the_slider_moves_the_picture_without_a_kernel(site, browser, name):
         handle.press("ArrowRight")
         visit.page.wait_for_function(f"a => ({seen})(a[0]) !== a[1]", arg=[number, before])
         moved += 1
-    visit.context.close()
     assert moved > 0
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_on_a_phone_the_page_does_not_scroll_sideways(site, browser, name):
-    visit = Visit(browser, f"{site}/{name}.html", 390, "light")
+def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
     visit.open_folds()
+    visit.page.set_viewport_size({"width": 390, "height": 900})
     width = visit.page.evaluate("document.documentElement.scrollWidth")
     # Something wide must scroll in a box of its own, not be cut off by it.
     cut = visit.page.evaluate(
@@ -233,7 +225,7 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(site, browser, name):
         "if (/auto|scroll/.test(getComputedStyle(p).overflowX)) return false; return true })"
         ".map(e => e.textContent.slice(0, 60))"
     )
-    visit.context.close()
+    visit.page.set_viewport_size(DESKTOP)
     assert width <= 390
     assert cut == []
 
@@ -266,30 +258,29 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_the_text_is_readable_in_both_themes(visits, name, scheme):
-    visit = visits(name, scheme=scheme)
+def test_the_text_is_readable_in_both_themes(visit, scheme):
     visit.open_folds()
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+    visit.wear(scheme)
     measured = visit.page.evaluate(CONTRAST)
     assert measured
     assert [pair for pair in measured if pair[0] < 4.5] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_pictures_stand_on_white_in_the_dark_theme(visits, name):
-    grounds = visits(name, scheme="dark").page.evaluate(
+def test_pictures_stand_on_white_in_the_dark_theme(visit):
+    visit.wear("dark")
+    grounds = visit.page.evaluate(
         "[...document.querySelectorAll('article :is(figure, .cell_output) img')]"
         ".map(i => getComputedStyle(i).backgroundColor)"
     )
     assert set(grounds) <= {"rgb(255, 255, 255)"}
 
 
-@pytest.mark.parametrize("name", [n for n in PAGES if (ROOT / f"{n}.ipynb").is_file()])
-def test_the_colab_button_opens_this_notebook(visits, name):
+def test_the_colab_button_opens_this_notebook(visit, name):
+    if not (ROOT / f"{name}.ipynb").is_file():
+        pytest.skip("a page without a notebook")
     owner_and_name = notebooks.repository_url().removeprefix("https://github.com/")
     wanted = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{name}.ipynb"
-    links = visits(name).page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
+    links = visit.page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
     assert wanted in links
     shown = json.dumps([link for link in links if "colab-badge" in link])
     assert shown == "[]"
