@@ -9,8 +9,8 @@ SHELL := /bin/bash
 .PHONY: help book test unit nbval pages check notebooks colab lint links lock serve clean
 
 # One number of threads, one hash seed and no progress bars, as when the notebooks were stored.
-export OMP_NUM_THREADS := 2
-export MKL_NUM_THREADS := 2
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1

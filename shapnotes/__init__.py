@@ -3,9 +3,11 @@
 Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors out, on the input's device and dtype.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 
-from shapnotes import coalitions, datasets, estimators, explainers, metrics, nn, plots, relevance, shapnet
+from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance, shapnet
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import GapError
@@ -29,3 +31,10 @@ __all__ = [
     "shapnet",
 ]
 __version__ = version("shapnotes")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`estimators` when it is first used: scikit-learn takes about as long to import as PyTorch."""
+    if name == "estimators":
+        return import_module("shapnotes.estimators")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,7 +46,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor
 
 from shapnotes.progress import progress_bar
@@ -129,6 +128,8 @@ def synthetic_regression(
 
 def digits() -> Dataset:
     """Handwritten digits, ten classes, from scikit-learn: x ``[1797, 1, 8, 8]``."""
+    from sklearn.datasets import load_digits  # scikit-learn is slow to import
+
     data = load_digits()
     x = torch.as_tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16
     y = torch.as_tensor(data.target, dtype=torch.int64)
@@ -138,6 +139,8 @@ def digits() -> Dataset:
 
 def breast_cancer() -> Dataset:
     """Breast Cancer Wisconsin (Diagnostic), two classes, from scikit-learn: x ``[569, 30]``."""
+    from sklearn.datasets import load_breast_cancer
+
     data = load_breast_cancer()
     x = torch.as_tensor(data.data, dtype=torch.float32)
     y = torch.as_tensor(data.target, dtype=torch.int64)

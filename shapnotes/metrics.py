@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from shapnotes.exact import first_look
@@ -304,6 +303,8 @@ def paired_comparison(a: Tensor, b: Tensor, level: float = 0.95) -> PairedCompar
     >>> result.mean, result.degrees, round(result.t, 3), round(result.effect_size, 3)
     (2.0, 2, 3.464, 2.0)
     """
+    from scipy import stats  # a second to import, and for this alone
+
     a, b = (torch.as_tensor(values).detach().double().cpu() for values in (a, b))
     if a.dim() != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 
 # One number of threads and one hash seed, so that the outputs do not depend on the machine's load.
-PINNED = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
+PINNED = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 TIMEOUT = 300  # seconds a cell
 WORKERS = 2
 LONGEST_VISIBLE_CELL = 25

@@ -17,7 +17,7 @@ image are nobody's: a window that sticks out is a smaller game, and windows that
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import groupby, product
-from math import prod
+from math import comb, prod
 from typing import NamedTuple
 
 import torch
@@ -310,10 +310,11 @@ def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
     return sum(w * t for w, t in zip(weights, tensors, strict=True))
 
 
-@torch.compiler.assume_constant_result
 def _rows(k: int) -> list[list[float]]:
-    """The half of the Shapley matrix that is enough."""
-    return shapley_matrix(k)[:, : 2 ** (k - 1)].tolist()
+    """The half of the Shapley matrix that is enough, in numbers that a compiler takes for constants."""
+    w = [1 / (k * comb(k - 1, size)) for size in range(k)]
+    half = [(coalition, coalition.bit_count()) for coalition in range(2 ** (k - 1))]
+    return [[w[size - 1] if coalition >> i & 1 else -w[size] for coalition, size in half] for i in range(k)]
 
 
 @lru_cache(maxsize=64)
