@@ -24,7 +24,7 @@ FLAGS = (
     "--disable-sync --no-first-run"
 ).split()
 
-DESKTOP = {"width": 1280, "height": 900}
+DESKTOP, PHONE = ({"width": width, "height": 900} for width in (1280, 390))
 
 pytestmark = [
     pytest.mark.pages,
@@ -65,8 +65,8 @@ def browser():
 class Visit:
     """One page opened in a fresh context, with all that it asked for and complained about."""
 
-    def __init__(self, browser, address: str):
-        self.context = browser.new_context(viewport=DESKTOP, color_scheme="light")
+    def __init__(self, browser, address: str, viewport: dict = DESKTOP, scheme: str = "light"):
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -113,6 +113,15 @@ def visit(site, browser, name):
 def test_the_first_page_is_where_the_site_opens(site, browser):
     visit = Visit(browser, site)
     visit.page.wait_for_url(f"{site}/{PAGES[0]}.html")
+    visit.context.close()
+
+
+def test_a_page_may_be_opened_on_a_dark_phone(site, browser):
+    """What the other tests set on a page that is open already."""
+    visit = Visit(browser, f"{site}/{PAGES[2]}.html", PHONE, "dark")
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert visit.complaints == []
     visit.context.close()
 
 
@@ -215,7 +224,7 @@ def test_the_slider_moves_the_picture_without_a_kernel(visit, name):
 
 def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
     visit.open_folds()
-    visit.page.set_viewport_size({"width": 390, "height": 900})
+    visit.page.set_viewport_size(PHONE)
     width = visit.page.evaluate("document.documentElement.scrollWidth")
     # Something wide must scroll in a box of its own, not be cut off by it.
     cut = visit.page.evaluate(
