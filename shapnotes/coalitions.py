@@ -97,9 +97,8 @@ def subset_sums(present: Tensor, absent: Tensor) -> Tensor:
     """
     k = present.shape[-2]
     if k > 8:
-        first, last = (
-            subset_sums(*half) for half in zip(*(t.split(_halves(k), -2) for t in (present, absent)), strict=True)
-        )
+        halves = (t.split(_halves(k), -2) for t in (present, absent))
+        first, last = map(subset_sums, *halves)
         return (last[..., :, None, :] + first[..., None, :, :]).flatten(-3, -2)
     terms = torch.cat([present, absent], -2).double()
     return (_either(k, present.device) @ terms).to(present.dtype)

@@ -235,7 +235,7 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
         ".map(e => e.textContent.slice(0, 60))"
     )
     visit.page.set_viewport_size(DESKTOP)
-    assert width <= 390
+    assert width <= PHONE["width"]
     assert cut == []
 
 
