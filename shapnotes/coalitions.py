@@ -4,6 +4,7 @@ Everywhere in the package a coalition is an integer: bit i of the row number say
 is the empty coalition and row 2**n - 1 is everybody. A game is then a table of 2**n values in that order.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import comb
 
@@ -89,19 +90,14 @@ def member_sums(table: Tensor) -> Tensor:
     return torch.cat(sums).reshape(first + last, *table.shape[1:])
 
 
-def subset_sums(present: Tensor, absent: Tensor) -> Tensor:
-    """For each coalition the sum of its members' `present` and of the others' `absent`, both [..., k, d].
+def subset_sums(present: Tensor, absent: Tensor, parts: Sequence[int]) -> tuple[Tensor, ...]:
+    """For each coalition of each part of the players, what its members and the part's others add: [..., players, d].
 
-    Returns [..., 2**k, d], in the order of coalitions; k may be 0. A few players are a small product with `masks`, in
-    float64; more are two halves, whose tables are added, all pairs. Cost: 2**k * d additions.
+    The parts are so many players each, one after the other; a part of k players gives [..., 2**k, d], in the order of
+    coalitions. k may be 0. One product in float64 with a matrix of zeros and ones, of 2**k rows a part.
     """
-    k = present.shape[-2]
-    if k > 8:
-        halves = (t.split(_halves(k), -2) for t in (present, absent))
-        first, last = map(subset_sums, *halves)
-        return (last[..., :, None, :] + first[..., None, :, :]).flatten(-3, -2)
-    terms = torch.cat([present, absent], -2).double()
-    return (_either(k, present.device) @ terms).to(present.dtype)
+    both = torch.cat([present, absent], -2).double()
+    return (_either(tuple(parts), present.device) @ both).to(present.dtype).split([2**k for k in parts], -2)
 
 
 def _halves(n: int) -> tuple[int, int]:
@@ -116,11 +112,11 @@ def _members(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _either(n: int, device: torch.device) -> Tensor:
-    """Who is present and who is absent, side by side: float64 [2**n, 2 n]; coalition s lacks whom 2**n - 1 - s has."""
-    members = _members(n, torch.float64, device)
+def _either(parts: tuple[int, ...], device: torch.device) -> Tensor:
+    """Who is present and who is absent in each coalition of each part: float64 [sum of 2**k, 2 * players]."""
     with torch.inference_mode(False):
-        return torch.cat([members, members.flip(0)], 1)
+        members = [_members(k, torch.float64, device) for k in parts]
+        return torch.cat([torch.block_diag(*members), torch.block_diag(*(1 - some for some in members))], 1)
 
 
 def _players(n: int) -> int:

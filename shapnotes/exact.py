@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
-from tqdm import tqdm
 
 from shapnotes.coalitions import member_sums, sizes, subset_sums, value_weights
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, Groups, Model, check_closure, checked_output
-from shapnotes.progress import progress_bar
+from shapnotes.progress import Bar, progress_bar
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
-TABLE = 2**17  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
+TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
 
 
 def shapley_values(
@@ -133,7 +132,8 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     enumerated = torch.ones_like(moved) if graph and (x.requires_grad or baseline.requires_grad) else moved
     n = int(enumerated.sum(1).max())
     _refuse_hopeless(n, len(x))
-    empty, full = game.ends(chunk_size)
+    empty = game.predictions(baseline, chunk_size)
+    full = probe.detach() if len(x) == 1 else game.predictions(x, chunk_size)
 
     low = min(n, chunk_size.bit_length() - 1)
     inputs_at_once = max(1, chunk_size >> low) if low == n else 1
@@ -150,9 +150,8 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
             if len(players):
                 values = _enumerate(game, inputs, players, min(low, len(players)), outputs, graph, recompute, bar)
                 phi = phi.index_copy(1, players, values)
-            absent = ~moved[inputs, :, None]
-            # exactly 0, with its gradient where there is one
-            blocks.append(torch.where(absent, phi - phi.detach(), phi))
+            # Whoever is at the baseline: exactly 0, with its gradient where there is one.
+            blocks.append(torch.where(moved[inputs, :, None], phi, phi - phi.detach() if graph else 0.0))
             bar.update((min(start + inputs_at_once, len(x)) << n) - bar.n)
     phi = torch.cat(blocks)
     shape = probe.shape[1:]
@@ -168,16 +167,17 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
 
 
 def _enumerate(
-    game: Game, inputs: slice, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: tqdm
+    game: Game, inputs: slice, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: Bar
 ) -> Tensor:
     """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
 
     Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
     all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
     """
-    linear = _leading_linear(game)
-    start, arguments = (_partial_sums, linear) if linear else (_masked_rows, ())
-    rows, rest = start(game, inputs, players, low, not graph, *arguments)  # autograd needs rows nobody writes over
+    if linear := _leading_linear(game):
+        rows, rest = _partial_sums(game, inputs, players, low, not graph, *linear)  # autograd needs rows of their own
+    else:
+        rows, rest = _masked_rows(game, inputs, players, low, not graph)
 
     def evaluate(code: int) -> Tensor:
         chunk = rows(code)
@@ -189,18 +189,18 @@ def _enumerate(
     middle = in_table - low
     # Measured from v(nobody): a constant in f's output then costs no digits.
     origin = first[:, :1].to(torch.float64, copy=True)
-    table = first.new_empty(len(first), 2**middle, 2**low, outputs, dtype=torch.float64)
+    table = None if graph else first.new_empty(len(first), 2**middle, 2**low, outputs, dtype=torch.float64)
+    chunks = [first] * 2**middle if graph else table.unbind(1)
     accumulated: Tensor | None = None
     constant, high_values = 0.0, [0.0] * (n - in_table)
     for high in range(2 ** (n - in_table)):
-        chunks = [first] * 2**middle
         for code in range(high << middle, high + 1 << middle):
             bar.update(len(first) << low)
             value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
             if graph:
                 chunks[code % 2**middle] = value
             else:  # copied at once, since it may lie in memory that the next chunk writes over
-                table[:, code % 2**middle] = value
+                chunks[code % 2**middle].copy_(value)
         values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
         weights = _table_weights(n, in_table, high.bit_count(), device)
         a = weights[0, :, None]
@@ -227,30 +227,28 @@ def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
 
 
 class _Rows:
-    """Rows, a chunk at a time: all coalitions of the low players, each joined by one coalition of the rest.
+    """Rows, a chunk at a time: all coalitions of the low players, each joined by one coalition of the others.
 
-    A chunk is named by the coalition of the players above the low ones, as an integer. Each player adds `present` or
-    `absent` to a row. The coalitions of each half of the low players are summed up once; a chunk is then all pairs of
-    the two, one addition, which reads little and writes only the chunk. With `reuse` all chunks are written into one
-    buffer.
+    A chunk is named by the coalition of the others, as an integer. Each player adds `present` or `absent`, both
+    [inputs, players, d], to the row that is `start` [inputs, 1, d]. The coalitions of the low players are summed up
+    once; a chunk is this table, shifted by what the others add. With `reuse` all chunks are written into one buffer.
     """
 
     def __init__(self, present: Tensor, absent: Tensor, start: Tensor, shape: torch.Size, low: int, reuse: bool):
-        half = (low + 1) // 2
-        # The third part are the next players, most coalitions of the rest.
-        parts = (slice(half), slice(half, low), slice(low, low + 8))
-        first, last, near = (subset_sums(present[:, part], absent[:, part]) for part in parts)
-        self.first, self.last = first[:, None], last[:, :, None]
+        parts = low - low // 2, low // 2, min(8, present.shape[1] - low)  # the third has most of the others' coalitions
+        ready = sum(parts)
+        first, last, near = subset_sums(present[:, :ready], absent[:, :ready], parts)
+        self.table = (last[:, :, None] + first[:, None]).flatten(1, 2)
         self.shifts = (start + near).unbind(1)
-        self.far = list(zip(absent[:, low + 8 :].unbind(1), present[:, low + 8 :].unbind(1), strict=True))
-        self.buffer = first.new_empty(len(first), 2 ** (low - half), *first.shape[1:]) if reuse else None
+        self.far = list(zip(absent[:, ready:].unbind(1), present[:, ready:].unbind(1), strict=True))
+        self.buffer = torch.empty_like(self.table) if reuse else None
         self.shape = (-1, *shape)
 
     def __call__(self, code: int) -> Tensor:
         shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
         for j, one in enumerate(self.far):
             shift = shift + one[others >> j & 1]
-        return torch.add(self.last + shift[:, None, None], self.first, out=self.buffer).view(self.shape)
+        return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
 
 
 def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
@@ -265,7 +263,7 @@ def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bo
 
 
 def _partial_sums(
-    game: Game, inputs: slice, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: nn.Sequential
+    game: Game, inputs: slice, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: list[nn.Module]
 ) -> tuple[_Rows, Model]:
     """The first layer's output where that layer is linear, and the rest of the model.
 
@@ -274,16 +272,16 @@ def _partial_sums(
     x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
     products = nn.functional.linear((x - baseline)[:, None] * game.owned(players), linear.weight)
     rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], products.shape[2:], low, reuse)
-    return rows, _Buffered(rest) if reuse else rest
+    return rows, _Buffered(rest) if reuse else nn.Sequential(*rest)
 
 
 class _Buffered:
     """Layers run in memory that is kept from chunk to chunk: linear ones into buffers, ReLUs inside those.
 
-    A fresh tensor of a megabyte is new pages from the operating system, which cost as much as the layer's arithmetic.
+    What a layer writes is then where the last chunk left it, in the cache, and is read from there by the next layer.
     """
 
-    def __init__(self, layers: nn.Sequential):
+    def __init__(self, layers: list[nn.Module]):
         self.layers = [(layer, type(layer) if not _hooked(layer) else None) for layer in layers]
         self.buffers: dict[int, Tensor] = {}
 
@@ -305,8 +303,8 @@ class _Buffered:
         return z
 
 
-def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Sequential] | None:
-    """The linear layer that f begins with and the rest of f, when the shared products give the same as calling f."""
+def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
+    """The linear layer that f begins with and the others, when the shared products give the same as calling f."""
     layers = list(game.f) if type(game.f) is nn.Sequential else [game.f]
     skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
     if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
@@ -315,7 +313,7 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, nn.Sequential] | None:
         game.x.device.type
     ):
         return None
-    return layers[skip], nn.Sequential(*layers[skip + 1 :])
+    return layers[skip], layers[skip + 1 :]
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -355,7 +353,7 @@ def rows_at_once(x: Tensor, widest_bytes: int) -> int:
         rows = min(2**20, 2**28 // row)
     else:
         free = psutil.virtual_memory().available
-        rows = min(2**16, 2**21 // row)
+        rows = min(2**16, 2**22 // row)
     rows = max(1, min(max(rows, 2**8), free // (16 * row)))
     return 1 << (rows.bit_length() - 1)
 

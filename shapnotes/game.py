@@ -81,16 +81,22 @@ class Game:
         A player that does not move never changes the prediction: its Shapley value is zero (missingness).
         """
         differs = (self.x != self.baseline).flatten(1)
+        if self.each_alone:
+            return differs
         moved = torch.zeros(len(differs), self.n, dtype=torch.int64, device=differs.device)
         return moved.index_add_(1, self.labels, differs.to(torch.int64)) > 0
 
     def ends(self, chunk_size: int) -> tuple[Tensor, Tensor]:
         """The predictions at the baseline and at the inputs, v(empty) and v(everybody): [batch, *outputs] each."""
         # One after the other: in one batch, a model that mixes rows could mix these two as it mixes all coalitions.
-        with torch.no_grad():
-            return tuple(
-                torch.cat([self(part.clone()) for part in rows.split(chunk_size)]) for rows in (self.baseline, self.x)
-            )
+        return self.predictions(self.baseline, chunk_size), self.predictions(self.x, chunk_size)
+
+    @torch.no_grad()
+    def predictions(self, rows: Tensor, chunk_size: int) -> Tensor:
+        """f of [rows, *features], so many at once."""
+        if len(rows) <= chunk_size:
+            return self(rows.clone())
+        return torch.cat([self(part.clone()) for part in rows.split(chunk_size)])
 
 
 def checked_output(y: Tensor, rows: int) -> Tensor:

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from shapnotes.exact import check_chunk_size, first_look
 from shapnotes.game import Game, Groups, Model
-from shapnotes.progress import progress_bar
+from shapnotes.progress import Bar, progress_bar
 
 
 def sample_shapley_values(
@@ -84,7 +83,7 @@ def _sample(
     pairs: int,
     generator: torch.Generator | None,
     chunk_size: int,
-    bar: tqdm,
+    bar: Bar,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard error over pairs of orders for input i: float64 [n, outputs] each."""
     one = slice(i, i + 1)

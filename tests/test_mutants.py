@@ -48,8 +48,8 @@ MUTANTS = [
     ),
     Mutant(
         "coalitions.py",
-        "[members, members.flip(0)]",
-        "[members.flip(0), members]",
+        "torch.block_diag(*members), torch",
+        "torch.block_diag(*members).flip(0), torch",
         "subsets in another order",
     ),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = [
         "constant = everywhere",
         "the last table's constant only",
     ),
-    Mutant("coalitions.py", "members.flip(0)], 1", "members], 1", "absent and present exchanged"),
+    Mutant("coalitions.py", "1 - some for", "some for", "the absent taken for present"),
     Mutant("exact.py", "one[others >> j & 1]", "one[1]", "far players always present"),
     Mutant("exact.py", "baseline * (1 - owns.sum(0))", "x[:, :1] * 0", "features of no player set to zero"),
     Mutant("exact.py", "z, ours = layer(z), False", "z, ours = layer(z), True", "a ReLU in memory that is not ours"),
@@ -81,14 +81,14 @@ MUTANTS = [
     ),
     Mutant(
         "exact.py",
-        "torch.where(absent, phi - phi.detach(), phi)",
+        "torch.where(moved[inputs, :, None], phi, phi - phi.detach() if graph else 0.0)",
         "phi",
         "rounding left at the baseline",
     ),
     Mutant(
         "exact.py",
-        "torch.where(absent, phi - phi.detach(), phi)",
-        "torch.where(absent, 0.0, phi)",
+        "phi - phi.detach() if graph else 0.0)",
+        "0.0)",
         "no gradient at the baseline",
     ),
     Mutant(

@@ -2,16 +2,31 @@
 
 from tqdm import std
 
+from shapnotes import progress
 from shapnotes.progress import progress_bar
 
 
-def test_a_bar_that_nobody_asked_for_is_text_and_waits(capsys):
-    """A widget would stay in a notebook's file although it was never shown."""
+def test_a_bar_that_nobody_asked_for_is_not_made_for_short_work(capsys):
     with progress_bar(3, "rows") as bar:
-        assert type(bar) is std.tqdm
-        assert bar.disable or bar.delay == 10  # disabled where TQDM_DISABLE=1 is set
         bar.update(3)
+        assert (bar.n, bar.bar) == (3, None)
     assert capsys.readouterr().err == ""
+
+
+def test_and_then_is_text_and_counts_from_the_beginning(capsys, monkeypatch):
+    """A widget would stay in a notebook's file."""
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with progress_bar(5, "rows") as bar:
+        bar.update(2)
+        monkeypatch.setattr(progress, "WAIT", 0)
+        bar.started -= 20
+        bar.update(1)
+        assert type(bar.bar) is std.tqdm
+        assert (bar.bar.n, bar.bar.total) == (3, 5)
+        assert bar.bar.format_dict["elapsed"] > 19
+        bar.update(1)
+        assert bar.bar.n == 4
+    assert "rows" in capsys.readouterr().err
 
 
 def test_a_bar_can_be_asked_for_and_refused(capsys):
