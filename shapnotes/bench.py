@@ -159,19 +159,26 @@ def _against_shap(model: nn.Sequential, x: torch.Tensor) -> float:
     return median(theirs) / median(ours)
 
 
-def in_turn(functions: list[Callable[[], object]], repeats: int, device: torch.device) -> list[list[float]]:
-    """Seconds of each function, called one after the other `repeats` times after one round that is not counted."""
+def in_turn(
+    functions: list[Callable[[], object]], repeats: int, device: torch.device, calls: int = 1
+) -> list[list[float]]:
+    """Seconds of each function, called one after the other `repeats` times after one round that is not counted.
+
+    Each is called so many `calls` in a row, of which the mean is taken: what lasts less than a millisecond takes longer
+    the first time after something else.
+    """
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for function, taken in zip(functions, times, strict=True):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
-            function()
+            for _ in range(calls):
+                function()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if repeat:
-                taken.append(time.perf_counter() - start)
+                taken.append((time.perf_counter() - start) / calls)
     return times
 
 

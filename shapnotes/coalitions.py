@@ -4,7 +4,7 @@ Everywhere in the package a coalition is an integer: bit i of the row number say
 is the empty coalition and row 2**n - 1 is everybody. A game is then a table of 2**n values in that order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import comb
 
@@ -42,7 +42,7 @@ def marginal_weights(n: int) -> Tensor:
     w(s) = s! (n-1-s)! / n! = 1 / (n C(n-1, s)), the probability that in a random order exactly the members of S come
     before player i. Shapley (1953), equation 13.
     """
-    return torch.tensor([1 / (n * comb(n - 1, s)) for s in range(_players(n))], dtype=torch.float64)
+    return torch.tensor(_marginal_weights(n), dtype=torch.float64)
 
 
 def value_weights(n: int) -> tuple[Tensor, Tensor]:
@@ -72,6 +72,23 @@ def shapley_matrix(n: int) -> Tensor:
     a, w = value_weights(n)
     size = sizes(n)
     return masks(n).T * a[size] - w[size]
+
+
+def shapley_rows(n: int) -> list[list[float]]:
+    """`shapley_matrix(n)` in numbers, which a compiler takes for constants.
+
+    >>> shapley_rows(1)
+    [[-1.0, 1.0]]
+    """
+    w = _marginal_weights(n)
+    return [[w[s.bit_count() - 1] if s >> i & 1 else -w[s.bit_count()] for s in range(2**n)] for i in range(n)]
+
+
+@lru_cache(maxsize=64)
+def kept(form: Callable[[int], Tensor], n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """form(n), which is made once."""
+    with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
+        return form(n).to(device, dtype)
 
 
 def member_sums(table: Tensor) -> Tensor:
@@ -117,6 +134,10 @@ def _either(parts: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         members = [_members(k, torch.float64, device) for k in parts]
         return torch.cat([torch.block_diag(*members), torch.block_diag(*(1 - some for some in members))], 1)
+
+
+def _marginal_weights(n: int) -> list[float]:
+    return [1 / (n * comb(n - 1, s)) for s in range(_players(n))]
 
 
 def _players(n: int) -> int:

@@ -69,11 +69,12 @@ def slow_transform(stage, x: torch.Tensor, reference: torch.Tensor, functions=No
 
 
 def transforms_are_their_definition(sn):
-    """Every size of set, with shared products and without, with a graph and without, on zero and other references."""
+    """Every size of set, in each of the ways to compute it, with a graph and without, on zero and other references."""
     inner = sn.shapnet.inner
-    small = inner.SMALL
+    usual = {name: getattr(inner, name) for name in ("SMALL", "NARROW", "TILE")}
+    ways = {}, {"SMALL": 0, "NARROW": 0}, {"SMALL": 0, "NARROW": 0, "TILE": 1}, {"TILE": 1}
     try:
-        for channels, hidden, slope in ((1, (7,), 0.0), (2, (5, 4, 3), 0.1)):
+        for channels, hidden, slope in ((1, (7,), 0.0), (2, (5, 4, 3), 0.1), (2, (2,), 0.3)):
             stage = sn.shapnet.ShapleyTransform(SETS, 6, channels, 2, hidden, negative_slope=slope).double()
             for number, block in enumerate(stage.blocks):
                 block.reset_parameters(_seeded(number))
@@ -81,12 +82,33 @@ def transforms_are_their_definition(sn):
             for reference in (None, _normal(6, channels, seed=1)):
                 zero = torch.zeros(6, channels, dtype=torch.float64)
                 expected = slow_transform(stage, x, zero if reference is None else reference).detach()
-                for inner.SMALL in (0, small):
+                for way in ways:
+                    vars(inner).update(usual | way)
                     assert_close(stage(x, reference).detach(), expected, **F64)
                     with torch.no_grad():
                         assert_close(stage(x, reference), expected, **F64)
     finally:
-        inner.SMALL = small
+        vars(inner).update(usual)
+
+
+def programs_are_what_they_replace(sn):
+    """What a compiler is given: coalitions written out, for few channels and many, one input and several.
+
+    Some sets overlap, and some part the players, whose values then need no adding up.
+    """
+    compiling = torch.compiler.is_compiling
+    try:
+        parted = [(2, 4), (5, 0), (1, 3)]
+        for sets, channels, outputs in ((SETS[:-1], 1, 1), (parted, 1, 7), (SETS[:-1], 6, 1), (parted, 6, 7)):
+            stage = sn.shapnet.ShapleyTransform(sets, 6, channels, outputs, (3,), negative_slope=0.2).double()
+            for batch in (1, 4):
+                x, reference = _normal(batch, 6, channels), _normal(6, channels, seed=1)
+                expected = stage(x, reference).detach()
+                torch.compiler.is_compiling = lambda: True
+                assert_close(stage(x, reference).detach(), expected, **F64)
+                torch.compiler.is_compiling = compiling
+    finally:
+        torch.compiler.is_compiling = compiling
 
 
 def any_function_can_be_an_inner_one(sn):
@@ -342,4 +364,5 @@ CONTRACTS = [
     deep_networks_are_transforms_on_transforms,
     shallow_networks_show_their_shapley_values,
     transforms_are_their_definition,
+    programs_are_what_they_replace,
 ]

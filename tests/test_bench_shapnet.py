@@ -15,7 +15,7 @@ def test_the_loop_is_the_same_network():
 
 
 def test_it_prints_what_it_measured(monkeypatch, capsys):
-    monkeypatch.setattr(bench_shapnet, "BATCHES", (2,))
+    monkeypatch.setattr(bench_shapnet, "CALLS", {2: 1})
     monkeypatch.setattr(bench_shapnet, "COMPILER", None)
     made = bench_shapnet.shapnet(repeats=2)
     assert [(row["channels"], row["batch"]) for row in made["rows"]] == [(1, 2), (20, 2)]

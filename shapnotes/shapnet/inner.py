@@ -11,11 +11,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from shapnotes.coalitions import masks
+from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
 from shapnotes.game import checked_output
 from shapnotes.shapnet.initialisation import value_variance
 
 SMALL = 2**21  # multiplications that take less time than the calls it takes to avoid them
+TILE = 2**19  # hidden numbers at once on a CPU, without gradients: what its cache holds
+TILE_ELSEWHERE = 2**28
+NARROW = 32  # numbers that a module sees or answers for which one product is quicker than k and the additions
+LISTED = 4  # players of modules whose coalitions are written out
+FUSED = 4  # channels for which a compiler does better with a sum than with a product by itself
 
 Sets = Sequence[Sequence[int]]
 
@@ -53,6 +58,16 @@ class Block(nn.Module):
         seen = self._seen() if self.seen is None else self.seen
         return both.index_select(0, seen).view(*self.rows.shape, -1)
 
+    def _in_tiles(self, answers: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+        """answers(x) for so many inputs at a time that what is made on the way stays in the cache; not for a graph.
+
+        width : numbers that a module makes for one coalition of an input
+        """
+        inputs = max(1, (TILE if x.device.type == "cpu" else TILE_ELSEWHERE) // (2**self.k * len(self.sets) * width))
+        if x.shape[-1] <= inputs or torch.is_grad_enabled():
+            return answers(x)
+        return torch.cat([answers(some) for some in x.split(inputs, -1)], -1)
+
     def _seen(self) -> Tensor:
         """Which rows of present and absent vectors each module is given, coalition by coalition."""
         here = masks(self.k, device=self.rows.device).T.repeat_interleave(self.rows.shape[1] // self.k, 0)
@@ -72,9 +87,13 @@ class Enumerated(Block):
         self.f = f
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:
-        rows = self.mixed(present, absent).transpose(1, 2).flatten(0, 1)
-        worths = checked_output(self.f(rows), len(rows)).reshape(len(self.sets), 2**self.k, present.shape[2], -1)
-        return (worths - worths[:, :1]).transpose(2, 3).flatten(0, 1).flatten(1)
+        def worths(present: Tensor) -> Tensor:
+            rows = self.mixed(present, absent).transpose(1, 2).flatten(0, 1)
+            worths = checked_output(self.f(rows), len(rows))
+            worths = worths.reshape(len(self.sets), 2**self.k, present.shape[2], -1)
+            return (worths - worths[:, :1]).transpose(2, 3)
+
+        return self._in_tiles(worths, present, self.rows.shape[1]).flatten(0, 1).flatten(1)
 
 
 class Perceptrons(Block):
@@ -153,25 +172,106 @@ class Perceptrons(Block):
         return super().only(modules)
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:
-        batch = present.shape[2]
-        if 2**self.k * self.first.numel() * batch <= SMALL:
-            worths = self._rest(torch.bmm(self.first, self.mixed(present, absent)).add_(self.bias))
-        else:
-            sums, constant = self._shared_sums(present, absent)
-            worths = self._rest(sums) - self._rest(constant)
-        modules, outputs, _ = self.last.shape
-        return worths.view(modules, outputs, -1, batch).transpose(1, 2).reshape(-1, outputs * batch)
+        _, outputs, width = self.last.shape
+        if len(self.widths) == 2 and self.k <= LISTED:  # one hidden layer
+            if torch.compiler.is_compiling():
+                return self._values_listed(present, absent)
+            if present.shape[2] >= width and self.k * max(self.channels, outputs) <= NARROW:
+                return self._values_by_product(present, absent)
+        return self.worths(present, absent)
 
-    def _shared_sums(self, present: Tensor, absent: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The first layer's sums in all coalitions but the empty one, and in that, from k products a module."""
-        modules, width, _ = self.first.shape
-        constant = self.bias.clone()
+    def worths(self, present: Tensor, absent: Tensor | None) -> Tensor:
+        """The worths of coalitions, [modules * answers, outputs * batch]."""
+        (modules, outputs, _), batch = self.last.shape, present.shape[2]
+        if 2**self.k * self.first.numel() * batch <= SMALL:
+            worths = self._rest(torch.baddbmm(self.bias, self.first, self.mixed(present, absent)))
+            worths = worths.view(modules, outputs, -1, batch)
+        else:
+            worths = self._worths_from_sums(present, absent)
+        return worths.transpose(1, 2).reshape(-1, outputs * batch)
+
+    def _worths_from_sums(self, present: Tensor, absent: Tensor | None) -> Tensor:
+        """The worths of all coalitions but the empty one, from k products a module and additions.
+
+        Returns [modules, outputs, 2^k - 1, batch].
+        """
+        constant, x = self._opened(present, absent)
+        (modules, outputs, _), width = self.last.shape, self.first.shape[1]
+        weight, nobody = self._of_players(), self._rest(constant.clone())[..., None]
+
+        def worths(x: Tensor) -> Tensor:
+            terms = torch.bmm(weight, x.reshape(modules * self.k, self.channels, -1))
+            sums = coalition_sums(constant, terms.view(modules, self.k, width, -1))
+            return self._rest(sums).view(modules, outputs, 2**self.k - 1, -1) - nobody
+
+        return self._in_tiles(worths, x, max(self.widths))
+
+    def _values_by_product(self, present: Tensor, absent: Tensor | None) -> Tensor:
+        """The values of each module's players from one hidden layer, in two products.
+
+        The first is with weights that are zero where a player is absent, one block of rows a coalition; the second with
+        the Shapley matrix times the last layer's. Both multiply more than they must, and leave the additions out.
+        """
+        constant, x = self._opened(present, absent)
+        (modules, _, width), coalitions = self.last.shape, 2**self.k
+        here = kept(masks, self.k, x.dtype, x.device)[1:].repeat_interleave(self.channels, 1)
+        weight = (self.first[:, None] * here[:, None]).flatten(1, 2)
+        bias = constant.repeat(1, coalitions - 1, 1)
+        matrix = kept(shapley_matrix, self.k, x.dtype, x.device)[:, None, :, None]
+        last = (matrix * self.last[:, None, :, None]).flatten(3).flatten(1, 2)  # [modules, k * outputs, 2^k * width]
+        nobody, last = torch.bmm(last[..., :width], self._activated(constant.clone())), last[..., width:]
+
+        def values(x: Tensor) -> Tensor:
+            return torch.baddbmm(nobody, last, self._activated(torch.baddbmm(bias, weight, x)))
+
+        return self._in_tiles(values, x, width).view(modules * self.k, -1)
+
+    def _values_listed(self, present: Tensor, absent: Tensor | None) -> Tensor:
+        """The same coalition by coalition, in operations that a compiler makes one pass of.
+
+        A product is left to a library only where there is something to gain: not for one input, or few channels.
+        """
+        constant, x = self._opened(present, absent)
+        (modules, outputs, width), k, channels = self.last.shape, self.k, self.channels
+        x = x.view(modules, k, channels, -1)
+        alone = x.shape[3] == 1
+        if channels <= FUSED or alone:
+            weight = self.first.view(modules, width, k, channels)
+            terms = [(weight[:, :, i, :, None] * x[:, None, i]).sum(2) for i in range(k)]
+        else:
+            terms = torch.bmm(self._of_players(), x.flatten(0, 1)).view(modules, k, width, -1).unbind(1)
+
+        def answers(hidden: list[Tensor]) -> list[Tensor]:
+            return [(each[:, None] * self.last[..., None]).sum(2) for each in hidden]
+
+        def contracted(worths: list[Tensor]) -> list[Tensor]:
+            return [sum(w * each for w, each in zip(row, worths, strict=True)) for row in shapley_rows(k)]
+
+        hidden = [self._activated(each, inplace=False) for each in listed_sums(constant, terms)]
+        if outputs <= FUSED:
+            values = torch.stack(contracted(answers(hidden)), 1)
+        elif alone:
+            values = torch.stack(answers(contracted(hidden)), 1)
+        else:
+            values = torch.bmm(self.last.repeat_interleave(k, 0), torch.stack(contracted(hidden), 1).flatten(0, 1))
+        return values.view(modules * k, -1)
+
+    def _opened(self, present: Tensor, absent: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The first layer's sum when nobody is there, [modules, width, 1], and what each module is given.
+
+        That is x - r, [modules, k * channels, batch], where r is the reference, which is in the sum.
+        """
+        constant = self.bias
         if absent is not None:
             present = present - absent
             constant = constant + self.first @ absent.flatten(0, 1)[self.rows]
-        x = present.flatten(0, 1).index_select(0, self.rows.flatten()).view(modules * self.k, -1, present.shape[2])
-        weight = self.first.view(modules, width, self.k, -1).transpose(1, 2).reshape(modules * self.k, width, -1)
-        return coalition_sums(constant, torch.bmm(weight, x).view(modules, self.k, width, -1)), constant
+        return constant, present.flatten(0, 1).index_select(0, self.rows.flatten()).view(*self.rows.shape, -1)
+
+    def _of_players(self) -> Tensor:
+        """The first layer's weights, those of each player by themselves: [modules * k, width, channels]."""
+        modules, width, _ = self.first.shape
+        by_player = self.first.view(modules, width, self.k, -1).transpose(1, 2)
+        return by_player.reshape(modules * self.k, width, -1)
 
     def _rest(self, sums: Tensor) -> Tensor:
         """f from the first layer's sums on, which are overwritten: [modules, width, columns] -> [.., outputs, ..]."""
@@ -179,8 +279,10 @@ class Perceptrons(Block):
             sums = torch.baddbmm(self.biases[layer], self.weights[layer], self._activated(sums))
         return torch.bmm(self.last, self._activated(sums))
 
-    def _activated(self, sums: Tensor) -> Tensor:
-        return nn.functional.leaky_relu_(sums, self.negative_slope) if self.negative_slope else sums.relu_()
+    def _activated(self, sums: Tensor, inplace: bool = True) -> Tensor:
+        if self.negative_slope:
+            return nn.functional.leaky_relu(sums, self.negative_slope, inplace)
+        return nn.functional.relu(sums, inplace)
 
     def extra_repr(self) -> str:
         widths = " -> ".join(map(str, (self.first.shape[2] // self.k, *self.widths)))
@@ -193,14 +295,22 @@ def coalition_sums(constant: Tensor, terms: Tensor) -> Tensor:
     constant [modules, width, 1], terms [modules, k, width, batch]; returns [modules, width, (2^k - 1) * batch].
     """
     modules, k, width, batch = terms.shape
-    term, written = terms.unbind(1), _may_be_written(constant, terms)
-    table = terms.new_empty(modules, width, 2**k - 1, batch) if written else None
+    table = terms.new_empty(modules, width, 2**k - 1, batch) if _may_be_written(constant, terms) else None
+    sums = listed_sums(constant, terms.unbind(1), table)
+    return torch.cat(sums[1:], 2) if table is None else table.flatten(2)
+
+
+def listed_sums(constant: Tensor, terms: Sequence[Tensor], table: Tensor | None = None) -> list[Tensor]:
+    """The same one by one, the empty coalition first; those of the others are written into a table where there is one.
+
+    constant [modules, width, 1], terms [modules, width, batch] each; table [modules, width, 2^k - 1, batch].
+    """
     sums = [constant]
-    for coalition in range(1, 2**k):
+    for coalition in range(1, 2 ** len(terms)):
         last = coalition.bit_length() - 1
-        out = table[:, :, coalition - 1] if written else None
-        sums.append(torch.add(sums[coalition ^ 1 << last], term[last], out=out))
-    return table.flatten(2) if written else torch.cat(sums[1:], 2)
+        out = None if table is None else table[:, :, coalition - 1]
+        sums.append(torch.add(sums[coalition ^ 1 << last], terms[last], out=out))
+    return sums
 
 
 def _may_be_written(*tensors: Tensor) -> bool:

@@ -51,7 +51,7 @@ def _sizes(stage: ShapleyTransform, z: Tensor, reference: Tensor | None, by: str
     present, absent = z.permute(1, 2, 0), None if reference is None else reference[:, :, None]
     measured = []
     for block in stage.blocks:
-        answers = block(present, absent)
+        answers = getattr(block, "worths", block)(present, absent)
         per_module = answers.view(len(block.sets), -1, answers.shape[1])  # [modules, worths or values, outputs * batch]
         if by == "dividend":
             size = (_moebius_row(block.k, per_module.shape[1]).to(answers) @ per_module).abs()
@@ -100,7 +100,6 @@ def strip(net: ShapNet, stage: int, keep: Sequence[int]) -> None:
         )
     places = _places(old)
     net.stages[stage] = old.only({places[j] for j in keep}, [old.active_sets[j] for j in keep])
-    net.cells = max(each.cells for each in net.stages)
 
 
 def learn_active_sets(

@@ -1,6 +1,7 @@
 """Networks made of Shapley transforms, and what their inputs have to be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,6 @@ from torch import Tensor, nn
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet.pruning import Pruning
 from shapnotes.shapnet.transform import ShapleyTransform
-
-CELLS = 2**21  # hidden values at once, without gradients: memory that is used again is faster than new memory
 
 
 class ShapNet(nn.Module):
@@ -29,7 +28,8 @@ class ShapNet(nn.Module):
 
     Attributes: `baseline`, a buffer shaped like one input; `pruning`, what `pruned` has set for the time being.
 
-    Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs].
+    Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs]. After
+    `compile()` all of this is one program.
 
     Raises ValueError or TypeError for inputs of another shape or dtype, with NaN, or on the wrong device.
 
@@ -50,8 +50,8 @@ class ShapNet(nn.Module):
         if len(players) != 1:
             raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
         self.n_players, self.in_channels, self.residual = players.pop(), in_channels, residual
-        self.cells = max(stage.cells for stage in self.stages)
         self.pruning: Pruning | None = None
+        self._program: Callable[[Tensor, Pruning | None], list[Tensor]] | None = None
         self.register_buffer("baseline", one_input(baseline, self.n_players, in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,12 +65,19 @@ class ShapNet(nn.Module):
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
         z, rule = self._opened(x), pruning or self.pruning
-        graph = torch.is_grad_enabled() and any(t.requires_grad for t in (z, *self.parameters()))
-        rows = len(z) if graph else max(1, CELLS // self.cells)
-        if len(z) <= rows:
-            return self._representations(z, rule)
-        parts = [self._representations(some, rule) for some in z.split(rows)]
-        return [torch.cat(each) for each in zip(*parts, strict=True)]
+        return self._representations(z, rule) if rule or self._program is None else self._program(z, None)
+
+    def compile(self, **settings) -> None:
+        """Have `torch.compile`, with these settings, make one program of all stages, used where nothing is pruned.
+
+        The same numbers, sooner: of modules with one hidden layer and up to four players, which are written out
+        coalition by coalition, most intermediate results then never reach memory. A C++ compiler must be there. The
+        program is made at the first call, in some seconds, and once more when the number of inputs changes.
+        """
+        self._program = torch.compile(self._representations, **settings)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_program": None}  # which belongs to this object; a copy is not compiled
 
     def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
         reference = self.baseline.to(z.dtype).view(self.n_players, -1)
@@ -103,7 +110,8 @@ class ShapNet(nn.Module):
                 f"x must be [batch, {', '.join(map(str, self.baseline.shape))}], at least one input; got shape "
                 f"{tuple(x.shape)}"
             )
-        weight = next(self.parameters(), x)
+        weight = getattr(self.stages[0].blocks[0], "first", None)  # sooner than to go through all parameters
+        weight = next(self.parameters(), x) if weight is None else weight
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
                 f"x is {x.dtype} and the network's weights are {weight.dtype}; convert one, for instance by "
@@ -144,6 +152,6 @@ def _finite(x: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return True
     try:
-        return bool(torch.isfinite(x).all())
+        return isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow
     except RuntimeError:  # inside torch.func.vmap, where nothing can be decided on values
         return True

@@ -77,9 +77,8 @@ class ShapleyTransform(nn.Module):
             else Enumerated(sets, n_players, in_channels, f)
             for sets, f in _batches(self.active_sets, inner)
         )
-        width = max(hidden) if inner is None else in_channels
-        self.cells = sum(2 ** len(players) for players in self.active_sets) * width  # that an input takes, about
         self._contractions: dict[tuple, Tensor] = {}
+        self._arrange()
 
     def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
         if x.dim() != 3 or x.shape[1:] != (self.n_players, self.in_channels):
@@ -90,8 +89,14 @@ class ShapleyTransform(nn.Module):
         present = x.permute(1, 2, 0)  # the batch last: the long axis of every product
         absent = None if reference is None else reference[:, :, None]
         answers = [block(present, absent) for block in self.blocks]
-        values = [self._contraction(j, answer) @ answer for j, answer in enumerate(answers)]
-        z = sum(values[1:], values[0]).view(self.n_players, -1, x.shape[0])
+        if self.order is not None and all(
+            len(a) == sum(map(len, b.sets)) for a, b in zip(answers, self.blocks, strict=True)
+        ):
+            z = torch.cat(answers).index_select(0, self.order)
+        else:
+            values = [self._contraction(j, answer) @ answer for j, answer in enumerate(answers)]
+            z = sum(values[1:], values[0])
+        z = z.view(self.n_players, -1, x.shape[0])
         # Who is at the reference changes nothing: zero, without rounding, but with the gradient of the value.
         moved = (present if absent is None else present != absent).any(1, keepdim=True)
         return torch.where(moved, z, z - z.detach() if z.requires_grad else 0.0).permute(2, 0, 1)
@@ -105,10 +110,14 @@ class ShapleyTransform(nn.Module):
             first += len(block.sets)
             blocks += [block.only(kept)] if kept else []
         made.blocks = nn.ModuleList(blocks)
-        made.cells = (
-            self.cells * sum(2 ** len(s) for s in made.active_sets) // sum(2 ** len(s) for s in self.active_sets)
-        )
+        made._arrange()
         return made
+
+    def _arrange(self) -> None:
+        """Where each player's values are among those of all modules, if every player is in one set."""
+        players = torch.tensor([player for block in self.blocks for players in block.sets for player in players])
+        order = players.argsort() if players.unique().numel() == len(players) == self.n_players else None
+        self.register_buffer("order", order, persistent=False)
 
     def _contraction(self, j: int, answers: Tensor) -> Tensor:
         """What block j answers, module by module, contracted to values and added up over modules, as one matrix."""

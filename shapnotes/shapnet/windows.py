@@ -17,7 +17,7 @@ image are nobody's: a window that sticks out is a smaller game, and windows that
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import groupby, product
-from math import comb, prod
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import leaky_relu, leaky_relu_
 
-from shapnotes.coalitions import masks, shapley_matrix
+from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
 
 CELLS = 2**21  # worths at once on a CPU, which should stay in its cache
 CELLS_ELSEWHERE = 2**28
@@ -256,7 +256,7 @@ def table_values(terms: Sequence[Tensor], bias: Tensor, slope: float, table: Ten
     half, shape = len(worths) // 2, (len(terms), *terms[0].shape)
     differences = worths[:half].sub_(worths[half:]).flatten(1)
     values = table[worths.numel() :][: prod(shape)].view(len(terms), -1)
-    return torch.mm(_on_device(_weights, len(terms), bias.dtype, bias.device), differences, out=values).view(shape)
+    return torch.mm(kept(_weights, len(terms), bias.dtype, bias.device), differences, out=values).view(shape)
 
 
 def _table_gradients(
@@ -269,12 +269,12 @@ def _table_gradients(
         [k * size, half * size, (k + 1) * size]
     )
     torch.stack(list(given), out=on_values.view(k, *shape))
-    weights = _on_device(_weights, k, bias.dtype, bias.device)
+    weights = kept(_weights, k, bias.dtype, bias.device)
     torch.mm(weights.T, on_values.view(k, -1), out=on_differences.view(half, -1))
     for part in sums[:half], sums[half:]:
         gradient = on_differences.view(part.shape)
         torch.ops.aten.leaky_relu_backward.grad_input(gradient, part, slope, False, grad_input=part)
-    members = _on_device(_members, k, bias.dtype, bias.device)
+    members = kept(_members, k, bias.dtype, bias.device)
     return torch.mm(members, sums.flatten(1), out=found.view(k + 1, -1)).view(-1, *shape).unbind()
 
 
@@ -311,16 +311,8 @@ def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _rows(k: int) -> list[list[float]]:
-    """The half of the Shapley matrix that is enough, in numbers that a compiler takes for constants."""
-    w = [1 / (k * comb(k - 1, size)) for size in range(k)]
-    half = [(coalition, coalition.bit_count()) for coalition in range(2 ** (k - 1))]
-    return [[w[size - 1] if coalition >> i & 1 else -w[size] for coalition, size in half] for i in range(k)]
-
-
-@lru_cache(maxsize=64)
-def _on_device(form: Callable[[int], Tensor], k: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        return form(k).to(device, dtype)
+    """The half of the Shapley matrix that is enough."""
+    return [row[: 2 ** (k - 1)] for row in shapley_rows(k)]
 
 
 def _weights(k: int) -> Tensor:

@@ -11,7 +11,7 @@ from oracles import tolerance
 from shapnet_contracts import slow_transform
 from torch.testing import assert_close
 
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, butterfly, network
+from shapnotes.shapnet import DeepShapNet, ShallowShapNet, butterfly, inner
 
 F64 = tolerance(torch.float64)
 
@@ -132,11 +132,13 @@ def test_weights_start_as_in_linear_layers():
     assert float(kept.stages[1].blocks[0].first.detach().abs().max()) > 2 * 100**-0.5
 
 
-def test_batches_may_be_cut(monkeypatch):
+@pytest.mark.parametrize("narrow", [0, inner.NARROW])
+def test_batches_may_be_cut(narrow, monkeypatch):
     """Without gradients a large batch goes through in parts; that changes nothing."""
     net, x = made(6, 3, 2, hidden=(5,)), normal(50, 6)
     whole = net.layers(x)
-    monkeypatch.setattr(network, "CELLS", 1000)
+    for name, value in {"TILE": 200, "SMALL": 0, "NARROW": narrow}.items():
+        monkeypatch.setattr(inner, name, value)
     with torch.no_grad():
         for one, other in zip(whole, net.layers(x), strict=True):
             assert_close(one.detach(), other, **F64)

@@ -67,7 +67,6 @@ def test_a_stripped_network_is_the_sum_of_what_is_left():
     assert left.stages[0].active_sets == [(0, 1), (3, 1, 2)]
     expected = sum(alone(net, j).explain(x).attributions for j in (1, 2))
     assert_close(left.explain(x).attributions, expected, **F64)
-    assert left.cells < net.cells
     lost = (net(x) - left(x)).abs().mean()
     assert lost <= module_sizes(net, x, "values")[0][[0, 3, 4]].sum()
 

@@ -9,7 +9,7 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapleyTransform, ShapNet, inner
+from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, inner
 
 F64 = tolerance(torch.float64)
 
@@ -114,6 +114,27 @@ def test_autocast_and_views():
     expected = net(x)
     with torch.autocast("cpu", torch.bfloat16):
         assert_close(net(x.bfloat16()).float(), expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_it_gives_the_same_numbers_as_a_program():
+    """With a backend that counts and runs what it is given, which needs no C++ compiler."""
+    net, x = made(), normal(4, 5)
+    expected, pruned = net.explain(x), net.explain(x, Pruning(share=0.5)).attributions
+    programs = []
+    net.compile(backend=lambda graph, _: programs.append(graph) or graph.forward, fullgraph=True)
+    other = copy.deepcopy(net)
+    assert_close(net.explain(x).attributions, expected.attributions, **F64)
+    assert_close(net(x), expected.prediction, **F64)
+    assert len(programs) == 1
+    assert_close(net.explain(x, Pruning(share=0.5)).attributions, pruned, **F64)
+    assert_close(other(x), expected.prediction, **F64)
+    assert len(programs) == 1
+    net(x).sum().backward()
+    assert net.stages[0].blocks[0].first.grad is not None
+    for bad in (normal(3, 4), normal(3, 5) / 0):
+        with pytest.raises(ValueError):
+            net(bad)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

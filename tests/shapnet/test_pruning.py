@@ -167,15 +167,6 @@ def test_gradients_are_those_of_what_is_left():
     assert_close(ours, torch.autograd.grad(of_what_is_left(x), x)[0], **F64)
 
 
-def test_large_batches_are_pruned_in_parts(monkeypatch):
-    net, x = drawn(NETS["deep"][0]()), normal(40, 7)
-    monkeypatch.setattr("shapnotes.shapnet.network.CELLS", 3 * net.cells)
-    parts = net.layers(x, Pruning(share=0.4))
-    monkeypatch.undo()
-    for z, whole in zip(parts, net.layers(x, Pruning(share=0.4)), strict=True):
-        assert_close(z, whole, **F64)
-
-
 def test_what_is_pruned_is_not_computed(monkeypatch):
     """The transforms after a pruned stage are given to the sparse way, with the same numbers."""
     monkeypatch.setattr(sparse, "LEAST", 0)
