@@ -298,6 +298,36 @@ def windows_hand_out_shapley_values(sn):
             sn.shapnet.windows.CELLS = at_once
 
 
+def gathered_windows_are_the_same(sn):
+    """Compiled, windows gather their players from tables; here what is compiled runs as it is, an image at a time."""
+    gathered, plain = sn.shapnet.gathered, lambda function: function
+    usual, gathered._program = {name: getattr(gathered, name) for name in ("_program", "TERMS")}, plain
+    try:
+        for kernel, dilation, stride, padding in GEOMETRIES:
+            if torch.Size([kernel, kernel] if isinstance(kernel, int) else kernel).numel() > gathered.PROGRAMMED:
+                continue
+            layer = sn.shapnet.ImageTransform(
+                2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
+            ).double()
+            layer.reset_parameters(_seeded(6))
+            x = _normal(3, 6, 7, 2)
+            x[0, 1, 1] = x[1, 2, 3, 0] = 0
+            inputs = [x.requires_grad_(), *layer.parameters()]
+            z = layer(x)
+            expected = torch.autograd.grad(z.square().sum(), inputs)
+            layer.compile()
+            for gathered.TERMS in (1, usual["TERMS"]):
+                ours = layer(x)
+                assert_close(ours, z, **F64)
+                assert not bool(ours[0, 1, 1].any())
+                for one, other in zip(torch.autograd.grad(ours.square().sum(), inputs), expected, strict=True):
+                    assert_close(one, other, **F64)
+                with torch.no_grad():
+                    assert_close(layer(x), z, **F64)
+    finally:
+        vars(gathered).update(usual)
+
+
 def pruned_players_are_given_nothing(sn):
     """After a stage the smallest of each input, or those below the threshold; zero from there on, by Corollary 4."""
     net = sn.shapnet.DeepShapNet(6, (3, 2), 2, hidden=(5,), baseline=0.3).double().requires_grad_(False)
@@ -355,6 +385,7 @@ CONTRACTS = [
     pruned_players_are_given_nothing,
     blank_pixels_are_left_out_of_windows,
     windows_hand_out_shapley_values,
+    gathered_windows_are_the_same,
     modules_can_be_measured_and_taken_away,
     penalties_are_norms_over_players,
     butterflies_let_all_features_meet,

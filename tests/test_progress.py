@@ -15,7 +15,8 @@ def test_a_bar_that_nobody_asked_for_is_not_made_for_short_work(capsys):
 
 def test_and_then_is_text_and_counts_from_the_beginning(capsys, monkeypatch):
     """A widget would stay in a notebook's file."""
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    shown = progress._bar
+    monkeypatch.setattr(progress, "_bar", lambda *size: shown(*size, disable=False))  # also under TQDM_DISABLE=1
     with progress_bar(5, "rows") as bar:
         bar.update(2)
         monkeypatch.setattr(progress, "WAIT", 0)

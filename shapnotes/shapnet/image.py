@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
+from shapnotes.shapnet.gathered import PROGRAMMED, gathered_values
 from shapnotes.shapnet.network import _finite
 from shapnotes.shapnet.pruning import Pruning
 from shapnotes.shapnet.sparse import kept_values, mostly_blank
-from shapnotes.shapnet.windows import Geometry, regions, window_values
+from shapnotes.shapnet.windows import Geometry, opaque, regions, window_values
 
 LARGEST = 9  # pixels of a window: 512 coalitions
 DILATIONS = (1, 3, 5, 7, 9, 11, 13)  # the paper's
@@ -39,7 +40,7 @@ class ImageTransform(nn.Module):
 
     Called with x [batch, height, width, in_channels] it returns Z [batch, height, width, out_channels]. A pixel whose
     channels are all zero has the value zero, exactly and in every precision; gradients are those of the value.
-    `compile()` makes one program of the arithmetic of a window of four pixels, for this and all other transforms.
+    `compile()` has windows of up to four pixels computed by programs that all transforms share (see `gathered`).
 
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
     these (k + 5/2) 2^k - 1 for sums, activations and values: 103 for 2 x 2 windows, 43 for 1 x 3, 5887 for 3 x 3. By
@@ -111,7 +112,9 @@ class ImageTransform(nn.Module):
             tensors = tuple(tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in tensors)
         if mostly_blank(*tensors):
             return kept_values(*tensors, self.geometry, self.negative_slope)
-        return window_values(*tensors, self.geometry, self.negative_slope, self.compiled)
+        if self.compiled and self.weight[0, 0].numel() <= PROGRAMMED and not opaque(*tensors):
+            return gathered_values(*tensors, self.geometry, self.negative_slope)
+        return window_values(*tensors, self.geometry, self.negative_slope)
 
     def extra_repr(self) -> str:
         kernel, dilation, stride, padding = self.geometry

@@ -14,8 +14,8 @@ image are nobody's: a window that sticks out is a smaller game, and windows that
 `Region`, a rectangle.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby, product
 from math import prod
 from typing import NamedTuple
@@ -23,13 +23,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import leaky_relu, leaky_relu_
+from torch.nn.functional import leaky_relu_
 
 from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
 
 CELLS = 2**21  # worths at once on a CPU, which should stay in its cache
 CELLS_ELSEWHERE = 2**28
-PROGRAMMED = 4  # players of the windows that get a program: fewer need none, more would make it too long
 
 Pair = tuple[int, int]
 
@@ -79,10 +78,8 @@ class Region(NamedTuple):
 @lru_cache(maxsize=256)
 def regions(geometry: Geometry, height: int, width: int) -> tuple[Region, ...]:
     """The windows of an image, parted by which of their positions are inside it; those with none are left out."""
-    kernel, dilation, stride, padding = geometry
-    axes = [
-        _intervals(size, *each) for size, *each in zip((height, width), kernel, dilation, stride, padding, strict=True)
-    ]
+    kernel, _, stride, _ = geometry
+    axes = map(_intervals, windows_along(geometry, height, width), (height, width))
     return tuple(
         Region(
             tuple(kernel[1] * u + v for (u, _), (v, _) in product(rows, columns)),
@@ -95,11 +92,20 @@ def regions(geometry: Geometry, height: int, width: int) -> tuple[Region, ...]:
     )
 
 
-def _intervals(size: int, kernel: int, dilation: int, stride: int, padding: Pair) -> list[tuple[tuple[Pair, ...], int]]:
+def windows_along(geometry: Geometry, height: int, width: int) -> list[list[list[int]]]:
+    """Rows and columns where each window has its positions, which may be outside: [windows][positions] each."""
+    return [
+        [
+            [stride * window - padding[0] + dilation * u for u in range(kernel)]
+            for window in range((size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1)
+        ]
+        for size, kernel, dilation, stride, padding in zip((height, width), *geometry, strict=True)
+    ]
+
+
+def _intervals(places: list[list[int]], size: int) -> list[tuple[tuple[Pair, ...], int]]:
     """Along one axis: which positions are inside, with their pixel in the first window, and for how many windows."""
-    count = (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
-    places = [[stride * p - padding[0] + dilation * u for u in range(kernel)] for p in range(count)]
-    inside = [tuple((u, pixel) for u, pixel in enumerate(pixels) if 0 <= pixel < size) for pixels in places]
+    inside = [tuple((u, pixel) for u, pixel in enumerate(window) if 0 <= pixel < size) for window in places]
     alike = [list(group) for _, group in groupby(inside, key=lambda here: [u for u, _ in here])]
     return [(group[0], len(group)) for group in alike]
 
@@ -109,19 +115,15 @@ def opaque(*tensors: Tensor) -> bool:
     return torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
-def window_values(
-    x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float, compiled: bool = False
-) -> Tensor:
+def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float) -> Tensor:
     """Each pixel's Shapley values in the windows that hold it, added up; exactly zero where the pixel is zero.
 
     x [batch, height, width, in], weight [in, k, out], bias [out]; returns [batch, height, width, out].
-
-    compiled : run the arithmetic of whole windows as one program, made by `torch.compile` when it is first needed
     """
     if opaque(x, weight, bias):
         return _with_a_graph(x, weight, bias, geometry, negative_slope)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-    return _WindowValues.apply(x, weight, bias, geometry, negative_slope, compiled, keep)
+    return _WindowValues.apply(x, weight, bias, geometry, negative_slope, keep)
 
 
 def _with_a_graph(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, slope: float) -> Tensor:
@@ -137,11 +139,28 @@ def _with_a_graph(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, s
     return torch.where((x != 0).any(-1, keepdim=True), z, z - z.detach())
 
 
+def differentiated_again(
+    x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, slope: float, gradient: Tensor, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """Gradients on x, weight and bias where they are needed, which can be differentiated once more."""
+    wanted = [t for t, each in zip((x, weight, bias), needed, strict=False) if each]
+    z = _with_a_graph(x, weight, bias, geometry, slope)
+    found = iter(torch.autograd.grad(z, wanted, gradient, create_graph=True))
+    return [next(found) if each else None for each in needed[:3]]
+
+
+def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
+    """z, in place, exactly zero at pixels whose channels in x are; the gradient stays that of the value."""
+    zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: sooner than to look at all channels of all pixels
+    z[zero] *= (x[zero] != 0).any(-1, keepdim=True)
+    return z
+
+
 class _WindowValues(Function):
     """A tile of images at a time. For the gradient the terms are kept, k numbers a pixel and channel, not the sums."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, geometry, slope, compiled, keep):
+    def forward(ctx, x, weight, bias, geometry, slope, keep):
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
         given, x = x, x.contiguous()
         here, images = regions(geometry, height, width), _images_at_once(x, weight)
@@ -155,26 +174,20 @@ class _WindowValues(Function):
             terms = terms.unbind(3)
             for players, pixels in _strips(here, onto):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
-                if compiled and len(ours) == PROGRAMMED:
-                    values = _program(listed_values)(ours, bias.detach(), slope)
-                else:
-                    values = table_values(ours, bias, slope, table)
+                values = table_values(ours, bias, slope, table)
                 for at, value in zip(pixels, values, strict=True):
                     onto[at].add_(value)
-        zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: sooner than to look at all channels of all pixels
-        z[zero] *= (x[zero] != 0).any(-1, keepdim=True)  # without rounding; the gradient stays that of the value
+        zero_where_blank(z, x)
         ctx.save_for_backward(given, weight, bias, *[kept] * keep)
-        ctx.settings = geometry, slope, compiled
+        ctx.settings = geometry, slope
         return z
 
     @staticmethod
     def backward(ctx, gradient):
-        (x, weight, bias, *kept), (geometry, slope, compiled) = ctx.saved_tensors, ctx.settings
+        (x, weight, bias, *kept), (geometry, slope) = ctx.saved_tensors, ctx.settings
         if torch.is_grad_enabled():  # to be differentiated once more
-            wanted = [t for t, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
-            z = _with_a_graph(x, weight, bias, geometry, slope)
-            found = iter(torch.autograd.grad(z, wanted, gradient, create_graph=True))
-            return *[next(found) if needed else None for needed in ctx.needs_input_grad[:3]], None, None, None, None
+            found = differentiated_again(x, weight, bias, geometry, slope, gradient, ctx.needs_input_grad)
+            return *found, None, None, None
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
         x, here, images = x.contiguous(), regions(geometry, height, width), _images_at_once(x, weight)
         on_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
@@ -187,10 +200,7 @@ class _WindowValues(Function):
             for players, pixels in _strips(here, onto):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
                 given = [onto[at] for at in pixels]
-                if compiled and len(ours) == PROGRAMMED:
-                    *found, on_sums = _program(listed_gradients)(ours, bias.detach(), given, slope)
-                else:
-                    *found, on_sums = _table_gradients(ours, bias, given, slope, table)
+                *found, on_sums = _table_gradients(ours, bias, given, slope, table)
                 on_bias += on_sums.sum((0, 1, 2))
                 for j, at, value in zip(players, pixels, found, strict=True):
                     on_terms[j][at].copy_(value)
@@ -198,7 +208,7 @@ class _WindowValues(Function):
             on_weight.flatten(1).addmm_(some.flatten(0, 2).T, products)
             if on_x is not None:
                 torch.mm(products, weight.flatten(1).T, out=on_x[first : first + images].flatten(0, 2))
-        return on_x, on_weight, on_bias, None, None, None, None
+        return on_x, on_weight, on_bias, None, None, None
 
 
 def _images_at_once(x: Tensor, weight: Tensor) -> int:
@@ -278,24 +288,33 @@ def _table_gradients(
     return torch.mm(members, sums.flatten(1), out=found.view(k + 1, -1)).view(-1, *shape).unbind()
 
 
-def listed_values(terms: Sequence[Tensor], bias: Tensor, slope: float) -> list[Tensor]:
-    """The values of each of k players, coalition by coalition, in operations that differentiate and compile."""
+def listed_values(terms: Sequence[Tensor], bias: Tensor, slope: float | Tensor) -> list[Tensor]:
+    """The values of each of k players, coalition by coalition, in operations that differentiate and compile.
+
+    With a(s) = p s + q |s|, p = (1 + slope) / 2 and q = (1 - slope) / 2: the value of the linear part is p times the
+    term, so that the slope is multiplied by k times, not 2^k.
+    """
     some, others = _listed_sums(terms, bias)
-    differences = [leaky_relu(s, slope) - leaky_relu(t, slope) for s, t in zip(some, others, strict=True)]
-    return [_combined(row, differences) for row in _rows(len(terms))]
+    differences = [_size(s) - _size(t) for s, t in zip(some, others, strict=True)]
+    p, q = (1 + slope) / 2, (1 - slope) / 2
+    return [p * term + q * _combined(row, differences) for term, row in zip(terms, _rows(len(terms)), strict=True)]
 
 
-def listed_gradients(terms: Sequence[Tensor], bias: Tensor, given: Sequence[Tensor], slope: float) -> list[Tensor]:
+def listed_gradients(
+    terms: Sequence[Tensor], bias: Tensor, given: Sequence[Tensor], slope: float | Tensor
+) -> list[Tensor]:
     """As `_table_gradients`, coalition by coalition."""
     k, (some, others) = len(terms), _listed_sums(terms, bias)
     on_differences = [_combined(column, given) for column in zip(*_rows(k), strict=True)]
-    on_some = [torch.where(s > 0, d, slope * d) for s, d in zip(some, on_differences, strict=True)]
-    on_others = [torch.where(s > 0, d, slope * d) for s, d in zip(others, on_differences, strict=True)]
-    found = []
+    on_some, on_others = (
+        [torch.where(s > 0, d, -d) for s, d in zip(sums, on_differences, strict=True)] for sums in (some, others)
+    )
+    p, q, found = (1 + slope) / 2, (1 - slope) / 2, []
     for j in range(k):
         inside = [on_some[s] for s in range(len(some)) if s >> j & 1]
-        found.append(sum(inside) - sum(on_others[s] for s in range(len(others)) if not s >> j & 1))
-    return [*found, sum(on_some) - sum(on_others)]
+        through = sum(inside) - sum(on_others[s] for s in range(len(others)) if not s >> j & 1)
+        found.append(p * given[j] + q * through)
+    return [*found, q * (sum(on_some) - sum(on_others))]
 
 
 def _listed_sums(terms: Sequence[Tensor], bias: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -304,6 +323,11 @@ def _listed_sums(terms: Sequence[Tensor], bias: Tensor) -> tuple[list[Tensor], l
         some += [s + term for s in some]
         others += [s - term for s in others]
     return some, others
+
+
+def _size(s: Tensor) -> Tensor:
+    """|s|, with the derivative -1 at zero, as a leaky ReLU has its slope there."""
+    return torch.where(s > 0, s, -s) if torch.is_grad_enabled() else s.abs()
 
 
 def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
@@ -323,9 +347,3 @@ def _members(k: int) -> Tensor:
     """Who is in which coalition, with the sign of its worth; and all coalitions."""
     here = torch.cat([masks(k), torch.ones(2**k, 1, dtype=torch.bool)], 1).double()
     return torch.cat([here[: 2 ** (k - 1)], -here[2 ** (k - 1) :].flip(0)]).T
-
-
-@cache
-def _program(function: Callable) -> Callable:
-    """One for all sizes, as long as no argument is a parameter: those are taken to be of one size for ever."""
-    return torch.compile(function, dynamic=True)

@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 
 from shapnotes import shapley_from_table
-from shapnotes.shapnet import ImageShapNet, ImageTransform, windows
+from shapnotes.shapnet import ImageShapNet, ImageTransform, gathered, windows
 
 F64 = tolerance(torch.float64)
 
@@ -245,7 +245,7 @@ def test_one_program_is_for_all_widths(monkeypatch):
             programs[function] = torch.compile(function, backend=counters[function], dynamic=True)
         return programs[function]
 
-    monkeypatch.setattr(windows, "_program", program)
+    monkeypatch.setattr(gathered, "_program", program)
     for width in range(3, 11):
         net = ImageShapNet((1, width, width + 1, 2), dilations=(1, 2))
         net.compile()
