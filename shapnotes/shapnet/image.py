@@ -43,10 +43,11 @@ class ImageTransform(nn.Module):
     `compile()` has windows of up to four pixels computed by programs that all transforms share (see `gathered`).
 
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
-    these (k + 5/2) 2^k - 1 for sums, activations and values: 103 for 2 x 2 windows, 43 for 1 x 3, 5887 for 3 x 3. By
-    that count 3 x 3 windows of 128 channels cost three to four convolutions; passes over memory come on top, so expect
-    ten to twenty. The gradient keeps k numbers for a pixel and channel. Without a gradient, on a CPU, pixels that are
-    zero are left out where they are most of an image, with what they would have cost (see `sparse`).
+    these (k + 3/2) 2^k + 4 k + 4 for signed sums, their bounds and values (see `windows.table_values`): 108 for 2 x 2
+    windows, 52 for 1 x 3, 5416 for 3 x 3. By that count 3 x 3 windows of 128 channels cost three to four convolutions;
+    passes over memory come on top, so expect ten to twenty. The gradient keeps k numbers for a pixel and channel.
+    Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what they
+    would have cost (see `sparse`).
 
     Source: Shapley Explanation Networks, section 2.3 and appendix I.3.1.
     """

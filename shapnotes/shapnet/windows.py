@@ -17,13 +17,11 @@ image are nobody's: a window that sticks out is a smaller game, and windows that
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, product
-from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import leaky_relu_
 
 from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
 
@@ -165,13 +163,13 @@ class _WindowValues(Function):
         given, x = x, x.contiguous()
         here, images = regions(geometry, height, width), _images_at_once(x, weight)
         z = x.new_zeros(batch, height, width, channels)
-        kept = x.new_empty(batch if keep else min(batch, images), height, width, k, channels)
+        kept = x.new_empty(k, batch if keep else min(batch, images), height, width, channels)
         table = _table(here, z[:images])
         for first in range(0, batch, images):
             some, onto = x[first : first + images], z[first : first + images]
-            terms = kept[first : first + images] if keep else kept[: len(some)]
-            torch.mm(some.flatten(0, 2), weight.flatten(1), out=terms.view(-1, k * channels))
-            terms = terms.unbind(3)
+            terms = kept[:, first : first + images] if keep else kept[:, : len(some)]
+            for j, term in enumerate(terms):
+                torch.mm(some.flatten(0, 2), weight[:, j], out=term.view(-1, channels))
             for players, pixels in _strips(here, onto):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
                 values = table_values(ours, bias, slope, table)
@@ -192,11 +190,11 @@ class _WindowValues(Function):
         x, here, images = x.contiguous(), regions(geometry, height, width), _images_at_once(x, weight)
         on_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         on_weight, on_bias = weight.new_zeros(weight.shape), torch.zeros_like(bias)
-        on_kept = x.new_zeros(min(batch, images), height, width, k, channels)  # what is in no window stays zero
+        on_kept = x.new_zeros(k, min(batch, images), height, width, channels)  # what is in no window stays zero
         table = _table(here, gradient[:images])
         for first in range(0, batch, images):
             some, onto = x[first : first + images], gradient[first : first + images]
-            terms, on_terms = kept[0][first : first + images].unbind(3), on_kept[: len(some)].unbind(3)
+            terms, on_terms = kept[0][:, first : first + images], on_kept[:, : len(some)]
             for players, pixels in _strips(here, onto):
                 ours = [terms[j][at] for j, at in zip(players, pixels, strict=True)]
                 given = [onto[at] for at in pixels]
@@ -204,10 +202,11 @@ class _WindowValues(Function):
                 on_bias += on_sums.sum((0, 1, 2))
                 for j, at, value in zip(players, pixels, found, strict=True):
                     on_terms[j][at].copy_(value)
-            products = on_kept[: len(some)].view(-1, k * channels)
-            on_weight.flatten(1).addmm_(some.flatten(0, 2).T, products)
-            if on_x is not None:
-                torch.mm(products, weight.flatten(1).T, out=on_x[first : first + images].flatten(0, 2))
+            for j, on_term in enumerate(on_terms.flatten(1, 3)):
+                on_weight[:, j].addmm_(some.flatten(0, 2).T, on_term)
+                if on_x is not None:
+                    on_pixels = on_x[first : first + images].view(len(on_term), -1)
+                    torch.addmm(on_pixels, on_term, weight[:, j].T, beta=min(j, 1), out=on_pixels)
         return on_x, on_weight, on_bias, None, None, None
 
 
@@ -261,12 +260,31 @@ def _sums(terms: Sequence[Tensor], bias: Tensor, table: Tensor) -> Tensor:
 
 
 def table_values(terms: Sequence[Tensor], bias: Tensor, slope: float, table: Tensor) -> Tensor:
-    """The values of k players, [k, *shape], of terms of that shape each."""
-    worths = leaky_relu_(_sums(terms, bias, table), slope)
-    half, shape = len(worths) // 2, (len(terms), *terms[0].shape)
-    differences = worths[:half].sub_(worths[half:]).flatten(1)
-    values = table[worths.numel() :][: prod(shape)].view(len(terms), -1)
-    return torch.mm(kept(_weights, len(terms), bias.dtype, bias.device), differences, out=values).view(shape)
+    """The values of k players, [k, *shape], of terms of that shape each, in memory that is there.
+
+    With a(s) = p s + q |s| the first half is p times the term. In the other D_S = |s| - |c - s|, where the sums of a
+    coalition and its complement add up to c = 2 b + all terms; this is sign(c) clamp(2 s - c, -|c|, |c|), and 2 s - c
+    is the sum of the members' terms minus that of the others'. So no complement is made, and each sum is bounded once.
+    """
+    k, half, shape, size = len(terms), 2 ** (len(terms) - 1), terms[0].shape, terms[0].numel()
+    parts = table[: (half + k + 3) * size].split([half * size, k * size, *[size] * 3])
+    signed, values, (total, bound, least) = parts[0].view(half, *shape), parts[1].view(k, *shape), parts[2:]
+    total, bound, least = total.view(shape), bound.view(shape), least.view(shape)
+    total.copy_(terms[0])
+    for term in terms[1:]:
+        total.add_(term)
+    torch.neg(total, out=signed[0])
+    for j, term in enumerate(terms[:-1]):
+        torch.add(signed[: 1 << j], term, alpha=2, out=signed[1 << j : 2 << j])
+    total.add_(bias, alpha=2)
+    torch.neg(torch.abs(total, out=bound), out=least)
+    torch.clamp(signed, least, bound, out=signed)
+    weights = kept(_weights, k, bias.dtype, bias.device)
+    torch.mm(weights, signed.view(half, -1), out=values.view(k, -1))
+    values.mul_(total.sign_().mul_((1 - slope) / 2))
+    for value, term in zip(values, terms, strict=True):
+        value.add_(term, alpha=(1 + slope) / 2)
+    return values
 
 
 def _table_gradients(
