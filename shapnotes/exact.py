@@ -126,6 +126,7 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
     probe, chunk_size = first_look(game, chunk_size)
+    full = probe.detach().clone()  # f may write over what it has returned
     graph = probe.requires_grad
     moved = game.moved()
     # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
@@ -133,7 +134,8 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     n = int(enumerated.sum(1).max())
     _refuse_hopeless(n, len(x))
     empty = game.predictions(baseline, chunk_size)
-    full = probe.detach() if len(x) == 1 else game.predictions(x, chunk_size)
+    if len(x) > 1:
+        full = game.predictions(x, chunk_size)
 
     low = min(n, chunk_size.bit_length() - 1)
     inputs_at_once = max(1, chunk_size >> low) if low == n else 1

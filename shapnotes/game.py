@@ -93,10 +93,10 @@ class Game:
 
     @torch.no_grad()
     def predictions(self, rows: Tensor, chunk_size: int) -> Tensor:
-        """f of [rows, *features], so many at once."""
+        """f of [rows, *features], so many at once, in memory that f does not write over when it is called again."""
         if len(rows) <= chunk_size:
-            return self(rows.clone())
-        return torch.cat([self(part.clone()) for part in rows.split(chunk_size)])
+            return self(rows.clone()).clone()
+        return torch.cat([self(part.clone()).clone() for part in rows.split(chunk_size)])
 
 
 def checked_output(y: Tensor, rows: int) -> Tensor:

@@ -156,6 +156,21 @@ def test_evaluations(chunk_size):
     assert sum(f.rows) == 3 * 2**6 + 2 * 3 + 1
 
 
+def test_a_model_may_answer_in_memory_of_its_own():
+    """As programs do that were captured once, and write over their last answer."""
+    answers = torch.empty(2**7, dtype=torch.float64)
+
+    def f(z):
+        return torch.prod(z, 1, out=answers[: len(z)])
+
+    for x in (normal(1, 5), normal(3, 5)):
+        expected = sn.explain(lambda z: z.prod(1), x)
+        for chunk_size in (4, None):
+            ours = sn.explain(f, x, chunk_size=chunk_size)
+            torch.testing.assert_close(ours.attributions, expected.attributions)
+            torch.testing.assert_close(ours.prediction, expected.prediction)
+
+
 def test_players_at_the_baseline_cost_nothing():
     f = Counted(lambda z: z.sum(1) ** 2)
     x = normal(1, 40)
