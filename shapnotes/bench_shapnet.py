@@ -1,4 +1,4 @@
-"""What a Deep ShapNet's prediction with its explanation costs, beside the same network as a plain loop over modules."""
+"""What a Deep ShapNet's explained prediction costs, beside a plain loop over its modules and a plain network."""
 
 import shutil
 from copy import deepcopy
@@ -25,7 +25,8 @@ def shapnet(device: str = "cpu", repeats: int = 21) -> dict:
     of dimensions, which take time of their own: it visits one module after the other, mixes its inputs with the
     reference by masks, evaluates it on these four rows at once, multiplies by the matrix of values, and adds up player
     by player. Both predict and explain a batch without gradients. Ours is timed as it is and, where there is a
-    compiler, after `compile()`. All are timed in turn, some calls in a row, `repeats` times; a ratio is that of the
+    compiler, after `compile()`. A plain network of the same widths (`Plain`), which explains nothing, is timed with
+    them. All are timed in turn, some calls in a row, `repeats` times; a ratio is that of the
     medians, with the smallest and largest ratio of one turn beside it.
     """
     rows = []
@@ -38,7 +39,7 @@ def shapnet(device: str = "cpu", repeats: int = 21) -> dict:
             x = torch.randn(batch, 16, generator=generator).to(device)
             loop = Loop(net)
             torch.testing.assert_close(loop(x), net.explain(x).attributions, rtol=1e-3, atol=1e-4)
-            contenders = {"seconds": net.explain, "loop_seconds": loop}
+            contenders = {"seconds": net.explain, "loop_seconds": loop, "plain_seconds": Plain(net)}
             if COMPILER:
                 torch._dynamo.reset()  # each batch its own program
                 compiled = deepcopy(net)
@@ -50,11 +51,34 @@ def shapnet(device: str = "cpu", repeats: int = 21) -> dict:
             times = in_turn([partial(f, x) for f in contenders.values()], repeats, x.device, CALLS[batch])
             row = {"channels": channels, "batch": batch}
             row |= {name: median(taken) for name, taken in zip(contenders, times, strict=True)}
-            for name, taken in zip(("ours", "compiled"), (times[0], *times[2:]), strict=False):
+            for name, taken in zip(("ours", "compiled"), (times[0], *times[3:]), strict=False):
                 each = [b / a for a, b in zip(taken, times[1], strict=True)]
                 row |= {f"loop_over_{name}": median(times[1]) / median(taken), f"{name}_range": [min(each), max(each)]}
+                row[f"{name}_over_plain"] = median(taken) / median(times[2])
             rows.append(row)
     return provenance("shapnotes bench shapnet", device) | {"rows": rows}
+
+
+class Plain(nn.Module):
+    """A Deep ShapNet's modules on what is there, without coalitions: a plain network of the same widths.
+
+    The players of a module share its answer equally; all modules of a stage are evaluated together.
+    """
+
+    def __init__(self, net: DeepShapNet):
+        super().__init__()
+        self.stages = net.stages
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x.T[:, None]
+        for stage in self.stages:
+            shares = []
+            for block in stage.blocks:
+                seen = z.flatten(0, 1).index_select(0, block.rows.flatten()).view(*block.rows.shape, -1)
+                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, seen).relu_())
+                shares.append(answer.div_(block.k).repeat_interleave(block.k, 0))
+            z = torch.cat(shares).index_select(0, stage.order)
+        return z.permute(2, 0, 1)
 
 
 class Loop(nn.Module):

@@ -110,7 +110,10 @@ def _exact_table(rows: list[dict]) -> list[str]:
 
 
 def _shapnet_table(rows: list[dict]) -> list[str]:
-    lines = ["channels batch   loop s   ours s  loop/ours  (range)           compiled s  loop/compiled  (range)"]
+    lines = [
+        "channels batch   loop s   ours s  loop/ours  (range)          ours/plain"
+        "  compiled s  loop/compiled  (range)          compiled/plain"
+    ]
     for row in rows:
         line = f"{row['channels']:8d} {row['batch']:5d} {row['loop_seconds']:8.5f}"
         for kind, seconds, width in (("ours", "seconds", 10), ("compiled", "compiled_seconds", 14)):
@@ -118,6 +121,7 @@ def _shapnet_table(rows: list[dict]) -> list[str]:
                 low, high = row[f"{kind}_range"]
                 ratio = f"{row[f'loop_over_{kind}']:{width}.2f}"
                 line += f" {row[seconds]:{width - 2}.5f} {ratio}  {f'({low:.2f} to {high:.2f})':16}"
+                line += f" {row[f'{kind}_over_plain']:9.2f}"
         lines.append(line.rstrip())
     return lines
 

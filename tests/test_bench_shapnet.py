@@ -14,6 +14,15 @@ def test_the_loop_is_the_same_network():
     assert_close(bench_shapnet.Loop(net)(x), net.explain(x).attributions, **tolerance(torch.float32))
 
 
+def test_the_plain_network_has_the_same_modules():
+    """One stage of them adds up to the ShapNet, but for what it says of nobody."""
+    net = DeepShapNet(2, 3, 2, hidden=(5,)).requires_grad_(False)
+    plain, x = bench_shapnet.Plain(net), torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    assert_close(plain(x).sum(1) - plain(0 * x).sum(1), net(x), **tolerance(torch.float32))
+    deep = DeepShapNet(6, 3, 2, hidden=(5,)).requires_grad_(False)
+    assert bench_shapnet.Plain(deep)(x.repeat(1, 3)).shape == deep.explain(x.repeat(1, 3)).attributions.shape
+
+
 def test_it_prints_what_it_measured(monkeypatch, capsys):
     monkeypatch.setattr(bench_shapnet, "CALLS", {2: 1})
     monkeypatch.setattr(bench_shapnet, "COMPILER", None)
