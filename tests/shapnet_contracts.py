@@ -280,22 +280,38 @@ def windows_hand_out_shapley_values(sn):
                     sets.append([4 * y + x for _, y, x in here])
                     W = torch.cat([layer.weight[:, :, u, v] for (u, v), _, _ in here], 1)
                     inner.append(lambda rows, W=W, b=layer.bias: torch.nn.functional.leaky_relu(rows @ W.T + b, 0.1))
-        x = _normal(2, 5, 4, 2)
+        x = _normal(3, 5, 4, 2)
         x[0, 1, 1] = x[1, 2, 3, 0] = 0
-        slow = sn.shapnet.ShapleyTransform(sets, 20, 2, inner=inner)(x.flatten(1, 2)).view(2, 5, 4, 3)
-        at_once = sn.shapnet.windows.CELLS
-        try:
-            sn.shapnet.windows.CELLS = 1 if stride == 2 else at_once  # one row of windows at a time
+        slow = sn.shapnet.ShapleyTransform(sets, 20, 2, inner=inner)(x.flatten(1, 2)).view(3, 5, 4, 3)
+        weights = list(layer.parameters())
+        expected = torch.autograd.grad(slow.square().sum(), weights)
+        for _ in ways_to_add_up(sn):
             z = layer(x)
             assert_close(z, slow, **F64)
             assert not bool(z[0, 1, 1].any())
             with torch.no_grad():
                 assert_close(layer(x), slow, **F64)
-            weights = list(layer.parameters())
-            for ours, theirs in zip(*(torch.autograd.grad(y.square().sum(), weights) for y in (z, slow)), strict=True):
+            for ours, theirs in zip(torch.autograd.grad(z.square().sum(), weights), expected, strict=True):
                 assert_close(ours, theirs, **F64)
-        finally:
-            sn.shapnet.windows.CELLS = at_once
+
+
+def ways_to_add_up(sn):
+    """Each way to add up the values of windows, with as many at once as may be, and one at a time."""
+    from shapnotes.shapnet import loops
+
+    strips, windows = sn.shapnet.strips, sn.shapnet.windows
+    arithmetic, *usual = windows.arithmetic, loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS
+    (at_once, _, sums, terms), threads = usual, torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for windows.arithmetic in (lambda _: loops, lambda _: strips):
+            for settings in ((at_once, 0, sums, terms), (1, 2**60, 1, 1)):
+                loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS = settings
+                yield
+    finally:
+        windows.arithmetic = arithmetic
+        loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS = usual
+        torch.set_num_threads(threads)
 
 
 def gathered_windows_are_the_same(sn):
@@ -358,7 +374,7 @@ def pruned_players_are_given_nothing(sn):
 
 def blank_pixels_are_left_out_of_windows(sn):
     """Products and coalitions of the kept pixels alone give the values of whole windows, whoever is kept."""
-    sparse, at_once = sn.shapnet.sparse, sn.shapnet.windows.CELLS
+    sparse = sn.shapnet.sparse
     for kernel, dilation, stride, padding in ((2, 2, 1, "same"), ((2, 3), 1, 2, 1), (2, (1, 3), 1, 0)):
         layer = sn.shapnet.ImageTransform(
             2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
@@ -372,13 +388,9 @@ def blank_pixels_are_left_out_of_windows(sn):
             x[0, 0, 0, 0] = x[1, 4, 5, 1] = x[2] = 0
             x[2, 0, 0] = share  # alone, in a corner
             expected = layer(x)
-            try:
-                for sn.shapnet.windows.CELLS in (1, at_once):
-                    z = sparse.kept_values(x, weight, layer.bias, layer.geometry, 0.2)
-                    assert_close(z, expected, **F64)
-                    assert not bool(z[(x == 0).all(3)].any())
-            finally:
-                sn.shapnet.windows.CELLS = at_once
+            z = sparse.kept_values(x, weight, layer.bias, layer.geometry, 0.2)
+            assert_close(z, expected, **F64)
+            assert not bool(z[(x == 0).all(3)].any())
 
 
 CONTRACTS = [

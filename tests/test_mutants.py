@@ -8,6 +8,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import numba
 import pytest
 from contracts import CONTRACTS
 
@@ -411,20 +412,27 @@ MUTANTS = [
     Mutant("shapnet/interactions.py", "(-1.0) ** (k - code", "(1.0) ** (k - code", "sums of worths for dividends"),
     Mutant("shapnet/interactions.py", "        reference = None", "        reference = reference", "later references"),
     Mutant("shapnet/inner.py", "parameter.detach()[modules]", "parameter.detach()[: len(modules)]", "others' weights"),
+    Mutant("shapnet/strips.py", "[masks(k), ", "[masks(k).flip(1), ", "terms of players in another order"),
     Mutant(
-        "shapnet/windows.py",
-        "torch.sub(others[: 1 << j], term",
-        "torch.sub(others[: 1 << j], 0 * term",
-        "complements that all hold everybody",
+        "shapnet/strips.py", "torch.where(positive, on_sizes, -on_sizes)", "on_sizes", "a gradient without the sign"
     ),
     Mutant(
-        "shapnet/windows.py",
-        "-here[2 ** (k - 1) :].flip(0)",
-        "-here[2 ** (k - 1) :]",
-        "gradients to the wrong coalitions",
+        "shapnet/strips.py", "z[at].add_(value)", "z[at].copy_(value)", "the last window of a pixel for all of them"
     ),
+    Mutant("shapnet/loops.py", "abs(everybody[c] - row[c])", "abs(everybody[c])", "everybody for the complement"),
+    Mutant("shapnet/loops.py", "table[coalition + (1 << i)]\n", "table[1 << i]\n", "sums of pairs of players only"),
+    Mutant("shapnet/loops.py", "without[c] += with_it[c]", "pass", "gradients of the sums of a player alone"),
+    Mutant("shapnet/loops.py", "on_bias[c] += on_sums[0, ", "on_bias[c] = on_sums[0, ", "a bias of the last windows"),
+    Mutant("shapnet/loops.py", "if everybody[c] - members[c] > 0", "if members[c] > 0", "slopes of others' sums"),
+    Mutant("shapnet/loops.py", "work(image, image * height * width)", "work(image, image)", "images on one another"),
+    Mutant("shapnet/loops.py", "onto[m, i, place] = pixel", "onto[m, i, place] = who[i]", "values at the first pixels"),
+    Mutant("shapnet/loops.py", "range(windows + k)", "range(windows)", "windows that wait for ever"),
+    Mutant("shapnet/loops.py", "(y + down * row) * width", "(y + row) * width", "runs that forget the stride"),
+    Mutant("shapnet/loops.py", "rows[(t & ~below) + t + below + 1]\n", "rows[t]\n", "values of other coalitions"),
+    Mutant("shapnet/loops.py", "p * term[c] - common[c]", "p * term[c]", "worths as a member of none left out"),
+    Mutant("shapnet/loops.py", "a * on_row[c] - w", "a * on_row[c] + w", "gradients with weights of members for all"),
     Mutant(
-        "shapnet/windows.py",
+        "shapnet/geometry.py",
         "corners=tuple((row + stride * first, column)",
         "corners=tuple((row + first, column)",
         "strips that forget the stride",
@@ -433,7 +441,7 @@ MUTANTS = [
         "shapnet/windows.py", "z[zero] *= (x[zero] != 0).any(-1, keepdim=True)", "pass", "rounding left at black pixels"
     ),
     Mutant(
-        "shapnet/windows.py",
+        "shapnet/geometry.py",
         "stride * window - padding[0] + dilation * u",
         "stride * window - padding[1] + dilation * (kernel - 1 - u)",
         "windows turned round",
@@ -454,14 +462,7 @@ MUTANTS = [
     Mutant("shapnet/pruning.py", "sizes.kthvalue(count)", "sizes.flatten().kthvalue(count)", "a share of all inputs"),
     Mutant("shapnet/network.py", "z = rule.after(number, z", "rule.after(number, z", "nothing pruned"),
     Mutant("shapnet/image.py", "z = rule.after(number, z", "rule.after(number, z", "nothing pruned in images"),
-    Mutant("shapnet/sparse.py", "[:, -1] = -1", "[:, -1] += 0", "the windows that are none taken for one"),
-    Mutant(
-        "shapnet/sparse.py",
-        "torch.full((len(terms),), len(terms))",
-        "torch.arange(len(terms))",
-        "others' values in no window",
-    ),
-    Mutant("shapnet/sparse.py", ".sub_(leaky_relu(bias, negative_slope))", "", "worths of players alone for values"),
+    Mutant("shapnet/sparse.py", "kept.cumsum(0) - 1, -1", "kept.cumsum(0) - 1, 0", "the first row for blank pixels"),
     Mutant("shapnet/sparse.py", "x.abs().sum(3) != 0", "x[..., 0] != 0", "the first channel taken for the pixel"),
     Mutant("shapnet/initialisation.py", "sign = 1 if a == b else -1", "sign = 1", "covariances added, not subtracted"),
     Mutant("shapnet/initialisation.py", "u + a * b", "u + a", "a player in both where it joined one"),
@@ -510,11 +511,13 @@ def mutated(mutant: Mutant):
     finder = _Changed(name, source.replace(mutant.right, mutant.wrong), ROOT / mutant.file)
     kept = {key: sys.modules.pop(key) for key in list(sys.modules) if key.split(".")[0] == "shapnotes"}
     sys.meta_path.insert(0, finder)
+    jit, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, True  # code on disk is that of the file
     try:
         package = importlib.import_module("shapnotes")
         importlib.import_module("shapnotes.exact")
         yield package
     finally:
+        numba.config.DISABLE_JIT = jit
         sys.meta_path.remove(finder)
         for key in [key for key in sys.modules if key.split(".")[0] == "shapnotes"]:
             del sys.modules[key]

@@ -8,7 +8,7 @@ def test_importing_it_takes_little_more_than_torch():
     """What is slow to import and needed by few comes when it is asked for, unless torch has brought it."""
     code = (
         "import sys, torch; there = set(sys.modules); import shapnotes; "
-        "print(*{'sklearn', 'scipy.stats', 'torch._dynamo', 'shap'} & set(sys.modules) - there)"
+        "print(*{'sklearn', 'scipy.stats', 'torch._dynamo', 'shap', 'numba'} & set(sys.modules) - there)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []

@@ -14,14 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import embedding_bag
 
-from shapnotes.shapnet.windows import (
-    Geometry,
-    differentiated_again,
-    listed_gradients,
-    listed_values,
-    windows_along,
-    zero_where_blank,
-)
+from shapnotes.shapnet.geometry import Geometry, windows_along
+from shapnotes.shapnet.windows import differentiated_again, listed_gradients, listed_values, zero_where_blank
 
 PROGRAMMED = 4  # players of the largest windows that get a program: of more it would be too long
 TERMS = 2**21  # numbers at once on a CPU: few enough for its cache, many enough to hide the cost of a call

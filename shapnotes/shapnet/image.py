@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet.gathered import PROGRAMMED, gathered_values
+from shapnotes.shapnet.geometry import Geometry, regions
 from shapnotes.shapnet.network import _finite
 from shapnotes.shapnet.pruning import Pruning
 from shapnotes.shapnet.sparse import kept_values, mostly_blank
-from shapnotes.shapnet.windows import Geometry, opaque, regions, window_values
+from shapnotes.shapnet.windows import opaque, window_values
 
 LARGEST = 9  # pixels of a window: 512 coalitions
 DILATIONS = (1, 3, 5, 7, 9, 11, 13)  # the paper's
@@ -43,9 +44,10 @@ class ImageTransform(nn.Module):
     `compile()` has windows of up to four pixels computed by programs that all transforms share (see `gathered`).
 
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
-    these (k + 3/2) 2^k + 4 k + 4 for signed sums, their bounds and values (see `windows.table_values`): 108 for 2 x 2
-    windows, 52 for 1 x 3, 5416 for 3 x 3. By that count 3 x 3 windows of 128 channels cost three to four convolutions;
-    passes over memory come on top, so expect ten to twenty. The gradient keeps k numbers for a pixel and channel.
+    these 4 2^k + (k - 1) 2^(k - 2) + 3 k for sums, their differences and values (see `loops`): 88 for 2 x 2 windows, 45
+    for 1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three convolutions;
+    processors are quickest at products, so expect some twenty. The gradient keeps k numbers for a pixel and channel.
+    The first call on a CPU takes some seconds more, in which numba compiles.
     Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what they
     would have cost (see `sparse`).
 

@@ -9,18 +9,18 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag, leaky_relu, leaky_relu_
 
-from shapnotes.shapnet.windows import Geometry, cells_at_once, opaque, regions, table_values
+from shapnotes.shapnet.geometry import Geometry, regions
+from shapnotes.shapnet.windows import opaque
 
 WORTHWHILE = 0.55  # of the pixels: with more than that to do, strips of the whole image take less time
-LEAST = 2**13  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
+LEAST = 2**10  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
 
 
 def mostly_blank(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     """Whether `kept_values` of these may be asked for, and is worth while: no gradient, few pixels, enough to do."""
     graph = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-    if graph or x.device.type != "cpu" or opaque(x, weight, bias):
+    if graph or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or opaque(x, weight, bias):
         return False
     pixels = x[..., 0].numel()
     if pixels * len(bias) < LEAST:
@@ -52,41 +52,16 @@ def kept_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, neg
     Cost: for n kept pixels one product of n rows, and for each window of m of them a game of m players. If each pixel
     is kept with chance p, independently, that is (1 + p)^k - 1 activations a window in expectation, of 2^k - 1.
     """
+    from shapnotes.shapnet import loops  # numba takes long to import
+
     (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
-    z = x.new_zeros(batch * height * width, channels)
-    rows = kept_pixels(x).flatten().nonzero()[:, 0]
-    given = x.reshape(len(z), -1).index_select(0, rows)
-    terms = given.mm(weight.flatten(1)).view(-1, channels)  # row k n + j is W_j x_n, and in one window at most
-    values = terms.new_zeros(len(terms) + 1, channels)  # window after window; the last row is for what is in none
-    place, first = torch.full((len(terms),), len(terms)), 0
-    for m, players in enumerate(_players(rows, geometry, batch, height, width), start=1):
-        for some in players.split(max(1, cells_at_once(x.device) // (2**m * channels)), 1):
-            ours, some = terms.index_select(0, some.reshape(-1)), some.reshape(-1)
-            if m == 1:
-                found = leaky_relu_(ours.add_(bias), negative_slope).sub_(leaky_relu(bias, negative_slope))
-            else:
-                ours = ours.view(m, -1, channels)
-                table = terms.new_empty((3 * 2 ** (m - 1) + m) * ours[0].numel())
-                found = table_values(ours.unbind(), bias, negative_slope, table).flatten(0, 1)
-            values[first : first + len(some)] = found
-            place[some] = torch.arange(first, first + len(some))
-            first += len(some)
-    if len(rows):
-        z.index_copy_(0, rows, embedding_bag(place.view(-1, k), values, mode="sum"))  # gathers and adds in one go
-    return z.view(batch, height, width, channels)
-
-
-def _players(rows: Tensor, geometry: Geometry, batch: int, height: int, width: int) -> list[Tensor]:
-    """For m = 1, ..., k the players of the windows of m, [m, windows]: k n + j is row n's pixel at position j."""
-    at, count = _memberships(rows, geometry, batch, height, width)
-    k, at = at.shape[1], at.flatten()
-    size = torch.bincount(at, minlength=batch * count)
-    members = torch.full((batch * count * k,), -1)
-    members[at * k + torch.arange(k).repeat(len(rows))] = torch.arange(len(at))
-    members.view(batch, count, k)[:, -1] = -1
-    there = (members >= 0).nonzero()[:, 0]
-    members, size = members.index_select(0, there), size.index_select(0, there // k)
-    return [members[size == m].view(-1, m).T for m in range(1, k + 1)]
+    z, kept = x.new_zeros(batch, height, width, channels), kept_pixels(x).flatten()
+    given = x.reshape(len(kept), -1).index_select(0, kept.nonzero()[:, 0])
+    if len(given):
+        terms = torch.bmm(given.expand(k, -1, -1), weight.transpose(0, 1))
+        rows = torch.where(kept, kept.cumsum(0) - 1, -1)
+        loops.add_kept_values(terms, bias, negative_slope, geometry, z, rows)
+    return z
 
 
 def _memberships(rows: Tensor, geometry: Geometry, batch: int, height: int, width: int) -> tuple[Tensor, int]:
