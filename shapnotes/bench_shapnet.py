@@ -74,8 +74,7 @@ class Plain(nn.Module):
         for stage in self.stages:
             shares = []
             for block in stage.blocks:
-                seen = z.flatten(0, 1).index_select(0, block.rows.flatten()).view(*block.rows.shape, -1)
-                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, seen).relu_())
+                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, block.given(z)).relu_())
                 shares.append(answer.div_(block.k).repeat_interleave(block.k, 0))
             z = torch.cat(shares).index_select(0, stage.order)
         return z.permute(2, 0, 1)

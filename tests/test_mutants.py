@@ -358,7 +358,7 @@ MUTANTS = [
     Mutant("shapnet/inner.py", "present = present - absent", "present = present", "products of x instead of x - r"),
     Mutant(
         "shapnet/inner.py",
-        "constant = constant + self.first @ absent.flatten(0, 1)[self.rows]",
+        "constant = constant + self.first @ self.given(absent)",
         "constant = constant + 0",
         "the reference left out of the first layer",
     ),

@@ -38,13 +38,13 @@ class Block(nn.Module):
 
     def _take(self, sets: Sets) -> None:
         self.sets, channels = list(sets), self.channels
-        rows = torch.tensor(sets)[:, :, None] * channels + torch.arange(channels)
-        self.register_buffer("rows", rows.flatten(1), persistent=False)  # [modules, k * channels]
-        self.register_buffer("seen", self._seen() if 2**self.k * rows.numel() <= SMALL else None, persistent=False)
+        self.register_buffer("players", torch.tensor(sets).flatten(), persistent=False)  # module after module
+        small = 2**self.k * self.players.numel() * channels <= SMALL
+        self.register_buffer("seen", self._seen() if small else None, persistent=False)
 
     def only(self, modules: list[int]) -> "Block":
         """This block with some of its modules, in place."""
-        device = self.rows.device
+        device = self.players.device
         self._take([self.sets[m] for m in modules])
         return self.to(device)
 
@@ -56,7 +56,11 @@ class Block(nn.Module):
         else:
             both = torch.cat([present, absent.flatten(0, 1).expand_as(present)])
         seen = self._seen() if self.seen is None else self.seen
-        return both.index_select(0, seen).view(*self.rows.shape, -1)
+        return both.index_select(0, seen).view(len(self.sets), self.k * self.channels, -1)
+
+    def given(self, vectors: Tensor) -> Tensor:
+        """The vectors of each module's players, one after the other: [modules, k * channels, batch]."""
+        return vectors.index_select(0, self.players).view(len(self.sets), self.k * self.channels, -1)
 
     def _in_tiles(self, answers: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
         """answers(x) for so many inputs at a time that what is made on the way stays in the cache; not for a graph.
@@ -70,8 +74,10 @@ class Block(nn.Module):
 
     def _seen(self) -> Tensor:
         """Which rows of present and absent vectors each module is given, coalition by coalition."""
-        here = masks(self.k, device=self.rows.device).T.repeat_interleave(self.rows.shape[1] // self.k, 0)
-        return torch.where(here, self.rows[:, :, None], self.rows[:, :, None] + self.n_rows).flatten()
+        here = masks(self.k, device=self.players.device).T.repeat_interleave(self.channels, 0)
+        rows = self.players[:, None] * self.channels + torch.arange(self.channels, device=self.players.device)
+        rows = rows.view(len(self.sets), -1, 1)
+        return torch.where(here, rows, rows + self.n_rows).flatten()
 
 
 class Enumerated(Block):
@@ -93,7 +99,7 @@ class Enumerated(Block):
             worths = worths.reshape(len(self.sets), 2**self.k, present.shape[2], -1)
             return (worths - worths[:, :1]).transpose(2, 3)
 
-        return self._in_tiles(worths, present, self.rows.shape[1]).flatten(0, 1).flatten(1)
+        return self._in_tiles(worths, present, self.k * self.channels).flatten(0, 1).flatten(1)
 
 
 class Perceptrons(Block):
@@ -248,10 +254,10 @@ class Perceptrons(Block):
             return [sum(w * each for w, each in zip(row, worths, strict=True)) for row in shapley_rows(k)]
 
         hidden = [self._activated(each, inplace=False) for each in listed_sums(constant, terms)]
-        if outputs <= FUSED:
-            values = torch.stack(contracted(answers(hidden)), 1)
-        elif alone:
+        if alone:
             values = torch.stack(answers(contracted(hidden)), 1)
+        elif outputs <= FUSED:
+            values = torch.stack(contracted(answers(hidden)), 1)
         else:
             values = torch.bmm(self.last.repeat_interleave(k, 0), torch.stack(contracted(hidden), 1).flatten(0, 1))
         return values.view(modules * k, -1)
@@ -264,8 +270,8 @@ class Perceptrons(Block):
         constant = self.bias
         if absent is not None:
             present = present - absent
-            constant = constant + self.first @ absent.flatten(0, 1)[self.rows]
-        return constant, present.flatten(0, 1).index_select(0, self.rows.flatten()).view(*self.rows.shape, -1)
+            constant = constant + self.first @ self.given(absent)
+        return constant, self.given(present)
 
     def _of_players(self) -> Tensor:
         """The first layer's weights, those of each player by themselves: [modules * k, width, channels]."""

@@ -117,7 +117,7 @@ class ShapleyTransform(nn.Module):
         """Where each player's values are among those of all modules, if every player is in one set."""
         players = torch.tensor([player for block in self.blocks for players in block.sets for player in players])
         once = players.unique().numel() == len(players) == self.n_players
-        order = players.argsort().to(self.blocks[0].rows.device) if once else None
+        order = players.argsort().to(self.blocks[0].players.device) if once else None
         self.register_buffer("order", order, persistent=False)
 
     def _contraction(self, j: int, answers: Tensor) -> Tensor:
