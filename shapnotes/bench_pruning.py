@@ -12,12 +12,12 @@ from torch import Tensor
 
 from shapnotes import datasets
 from shapnotes.bench import in_turn, provenance
-from shapnotes.experiments import images
+from shapnotes.experiments import images, sn_f5
 from shapnotes.shapnet import ImageShapNet, Pruning, sparse
 
 NETWORKS = ((16, 1), (16, 64), (64, 1), (64, 64))  # channels, batch
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-CHECKPOINTS = Path("book/results/SN-F5")
+CHECKPOINTS, NAMES = Path("book/results/SN-F5"), (*sn_f5.MODELS, sn_f5.INK)  # those of the first training
 IMAGES, BATCH = 1000, 50
 PLANS = {  # after which stages, and how much is pruned there for a share s
     "after stage 1": ((0,), lambda s: s),
@@ -53,7 +53,7 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
         with torch.no_grad():
             rows = [row for width, batch in NETWORKS for row in _times(width, batch, repeats)]
             rows += [_blank(width, batch, repeats) for width, batch in NETWORKS]
-            for path in sorted(CHECKPOINTS.glob("*.safetensors")):
+            for path in sorted(path for path in CHECKPOINTS.glob("*.safetensors") if path.stem in NAMES):
                 x, y = images.test_images(images.configuration(path)["data"], IMAGES)
                 rows += _accuracies(path.stem, images.load(path), x, y)
         return provenance("shapnotes bench pruning", device) | {"rows": rows}

@@ -348,7 +348,7 @@ MUTANTS = [
         "variance *= 1",
         "weights of players that are in many modules",
     ),
-    Mutant("shapnet/inner.py", "self.rows[:, :, None] + self.n_rows)", "self.rows[:, :, None])", "nobody is absent"),
+    Mutant("shapnet/inner.py", "rows, rows + self.n_rows)", "rows, rows)", "nobody is absent"),
     Mutant(
         "shapnet/inner.py",
         "torch.cat([present, absent.flatten(0, 1).expand_as(present)])",

@@ -8,7 +8,7 @@ are means over test images of the share of pixels below a hundredth of the image
 from itertools import pairwise
 
 from shapnotes.experiments import sn_f5
-from shapnotes.experiments.sn_f5 import of, told
+from shapnotes.experiments.sn_f5 import of, over_trainings, told
 
 ID = "SN-F3"
 TITLE = "Small representations, stage by stage"
@@ -19,9 +19,9 @@ PIXELS = 32 * 32
 batches, run = sn_f5.batches, sn_f5.run
 
 
-def statements(runs: list[dict]) -> dict[str, bool]:
+def statements(runs: list[dict], seed: int = 0) -> dict[str, bool]:
     """Whether a later stage never has fewer small pixels (by more than two an image), and whether l1 makes more."""
-    small = {name: of(runs)[name]["shape"]["small"] for name in NETWORKS}
+    small = {name: of(runs, seed=seed)[name]["shape"]["small"] for name in NETWORKS}
     return {
         "what is small stays small": all(
             a <= b + 2 / PIXELS for by_stage in small.values() for a, b in pairwise(by_stage)
@@ -34,12 +34,14 @@ def statements(runs: list[dict]) -> dict[str, bool]:
 
 
 def summary(runs: list[dict]) -> list[str]:
-    """A line a network: the share of small pixels after every stage."""
-    found = of(runs)
+    """A line a network: the share of small pixels after every stage, the mean over trainings."""
+
+    def small(name: str, stage: int) -> float:
+        return over_trainings(runs, name, lambda r: r["shape"]["small"][stage])[0]
+
     return [
-        f"{name:10} " + " ".join(f"{share:.3f}" for share in found[name]["shape"]["small"])
-        for name in NETWORKS
-        if name in found
+        f"{name:10} " + " ".join(f"{small(name, stage):.3f}" for stage in range(len(result["shape"]["small"])))
+        for name, result in of(runs, NETWORKS).items()
     ]
 
 

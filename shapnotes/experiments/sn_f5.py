@@ -19,7 +19,7 @@ A fifth network is ours: l1 on all, on images whose paper is the reference, whic
 The networks are kept beside the record, so that pages can explain with them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from shapnotes.experiments import images
+from shapnotes.experiments.record import mean_and_error
 from shapnotes.experiments.sweep import Batch
 from shapnotes.metrics import coefficient_of_variation, removal_curve, sparsity
 from shapnotes.shapnet import ImageShapNet
@@ -68,7 +69,7 @@ SMOKE = {"data": "digits", "channels": [1, 2, 10], "epochs": 1, "images": 64, "r
 
 
 def batches(scale: str) -> list[Batch]:
-    """A network each, the paper's four first."""
+    """A network each, the paper's four first; at the scale "cpu" three of each, from other first weights."""
     settings = {"batch_size": 64} | {"paper": PAPER, "cpu": CPU, "smoke": SMOKE}[scale]
     configs = [
         {"penalty": penalty, "layers": layers, "strength": strength} | settings
@@ -76,7 +77,8 @@ def batches(scale: str) -> list[Batch]:
     ]
     if scale != "smoke":
         configs.append(configs[list(MODELS).index("l1-layers")] | {"data": "mnist_ink"})
-    return [Batch(config, (0,)) for config in configs]
+    seeds = (0, 1, 2) if scale == "cpu" else (0,)
+    return [Batch(config, (seed,)) for seed in seeds for config in configs]
 
 
 def model(config: dict) -> str:
@@ -154,9 +156,28 @@ def _removed(net: ImageShapNet, x: Tensor, y: Tensor, due: Tensor, order: str, s
 # --- what the record says ------------------------------------------------------------------------------------------
 
 
-def of(runs: list[dict], names: Iterable[str] = MODELS) -> dict[str, dict]:
-    """The results of the networks by name, those of the paper if no others are named."""
-    return {name: run["result"] for name in names for run in runs if model(run["config"]) == name}
+def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
+    """The results of one training of the networks, by name, those of the paper if no others are named."""
+    return {
+        name: run["result"] for name in names for run in runs if model(run["config"]) == name and run["seed"] == seed
+    }
+
+
+def trainings(runs: list[dict]) -> list[int]:
+    """The seeds with which all of the paper's networks were trained."""
+    return [seed for seed in sorted({run["seed"] for run in runs}) if len(of(runs, seed=seed)) == len(MODELS)]
+
+
+def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> tuple[float, float]:
+    """Mean and standard error of a number over a network's trainings."""
+    found = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]
+    return mean_and_error(number(results[name]) for results in found if results)
+
+
+def held(runs: list[dict], statements: Callable[[list[dict], int], dict[str, bool]]) -> dict[str, int]:
+    """In how many trainings each statement holds."""
+    found = [statements(runs, seed) for seed in trainings(runs)]
+    return {what: sum(one[what] for one in found) for what in found[0]}
 
 
 def error(share: float, images: int) -> float:
@@ -165,19 +186,24 @@ def error(share: float, images: int) -> float:
 
 
 def summary(runs: list[dict]) -> list[str]:
-    """A line a network, and one for what pruning half of the pixels after each stage leaves."""
+    """A line a network, means over trainings, with what pruning half of the pixels after each stage leaves."""
     lines = [f"{'network':10} accuracy        cv     small pixels   after pruning half, stage by stage"]
-    for name, result in of(runs, [*MODELS, INK]).items():
-        shape, half = result["shape"], result["pruned"]["shares"].index(0.5)
-        accuracy = f"{result['accuracy']:.3f} ± {error(result['accuracy'], result['images']):.3f}"
-        left = " ".join(f"{curve[half]:.3f}" for curve in result["pruned"]["accuracy"])
-        lines.append(f"{name:10} {accuracy}   {shape['cv']:.2f}   {shape['small'][-1]:.3f}          {left}")
+    half = SHARES.index(0.5)
+    for name in of(runs, [*MODELS, INK]):
+        accuracy, spread = over_trainings(runs, name, lambda r: r["accuracy"])
+        cv, _ = over_trainings(runs, name, lambda r: r["shape"]["cv"])
+        small, _ = over_trainings(runs, name, lambda r: r["shape"]["small"][-1])
+        left = " ".join(
+            f"{over_trainings(runs, name, lambda r, stage=stage: r['pruned']['accuracy'][stage][half])[0]:.3f}"
+            for stage in range(len(of(runs, [name])[name]["pruned"]["accuracy"]))
+        )
+        lines.append(f"{name:10} {accuracy:.3f} ± {spread:.3f}   {cv:.2f}   {small:.3f}          {left}")
     return lines
 
 
-def statements(runs: list[dict]) -> dict[str, bool]:
-    """Which of the three statements of figure 5's caption hold, each up to two standard errors of the images."""
-    found = of(runs)
+def statements(runs: list[dict], seed: int = 0) -> dict[str, bool]:
+    """Which statements of figure 5's caption hold in one training, each up to two standard errors of the images."""
+    found = of(runs, seed=seed)
     areas = {name: [sum(c) / len(c) for c in result["pruned"]["accuracy"]] for name, result in found.items()}
     two = 2 * error(0.5, min(result["images"] for result in found.values()))  # for any share
     mean = {name: sum(by_stage) / len(by_stage) for name, by_stage in areas.items()}
@@ -199,21 +225,28 @@ def verdict(runs: list[dict]) -> tuple[str, str, str]:
     """How the record stands to figure 5's caption: three statements, as in `statements`."""
     paper = "four curves a stage, without numbers: earlier stages matter more, l1 is best, most values can go"
     half = SHARES.index(0.5)
+
+    def after(name: str, stage: int) -> float:
+        return over_trainings(runs, name, lambda r: r["pruned"]["accuracy"][stage][half])[0]
+
     ours = "accuracy, and after pruning half of the pixels after each stage in turn: " + "; ".join(
-        f"{name} {result['accuracy']:.3f}, " + " ".join(f"{curve[half]:.3f}" for curve in result["pruned"]["accuracy"])
+        f"{name} {over_trainings(runs, name, lambda r: r['accuracy'])[0]:.3f}, "
+        + " ".join(f"{after(name, stage):.3f}" for stage in range(len(result["pruned"]["accuracy"])))
         for name, result in of(runs).items()
     )
     return told(runs, statements, ours, paper)
 
 
-def told(runs: list[dict], kept, ours: str, paper: str) -> tuple[str, str, str]:
-    """A verdict from statements (a function from runs), where all networks were trained at the paper's scale."""
-    if len(of(runs)) < len(MODELS):
+def told(
+    runs: list[dict], statements: Callable[[list[dict], int], dict[str, bool]], ours: str, paper: str
+) -> tuple[str, str, str]:
+    """A verdict from statements about a training, where all networks were trained at the paper's scale."""
+    if not trainings(runs):
         return "not run at full scale", f"{len(of(runs))} of {len(MODELS)} networks: {ours}", paper
-    hold = kept(runs)
-    ours = ", ".join(f"{what}: {'yes' if yes else 'no'}" for what, yes in hold.items()) + "; " + ours
+    count, hold = len(trainings(runs)), held(runs, statements)
+    ours = ", ".join(f"{what}: in {times} of {count}" for what, times in hold.items()) + "; " + ours
     if any(run["scale"] != "paper" for run in runs):
-        channels = runs[0]["config"]["channels"]
-        return "not run at full scale", f"{max(channels)} channels in place of 128, one network each. {ours}", paper
-    kept_all = list(hold.values())
-    return "reproduced" if all(kept_all) else "partly" if any(kept_all) else "not reproduced", ours, paper
+        channels = max(runs[0]["config"]["channels"])
+        return "not run at full scale", f"{channels} channels in place of 128, trainings: {count}. {ours}", paper
+    kept = [times == count for times in hold.values()]
+    return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced", ours, paper

@@ -22,7 +22,13 @@ from shapnotes.shapnet.geometry import Geometry, regions
 AT_ONCE = 2**13  # sums of a run of windows, which the cache holds together with what becomes of them
 ALONE = 2**17  # sums that take less time than it takes to start a thread
 
-machine_code = njit(nogil=True, cache=True, error_model="numpy")
+
+def machine_code(function: Callable) -> Callable:
+    """What numba makes of a function, kept on disk where that can be written to."""
+    try:
+        return njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # there is no such place: it is made anew in each process
+        return njit(function, nogil=True, error_model="numpy")
 
 
 class Runs(NamedTuple):

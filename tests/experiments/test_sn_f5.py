@@ -31,7 +31,7 @@ def made(change=None, scale="paper") -> list[dict]:
             result["pruned"]["accuracy"] = [[min(0.98, a) for a in curve] for curve in curves]
         if change:
             change(name, result)
-        runs.append({"config": batch.config, "seed": 0, "scale": scale, "result": result})
+        runs.append({"config": batch.config, "seed": batch.seeds[0], "scale": scale, "result": result})
     return runs
 
 
@@ -77,6 +77,9 @@ def test_the_verdict_of_figure_5_follows_the_numbers():
     assert not sn_f5.statements(worse)["l1 keeps more, on all stages most"]
     small = made(scale="cpu")
     assert sn_f5.verdict(small)[0] == "not run at full scale" and "16 channels" in sn_f5.verdict(small)[1]
+    assert "half of the pixels can go anywhere: in 3 of 3" in sn_f5.verdict(small)[1]
+    small[6]["result"]["pruned"]["accuracy"][3][5] = 0.9  # in one training
+    assert "half of the pixels can go anywhere: in 2 of 3" in sn_f5.verdict(small)[1]
     assert sn_f5.verdict(small[:3])[1].startswith("3 of 4 networks")
 
 
@@ -97,6 +100,16 @@ def test_the_other_verdicts_follow_the_numbers(module, name, change):
     assert not all(module.statements(spoilt).values()) and module.verdict(spoilt)[0] == "partly"
     assert module.verdict(made(scale="cpu"))[0] == "not run at full scale"
     assert len(module.summary(made())) >= 3
+
+
+def test_means_are_over_trainings():
+    runs = made(scale="cpu")
+    assert sn_f5.trainings(runs) == [0, 1, 2] and sn_f5.trainings(runs[:-2]) == [0, 1]
+    for run, accuracy in zip((r for r in runs if model(r["config"]) == "l1"), (0.5, 0.6, 0.7), strict=True):
+        run["result"]["accuracy"] = accuracy
+    mean, spread = sn_f5.over_trainings(runs, "l1", lambda r: r["accuracy"])
+    assert mean == pytest.approx(0.6) and spread == pytest.approx(0.1 / 3**0.5)
+    assert "0.600 ± 0.058" in sn_f5.summary(runs)[2]
 
 
 def test_the_error_of_a_share():
