@@ -13,7 +13,7 @@ from torch import Tensor
 from shapnotes.shapnet.geometry import Geometry, regions
 from shapnotes.shapnet.windows import opaque
 
-WORTHWHILE = 0.55  # of the pixels: with more than that to do, strips of the whole image take less time
+WORTHWHILE = 0.55  # of the pixels: with more than that to do, all of the image takes less time
 LEAST = 2**10  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
 
 
