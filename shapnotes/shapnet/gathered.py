@@ -89,10 +89,9 @@ class _GatheredValues(Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        if torch.is_grad_enabled():
+            return differentiated_again(ctx, gradient)
         (x, weight, bias, *kept), (geometry, slope) = ctx.saved_tensors, ctx.settings
-        if torch.is_grad_enabled():  # to be differentiated once more
-            found = differentiated_again(x, weight, bias, geometry, float(slope), gradient, ctx.needs_input_grad)
-            return *found, None, None, None
         (_, height, width, _), (_, k, channels) = x.shape, weight.shape
         images = _images_at_once(x, weight)
         on_x, on_weight, on_bias = [], weight.new_zeros(weight.shape), torch.zeros_like(bias)

@@ -58,14 +58,13 @@ def _with_a_graph(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, s
     return torch.where((x != 0).any(-1, keepdim=True), z, z - z.detach())
 
 
-def differentiated_again(
-    x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, slope: float, gradient: Tensor, needed: Sequence[bool]
-) -> list[Tensor | None]:
-    """Gradients on x, weight and bias where they are needed, which can be differentiated once more."""
-    wanted = [t for t, each in zip((x, weight, bias), needed, strict=False) if each]
-    z = _with_a_graph(x, weight, bias, geometry, slope)
+def differentiated_again(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """A backward pass that can be differentiated once more: gradients on x, weight and bias where they are needed."""
+    (*tensors, geometry, slope), needed = (*ctx.saved_tensors[:3], *ctx.settings), ctx.needs_input_grad[:3]
+    z = _with_a_graph(*tensors, geometry, float(slope))
+    wanted = [t for t, each in zip(tensors, needed, strict=True) if each]
     found = iter(torch.autograd.grad(z, wanted, gradient, create_graph=True))
-    return [next(found) if each else None for each in needed[:3]]
+    return *(next(found) if each else None for each in needed), None, None, None
 
 
 def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
@@ -105,10 +104,9 @@ class _WindowValues(Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        if torch.is_grad_enabled():
+            return differentiated_again(ctx, gradient)
         (x, weight, bias, *kept), (geometry, slope) = ctx.saved_tensors, ctx.settings
-        if torch.is_grad_enabled():  # to be differentiated once more
-            found = differentiated_again(x, weight, bias, geometry, slope, gradient, ctx.needs_input_grad)
-            return *found, None, None, None
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
         images, x = _images_at_once(x, weight), x.contiguous()
         on_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
