@@ -3,10 +3,13 @@
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 from shapnotes import bench, bench_explain, bench_images, bench_pruning, bench_shapnet, scorecard
-from shapnotes.experiments import MODULES, experiment
+from shapnotes.experiments import MODULES, experiment, study
+from shapnotes.experiments.checkpoint import OutOfTime
+from shapnotes.experiments.plan import PAPER_SCALE, paper_scale
 from shapnotes.experiments.record import Record
 from shapnotes.experiments.sweep import SCALES, sweep
 
@@ -19,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what had finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
+    except OutOfTime as stop:
+        print(f"{stop}; the same command goes on from there", file=sys.stderr)
+        return 0
     except (ValueError, ImportError, OSError) as error:
         print(f"shapnotes: {error}", file=sys.stderr)
         return 2
@@ -30,13 +36,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("reproduce", help="run an experiment of the papers and record it")
-    run.add_argument("id", help=f"the experiment: {', '.join(MODULES)}")
+    run.add_argument(
+        "id", help=f"the experiment or claim: {', '.join(MODULES)}; or {PAPER_SCALE}, all of them, most important first"
+    )
     run.add_argument(
         "--scale", choices=SCALES, default="paper", help="the paper's own, two cores for an hour, or a try"
     )
     run.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     run.add_argument("--jobs", type=int, default=1, help="processes on this machine (default: 1)")
     run.add_argument("--scheduler", help="address of a Dask scheduler to spread the runs over")
+    run.add_argument(
+        "--budget", type=float, help="seconds after which to stop, with everything on disk (default: none)"
+    )
+    run.add_argument("--stage", type=int, help="only this stage of the experiment (default: all)")
     run.add_argument(
         "--out", type=Path, default=Path("book/results"), help="folder of the record (default: book/results)"
     )
@@ -61,12 +73,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    chosen = experiment(options.id)
-    record = Record(options.out / f"{chosen.ID}.jsonl")
-    count = sweep(chosen, options.scale, record, device=options.device, jobs=options.jobs, scheduler=options.scheduler)
-    print(f"{count} runs added to {record.path}, which has {len(record.runs)}")
-    for line in chosen.summary(record.select(options.scale)):
-        print(line)
+    how = {"device": options.device, "jobs": options.jobs, "scheduler": options.scheduler}
+    how["deadline"] = None if options.budget is None else time.monotonic() + options.budget
+    if options.id == PAPER_SCALE:
+        for line in paper_scale(options.out, **how):
+            print(line, flush=True)
+        return
+    chosen, source = experiment(options.id), study(options.id)
+    stages = {batch.stage for batch in source.batches(options.scale)} if options.stage is None else {options.stage}
+    for module in (*([experiment(source.NEEDS)] if hasattr(source, "NEEDS") else []), source):
+        record = Record(options.out / f"{module.ID}.jsonl")
+        count = sweep(module, options.scale, record, stages=stages, **how)
+        print(f"{count} runs added to {record.path}, which has {len(record.runs)}")
+    if hasattr(chosen, "summary"):
+        for line in chosen.summary(record.select(options.scale)):
+            print(line)
 
 
 def _scorecard(options: argparse.Namespace) -> None:

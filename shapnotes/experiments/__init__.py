@@ -1,4 +1,9 @@
-"""The experiments of both papers, one file each: configurations, one run, and what its record says."""
+"""The experiments of both papers.
+
+A study is a run and its record: a module with `ID`, `batches(scale)` and `run`. A finding is what a record says of one
+claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own names
+its `STUDY`. A study that measures what another has trained says so in `NEEDS`.
+"""
 
 from importlib import import_module
 from types import ModuleType
@@ -14,6 +19,7 @@ MODULES = {
     "SN-Tab3": "sn_tab3",
     "SN-Tab6": "sn_tab6",
     "SN-Tab4": "sn_tab4",
+    "image-networks": "image_networks",
     "SN-Tab2": "sn_tab2",
     "SN-F5": "sn_f5",
     "SN-F3": "sn_f3",
@@ -32,3 +38,9 @@ def experiment(identifier: str) -> ModuleType:
         if known.upper() == identifier.upper():
             return import_module(f"{__name__}.{module}")
     raise ValueError(f"no experiment {identifier!r}; there are {', '.join(MODULES)}")
+
+
+def study(identifier: str) -> ModuleType:
+    """The study that a claim is read from: its own module, or another's."""
+    chosen = experiment(identifier)
+    return experiment(chosen.STUDY) if hasattr(chosen, "STUDY") else chosen

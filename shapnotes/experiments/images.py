@@ -9,14 +9,13 @@ A network is one of
     shapnet : `ImageShapNet` of the configuration's channels, dilations 1, 3, ..., 13
     cnn     : the comparable one: convolutions of the same weights, windows and activations, and a sum over the image
 
-After every epoch all that training needs to go on is written to a file, from which a run that was stopped goes on to
-the same numbers.
+A training that was stopped, at any moment, goes on from its checkpoint to the same numbers.
 """
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -26,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, leaky_relu, pad
 
 from shapnotes import datasets
-from shapnotes.progress import progress_bar
+from shapnotes.experiments.checkpoint import Checkpoint, atomic
+from shapnotes.experiments.training import epochs_alone
 from shapnotes.shapnet import ImageShapNet
 from shapnotes.shapnet.image import DILATIONS
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
@@ -134,47 +134,46 @@ def _normalised(x: Tensor, data: str) -> Tensor:
 # --- training ------------------------------------------------------------------------------------------------------
 
 
-def trained(config: dict, seed: int, device: str, path: Path) -> nn.Module:
-    """A network trained by Adam on cross entropy and a penalty; read if it is there already.
+def training(
+    config: dict, seed: int, device: str, checkpoint: Checkpoint, epochs: int, measure: Callable[[nn.Module], dict]
+) -> Iterator[tuple[nn.Module, list[dict]]]:
+    """Train a network by Adam on cross entropy and a penalty; goes on from the checkpoint.
 
-    config : "data", "model", "channels" (all L + 1), "epochs", "batch_size", "images" (the first so many; None: all),
-             "rate" (of learning), "compiled" where a ShapNet's windows are to be one program;
-             for a penalty on explanations "penalty" ("l1", "linf" or "none"), "layers" ("last" or "all"), "strength"
-    path   : where the checkpoint is, or will be, with the configuration in it
+    config  : "data", "model", "channels" (all L + 1), "batch_size", "images" (the first so many; None: all), "rate" (of
+              learning), "compiled" where a ShapNet's windows are to be one program;
+              for a penalty on explanations "penalty" ("l1", "linf" or "none"), "layers" ("last" or "all"), "strength"
+    measure : numbers of the network after an epoch, kept with the epoch
+
+    Yields the network after every epoch, and a dict per epoch: what was measured, the mean "loss", and its seconds.
     """
     generator = torch.Generator().manual_seed(seed)
     net = network(config["model"], config["channels"], generator).to(device)
-    if path.exists():
-        _check_same(path, config, seed)
-        return _filled(net, path)
-    part = path.with_suffix(".part")
     if config.get("compiled") and config["model"] == "shapnet":
         net.compile()
     optimiser = torch.optim.Adam(net.parameters(), lr=config["rate"])
-    done = 0
-    if part.exists():
-        state = torch.load(part, weights_only=True)
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        generator.set_state(state["generator"])
-        done = state["epochs"]
     x, y = (t[: config["images"]].to(device) for t in _read(config["data"], "train"))
     steps = -(-len(x) // config["batch_size"])
-    with progress_bar((config["epochs"] - done) * steps, "steps", None) as bar:
-        for epoch in range(done, config["epochs"]):
-            for rows in torch.randperm(len(x), generator=generator).split(config["batch_size"]):
-                images = augmented(x[rows], config["data"], generator)
-                optimiser.zero_grad()
-                loss(net, images, y[rows], config).backward()
-                optimiser.step()
-                bar.update()
-            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "epochs": epoch + 1}
-            _written(part, lambda to, s=state: torch.save(s | {"generator": generator.get_state()}, to))
-    weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
-    told = {"config": json.dumps(config, sort_keys=True), "seed": str(seed)}
-    _written(path, lambda to: save_file(weights, to, metadata=told))
-    part.unlink(missing_ok=True)
-    return net
+
+    def step(rows: Tensor, epoch: int, order: Tensor) -> Tensor:
+        images = augmented(x[rows], config["data"], generator)
+        optimiser.zero_grad()
+        cost = loss(net, images, y[rows], config)
+        cost.backward()
+        optimiser.step()
+        return cost.detach()
+
+    for history in epochs_alone(
+        net,
+        optimiser,
+        generator,
+        draw=lambda g: (torch.randperm(len(x), generator=g),),
+        step=step,
+        measure=lambda total: {"loss": total / steps} | measure(net),
+        batch_size=config["batch_size"],
+        epochs=epochs,
+        checkpoint=checkpoint,
+    ):
+        yield net, history
 
 
 def loss(net: nn.Module, x: Tensor, y: Tensor, config: dict) -> Tensor:
@@ -187,16 +186,52 @@ def loss(net: nn.Module, x: Tensor, y: Tensor, config: dict) -> Tensor:
     return cross_entropy(layers[-1].sum((1, 2)), y) + config["strength"] * PENALTIES[kind](chosen)
 
 
+def keep(net: nn.Module, path: Path, config: dict, seed: int, epochs: int) -> None:
+    """Write the weights of a network with how it was trained."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    told = {"config": json.dumps(config, sort_keys=True), "seed": str(seed), "epochs": str(epochs)}
+    with atomic(path) as new:
+        save_file(weights, new, metadata=told)
+
+
 def load(path: str | Path) -> ImageShapNet:
-    """The image ShapNet of a checkpoint, in float32 and on the CPU, without gradients."""
-    net = network("shapnet", configuration(path)["channels"], torch.Generator())
-    return _filled(net.float(), Path(path)).requires_grad_(False)
+    """The image ShapNet of a file of weights, in float32 and on the CPU, without gradients."""
+    config, tensors = _opened(Path(path))
+    channels, model = config["channels"], config["model"]
+    if model != "shapnet":
+        raise ValueError(f"{path} has a network of the kind {model!r}, and no image ShapNet")
+    shapes = {
+        f"stages.{i}.{name}": shape
+        for i, (fan_in, fan_out) in enumerate(pairwise(channels))
+        for name, shape in (("weight", (fan_out, fan_in, 2, 2)), ("bias", (fan_out,)))
+    } | {"baseline": (channels[0], 1, 1)}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if found != shapes:  # looked at before a network of these channels is made, which may be large
+        raise ValueError(f"{path} does not have the weights of an image ShapNet of the channels {channels}")
+    for key, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: {key} is {tensor.dtype} or has NaN or infinity; expected finite torch.float32")
+    net = network("shapnet", channels, torch.Generator())
+    net.load_state_dict(tensors)
+    return net.requires_grad_(False)
 
 
 def configuration(path: str | Path) -> dict:
-    """How the network of a checkpoint was trained, as `trained` was told."""
-    with safe_open(str(path), "pt") as file:
-        return json.loads(file.metadata()["config"])
+    """How the network of a file was trained, as `training` was told."""
+    return _opened(Path(path))[0]
+
+
+def _opened(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        with safe_open(str(path), "pt") as file:
+            config = json.loads((file.metadata() or {})["config"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        _ = [int(width) for width in config["channels"]], str(config["model"])
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of safetensors, of JSON, or a missing entry
+        raise ValueError(f"{path} is no network of these experiments, or is damaged: {error!r}") from error
+    return config, tensors
 
 
 @torch.no_grad()
@@ -208,28 +243,3 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 def _in_parts(*tensors: Tensor):
     return zip(*(tensor.split(MEASURED_AT_ONCE) for tensor in tensors), strict=True)
-
-
-def _filled(net: nn.Module, path: Path) -> nn.Module:
-    with safe_open(str(path), "pt") as file:
-        net.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
-    return net
-
-
-def _check_same(path: Path, config: dict, seed: int) -> None:
-    with safe_open(str(path), "pt") as file:
-        found = file.metadata()
-    if json.loads(found["config"]) != config or int(found["seed"]) != seed:
-        raise ValueError(
-            f"{path} was trained otherwise: {found['config']}, seed {found['seed']}; wanted {json.dumps(config)}, seed "
-            f"{seed}. Move it away, or give another folder by --out"
-        )
-
-
-def _written(path: Path, write) -> None:
-    """A file made whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    write(unfinished)
-    unfinished.chmod(0o644)  # safetensors lets nobody else read
-    os.replace(unfinished, path)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from shapnotes import datasets
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.training import train_together
 from shapnotes.nn import SALinear, ShapLULinear

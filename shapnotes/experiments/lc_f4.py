@@ -3,8 +3,8 @@
 The paper: 3072-1024-512-512-10, dropout of 0.2 after each hidden activation, Glorot-uniform weights, batches of 128,
 Adam(1e-3, .9, .999), 20 repeats; its table 2, LC-T2, has the same network under other optimisers. It was written in
 Keras, whose defaults stand for what the paper leaves open: biases start at zero, pixels lie in [0, 1], and so on under
-`optimiser`. The number of epochs is not given. Here it is 50, and the record has both accuracies after every epoch, so
-that an earlier end can be read from it.
+`optimiser`. The number of epochs is not given. Here it is 20, and the record has both accuracies after every epoch, so
+that an earlier end can be read from it; runs that have not come to the end yet are compared where the shortest is.
 
 The training accuracy is measured after each epoch on the first 5,000 training images, without dropout. (Keras shows the
 mean over the epoch's batches, with dropout and with weights that move; figure 4 does not say which it is.)
@@ -13,7 +13,7 @@ The scale "cpu" keeps the images, the batches, dropout, initialisation and optim
 width, 6 epochs and 4 repeats. It is another, smaller experiment, and its verdict says so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
 import torch
@@ -22,31 +22,44 @@ from torch import Tensor, nn
 
 from shapnotes import datasets
 from shapnotes.experiments import lc_f3
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
-from shapnotes.experiments.training import train_together
+from shapnotes.experiments.training import curves_by_epoch
 
 ID = "LC-F4"
 TITLE = "CIFAR-10 perceptron under Adam"
 
+GROWS = True
+
 ACTIVATIONS = ("relu", "sa", "shaplu", "gelu", "silu", "leaky_relu")
 NETWORK = "3072-1024-512-512-10"
-FULL = {"data": "cifar10", "hidden": [1024, 512, 512], "epochs": 50}
+FULL = {"data": "cifar10", "hidden": [1024, 512, 512]}
 SIZES = {
     "paper": FULL,
-    "cpu": FULL | {"hidden": [128, 64, 64], "epochs": 6},
-    "smoke": {"data": "digits", "hidden": [8, 8, 8], "epochs": 1},
+    "cpu": FULL | {"hidden": [128, 64, 64]},
+    "smoke": {"data": "digits", "hidden": [8, 8, 8]},
 }
+EPOCHS = {"paper": 20, "cpu": 6, "smoke": 1}
 REPEATS = {"paper": 20, "cpu": 4, "smoke": 2}
+TOGETHER = 4  # repeats that are trained side by side
 DROPOUT = 0.2
 BATCH_SIZE = 128
 MEASURED = 5000  # training images
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale: every activation under Adam(1e-3)."""
-    seeds = tuple(range(REPEATS[scale]))
-    return [Batch(configuration(scale, activation, "Adam 0.001"), seeds) for activation in ACTIVATIONS]
+    """All runs of a scale under Adam(1e-3): first (stage 0) the paper's activations and GELU, then the others."""
+    return [
+        Batch(configuration(scale, activation, "Adam 0.001"), seeds, EPOCHS[scale], int(i >= 4))
+        for i, activation in enumerate(ACTIVATIONS)
+        for seeds in groups(range(REPEATS[scale]))
+    ]
+
+
+def groups(seeds: Sequence[int]) -> list[tuple[int, ...]]:
+    """Seeds, as many as are trained side by side in each."""
+    return [tuple(seeds[i : i + TOGETHER]) for i in range(0, len(seeds), TOGETHER)]
 
 
 def configuration(scale: str, activation: str, optimiser: str) -> dict:
@@ -54,27 +67,30 @@ def configuration(scale: str, activation: str, optimiser: str) -> dict:
     return {"activation": activation, "optimiser": optimiser, "dropout": DROPOUT, **SIZES[scale]}
 
 
-def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
+def run(
+    config: dict, seeds: tuple[int, ...], device: str, *, epochs: int, checkpoint: Checkpoint
+) -> Iterator[list[dict]]:
     """Train one network a seed, all of them together."""
     train, test = _data(config["data"])
     x, y = train.x.flatten(1).to(device), train.y.to(device)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     widths = [x.shape[1], *config["hidden"], len(train.class_names)]
     models = [Perceptron(widths, config["activation"], g).to(device) for g in generators]
-    curves = train_together(
+    for curves in curves_by_epoch(
         models,
         (x, y),
         (test.x.flatten(1).to(device), test.y.to(device)),
         optimiser=partial(optimiser, config["optimiser"]),
-        epochs=config["epochs"],
+        epochs=epochs,
         batch_size=BATCH_SIZE,
         generators=generators,
         measure_every=-(-len(x) // BATCH_SIZE),
         measure_on=MEASURED,
         follow_test=True,
         noise=masks(config["hidden"], config["dropout"]),
-    )
-    return [vars(curve) | {"images": train.note} for curve in curves]
+        checkpoint=checkpoint,
+    ):
+        yield [vars(curve) | {"epochs": len(curve.steps) - 1, "images": train.note} for curve in curves]
 
 
 @cache
@@ -200,6 +216,19 @@ def setting(runs: list[dict]) -> str:
     encoding = ", JPEG re-encoded" if "JPEG" in runs[0]["result"]["images"] else ""
     repeats = len({run["seed"] for run in runs})
     return f"{network}{smaller}, {config['epochs']} epochs, {repeats} repeats, {outside}{encoding}"
+
+
+def level(runs: list[dict]) -> list[dict]:
+    """The runs cut to as many epochs as all of them have."""
+    if len({run["result"]["epochs"] for run in runs}) < 2:
+        return runs
+    epochs = min(run["result"]["epochs"] for run in runs)
+
+    def cut(result: dict) -> dict:
+        curves = {key: result[key][: epochs + 1] for key in ("steps", "train_accuracy", "test_curve")}
+        return result | curves | {"epochs": epochs, "test_accuracy": curves["test_curve"][-1]}
+
+    return [run | {"result": cut(run["result"])} for run in runs]
 
 
 def of(runs: list[dict], activation: str, optimiser: str = "Adam 0.001") -> list[dict]:

@@ -9,86 +9,96 @@ over an epoch's batches as they are trained on. Which convolutions have an SA th
 we take. Arithmetic is float32, without autocast (PyTorch's default on a GPU: TF32 inside convolutions).
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from shapnotes import datasets
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.checkpoint import Checkpoint
 from shapnotes.experiments.resnet import resnet20
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
+from shapnotes.experiments.training import epochs_alone
 
 ID = "LC-F5"
 TITLE = "ResNet-20 v2 on CIFAR-10, normalised after the activation"
 
+GROWS = True
+
 ARMS = ("sa", "relu")
 # [first epoch, learning rate]. The example's comparisons are strict, so a cut "at 80" is felt from epoch 81 on.
 RATES = [[0, 1e-3], [81, 1e-4], [121, 1e-5], [161, 1e-6], [181, 5e-7]]
-PAPER = {"data": "cifar10", "images": 50_000, "test_images": 10_000, "width": 16, "epochs": 200, "rates": RATES}
-# Three fifths of the steps of one of the paper's 200 epochs, in a network half as wide.
-CPU = {"data": "cifar10", "images": 10_000, "test_images": 2_000, "width": 8, "epochs": 3, "rates": RATES[:1]}
-SMOKE = {"data": "digits", "images": 256, "test_images": 256, "width": 2, "epochs": 2, "rates": [[0, 1e-3], [1, 1e-4]]}
-SETTINGS = {"paper": (PAPER, 8), "cpu": (CPU, 3), "smoke": (SMOKE, 2)}
+PAPER = {"data": "cifar10", "images": 50_000, "test_images": 10_000, "width": 16, "rates": RATES}
+# In a network half as wide, three fifths of the steps of one of the paper's epochs.
+CPU = {"data": "cifar10", "images": 10_000, "test_images": 2_000, "width": 8, "rates": RATES[:1]}
+SMOKE = {"data": "digits", "images": 256, "test_images": 256, "width": 2, "rates": [[0, 1e-3], [1, 1e-4]]}
+SETTINGS = {"paper": (PAPER, 8, 200), "cpu": (CPU, 3, 3), "smoke": (SMOKE, 2, 2)}  # repeats, epochs
+FIRST = (2, 10)  # pairs and epochs to begin with, at the paper's scale
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale, each on its own: both arms for one seed after the other."""
-    settings, repeats = SETTINGS[scale]
-    return [
-        Batch({"activation": arm, "batch_size": 32, **settings}, (seed,)) for seed in range(repeats) for arm in ARMS
-    ]
+    """All runs of a scale, each on its own: both arms for one seed after the other; 0, the first, and 1, the rest."""
+    settings, repeats, epochs = SETTINGS[scale]
+
+    def pairs(count: int, epochs: int, stage: int) -> list[Batch]:
+        return [
+            Batch({"activation": arm, "batch_size": 32, **settings}, (seed,), epochs, stage)
+            for seed in range(count)
+            for arm in ARMS
+        ]
+
+    return [*(pairs(*FIRST, 0) if scale == "paper" else []), *pairs(repeats, epochs, 1)]
 
 
-def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
-    """Train one network a seed, one after the other: normalisation has running means, which do not mix."""
+def run(
+    config: dict, seeds: tuple[int, ...], device: str, *, epochs: int, checkpoint: Checkpoint
+) -> Iterator[list[dict]]:
+    """Train one network: normalisation has running means, which do not mix."""
+    (seed,) = seeds
     if config["data"] == "cifar10":
         train, test = datasets.cifar10("train"), datasets.cifar10("test")
     else:
         train = test = datasets.digits()
     x, y = train.x[: config["images"]], train.y[: config["images"]].to(device)
     middle = x.mean(0)
-    seen = ((x - middle).to(device), y)
+    x = (x - middle).to(device)
     unseen = ((test.x[-config["test_images"] :] - middle).to(device), test.y[-config["test_images"] :].to(device))
-    return [_one(config, seed, seen, unseen) | {"data": train.note} for seed in seeds]
-
-
-def _one(config: dict, seed: int, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    x, y = train
     model = resnet20(config["activation"], generator, width=config["width"], in_channels=x.shape[1])
     model.to(x.device, memory_format=torch.channels_last)
     optimiser = adam(model)
-    curves: dict[str, list[float]] = {"train_accuracy": [], "test_accuracy": []}
-    for epoch in range(config["epochs"]):
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        # On the CPU for the whole epoch: the same chances on every device.
+        order = torch.randperm(len(x), generator=generator)
+        moves = torch.randint(-3, 4, (len(x), 2), generator=generator)
+        return order, moves, torch.rand(len(x), generator=generator) < 0.5
+
+    def step(rows: Tensor, epoch: int, order: Tensor, moves: Tensor, mirrored: Tensor) -> Tensor:
+        model.train()
         for group in optimiser.param_groups:
             group["lr"] = rate_at(config["rates"], epoch)
-        right = _train_for_an_epoch(model, optimiser, x, y, config["batch_size"], generator)
-        curves["train_accuracy"].append(right / len(x))
-        curves["test_accuracy"].append(accuracy(model, *test))
-    return curves
-
-
-def _train_for_an_epoch(
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
-    batch_size: int,
-    generator: torch.Generator,
-) -> int:
-    """One pass over the rows in a random order, each moved and mirrored anew; how many were classified rightly."""
-    model.train()
-    # On the CPU for the whole epoch: the same chances on every device, and one transfer instead of one a step.
-    order = torch.randperm(len(x), generator=generator).to(x.device)
-    moves = torch.randint(-3, 4, (len(x), 2), generator=generator).to(x.device)
-    mirrored = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
-    right = torch.zeros((), dtype=torch.int64, device=x.device)
-    for rows in order.split(batch_size):
         optimiser.zero_grad()
-        logits = model(augmented(x[rows], moves[rows], mirrored[rows]))
+        logits = model(augmented(x[rows], moves[rows].to(x.device), mirrored[rows].to(x.device)))
         nn.functional.cross_entropy(logits, y[rows]).backward()
         optimiser.step()
-        right += (logits.argmax(1) == y[rows]).sum()
-    return int(right)
+        return (logits.argmax(1) == y[rows]).sum()
+
+    for history in epochs_alone(
+        model,
+        optimiser,
+        generator,
+        draw=draw,
+        step=step,
+        measure=lambda right: {"train_accuracy": right / len(x), "test_accuracy": accuracy(model, *unseen)},
+        batch_size=config["batch_size"],
+        epochs=epochs,
+        checkpoint=checkpoint,
+    ):
+        curves = {name: [epoch[name] for epoch in history] for name in ("train_accuracy", "test_accuracy")}
+        seconds = {"epoch_seconds": [epoch["seconds"] for epoch in history]}
+        yield [{"epochs": len(history), "data": train.note} | curves | seconds]
 
 
 def augmented(x: Tensor, moves: Tensor, mirrored: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from shapnotes.experiments.explained import Explained, explained, measured_increase
 from shapnotes.experiments.maps import agreement, packed, parts, per_unit_of_grey, rounded, signed, unpacked
-from shapnotes.experiments.record import mean_and_error
+from shapnotes.experiments.statistics import mean_and_error
 from shapnotes.experiments.sweep import Batch
 from shapnotes.relevance import Relevances, propagate, softmax_relevance
 

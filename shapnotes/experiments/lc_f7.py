@@ -17,7 +17,7 @@ from shapnotes.experiments import lc_f6
 from shapnotes.experiments.explained import Explained, explained, measured_increase
 from shapnotes.experiments.lc_f6 import between_seeds, told
 from shapnotes.experiments.maps import agreement, packed, parts, per_unit_of_grey, rounded, signed
-from shapnotes.experiments.record import paired_interval
+from shapnotes.experiments.statistics import paired_interval
 from shapnotes.experiments.sweep import Batch
 
 ID = "LC-F7"

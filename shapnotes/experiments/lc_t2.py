@@ -4,13 +4,14 @@ Network, data, scales and what the paper leaves open are those of LC-F4; 8 repea
 LC-F4's, so that Adam(1e-3), which both have, is run twice independently.
 """
 
-from shapnotes.experiments.lc_f4 import NETWORK, at_end, configuration, of, run, setting, word
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.lc_f4 import EPOCHS, NETWORK, at_end, configuration, groups, of, run, setting, word
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
 
 __all__ = ["ID", "PAPER", "TITLE", "batches", "leads", "run", "summary", "verdict"]
 
 ID = "LC-T2"
+GROWS = True
 TITLE = "CIFAR-10 perceptron under twelve optimiser settings"
 
 # The paper's validation accuracy of SA and of ReLU.
@@ -30,13 +31,26 @@ PAPER = {
 }
 REPEATS = {"paper": 8, "cpu": 4, "smoke": 2}
 FIRST_SEED = 100
+EARLY = 10  # epochs
 WIDE = 0.01
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale: SA and ReLU under every setting."""
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + REPEATS[scale]))
-    return [Batch(configuration(scale, a, o), seeds) for o in PAPER for a in ("sa", "relu")]
+    """All runs of a scale: SA and ReLU under every setting.
+
+    At the scale "paper" in stages: 0, four repeats of ten epochs; 1, eight repeats; 2, twenty epochs.
+    """
+    seeds = groups(range(FIRST_SEED, FIRST_SEED + REPEATS[scale]))
+    steps = (
+        [(seeds[:1], EARLY), (seeds, EARLY), (seeds, EPOCHS[scale])] if scale == "paper" else [(seeds, EPOCHS[scale])]
+    )
+    return [
+        Batch(configuration(scale, activation, optimiser), group, epochs, stage)
+        for stage, (chosen, epochs) in enumerate(steps)
+        for optimiser in PAPER
+        for activation in ("sa", "relu")
+        for group in chosen
+    ]
 
 
 def summary(runs: list[dict]) -> list[str]:

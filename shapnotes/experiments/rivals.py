@@ -46,8 +46,8 @@ from torch import Tensor, nn
 from shapnotes.bench import in_turn
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
-from shapnotes.experiments.record import mean_and_error
 from shapnotes.experiments.sn_tab1 import ROUNDS
+from shapnotes.experiments.statistics import mean_and_error
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import DEEP, FOLDS, Fold, squared_error
 from shapnotes.metrics import shapley_error

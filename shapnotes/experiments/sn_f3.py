@@ -8,44 +8,56 @@ are means over test images of the share of pixels below a hundredth of the image
 from itertools import pairwise
 
 from shapnotes.experiments import sn_f5
-from shapnotes.experiments.sn_f5 import of, over_trainings, told
+from shapnotes.experiments.finding import Comparison, Finding
+from shapnotes.experiments.sn_f5 import Claims, in_trainings, of, over_trainings
 
 ID = "SN-F3"
 TITLE = "Small representations, stage by stage"
-CHECKPOINTS = True
+STUDY = "SN-F5"
 NETWORKS = ("none", "l1", "l1-layers")
 PIXELS = 32 * 32
 
-batches, run = sn_f5.batches, sn_f5.run
+
+def _small(found: dict[str, dict]) -> dict[str, list[float]]:
+    return {name: found[name]["shape"]["small"] for name in NETWORKS}
 
 
-def statements(runs: list[dict], seed: int = 0) -> dict[str, bool]:
-    """Whether a later stage never has fewer small pixels (by more than two an image), and whether l1 makes more."""
-    small = {name: of(runs, seed=seed)[name]["shape"]["small"] for name in NETWORKS}
-    return {
-        "what is small stays small": all(
-            a <= b + 2 / PIXELS for by_stage in small.values() for a, b in pairwise(by_stage)
-        ),
-        "l1 on the last makes more at the end": small["l1"][-1] > small["none"][-1],
-        "l1 on all makes more at every stage": all(
-            a > b for a, b in zip(small["l1-layers"], small["none"], strict=True)
-        ),
-    }
+CLAIMS: Claims = {
+    "what is small stays small": (
+        "in none of the three networks a later stage has fewer small pixels, by more than two per image",
+        lambda found: all(a <= b + 2 / PIXELS for stages in _small(found).values() for a, b in pairwise(stages)),
+    ),
+    "l1 on the last representation makes more pixels small there": (
+        "its share of small pixels after the last stage is above that without a penalty",
+        lambda found: _small(found)["l1"][-1] > _small(found)["none"][-1],
+    ),
+    "l1 on all makes more pixels small at every stage": (
+        "its share of small pixels is above that without a penalty after each stage",
+        lambda found: all(a > b for a, b in zip(_small(found)["l1-layers"], _small(found)["none"], strict=True)),
+    ),
+}
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 3's caption, which has no numbers."""
+    table = [
+        Comparison(f"small pixels after stage {stage + 1}", name, _share(runs, name, stage))
+        for name, result in of(runs, NETWORKS).items()
+        for stage in range(len(result["shape"]["small"]))
+    ]
+    last = {name: _share(runs, name, -1).mean for name in of(runs, NETWORKS)}
+    decides = "small pixels at the end: " + ", ".join(f"{name} {share:.0%}" for name, share in last.items())
+    return Finding(in_trainings(runs, CLAIMS), tuple(table), decides, sn_f5.reduced(runs))
+
+
+def _share(runs: list[dict], name: str, stage: int):
+    return over_trainings(runs, name, lambda result: result["shape"]["small"][stage])
 
 
 def summary(runs: list[dict]) -> list[str]:
-    """A line a network: the share of small pixels after every stage, the mean over trainings."""
-
-    def small(name: str, stage: int) -> float:
-        return over_trainings(runs, name, lambda r: r["shape"]["small"][stage])[0]
-
+    """A line per network: the share of small pixels after every stage, the mean over trainings."""
     return [
-        f"{name:10} " + " ".join(f"{small(name, stage):.3f}" for stage in range(len(result["shape"]["small"])))
+        f"{name:10} "
+        + " ".join(f"{_share(runs, name, stage).mean:.3f}" for stage in range(len(result["shape"]["small"])))
         for name, result in of(runs, NETWORKS).items()
     ]
-
-
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to figure 3's caption, by `statements`."""
-    ours = "share of pixels below 1 % of the largest, stage by stage: " + "; ".join(summary(runs))
-    return told(runs, statements, ours, "a picture: what is small stays small, and l1 makes more of it")

@@ -21,13 +21,12 @@ What the paper leaves open, or we do otherwise:
 - **Not in the paper:** a random order, and Shapley values of patches of 4 x 4 pixels, sampled, shared out in equal
   parts; without them nobody knows what a test gives to no explanation, or to the values that others approximate.
 
-Every method is asked to explain one number, C_s - C_t or C_c, of which all but saliency are linear. The network is
-the first of SN-F5, without a penalty; `sn_f5` trains it, at the scale of the record. Methods that follow activations
-see it as a `TransparentImage`.
+Every method is asked to explain one number, C_s - C_t or C_c, of which all but saliency are linear. The networks are
+those of `image-networks` without a penalty, three trainings, which are the seeds of the runs: images of one network say
+nothing of others. Methods that follow activations see a network as a `TransparentImage`.
 """
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -36,9 +35,10 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes import explainers
-from shapnotes.experiments import images
+from shapnotes.experiments import images, sn_f5
+from shapnotes.experiments.finding import Comparison, Finding, Statement
 from shapnotes.experiments.opened_image import TransparentImage
-from shapnotes.experiments.record import mean_and_error
+from shapnotes.experiments.statistics import interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.metrics import PairedComparison, log_odds_change, paired_comparison, removal_curve
 from shapnotes.sampling import sample_shapley_values
@@ -47,6 +47,7 @@ from shapnotes.shapnet import ImageShapNet
 ID = "SN-F4"
 TITLE = "Digit flipping and removal on MNIST"
 CHECKPOINTS = True
+NEEDS = "image-networks"
 
 METHODS = {
     "ours": "ShapNet",
@@ -67,59 +68,73 @@ TEST_IMAGES = {"9->1": 1009, "4->1": 982, "8->3": 974, "8->6": 974, "removal": 1
 FRACTION = 0.2
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 WIDTH = 128  # of the paper's networks
-CHECKPOINT = "SN-F5/none.safetensors"
+NETWORK = "mnist-none"
+FIRST = 200  # images of each test to begin with, at the paper's scale
 
 # What is explained at once; a transparent network keeps some 20 MiB an image for a gradient.
 AT_ONCE = 8
 
 
 def batches(scale: str) -> list[Batch]:
-    """A test and a method each; the network's own explanations first, sampled Shapley values last."""
+    """A test and a method each; the network's own explanations first, sampled Shapley values last.
+
+    At the scale "paper" in stages: 0, the first images of each test and the first training; 2, the two other trainings;
+    4, all test images.
+    """
     if scale == "smoke":
-        sizes = {"data": "digits", "checkpoint": None, "images": 2}
+        sizes = {"data": "digits", "images": 2}
         settings = {"integrated_gradients": {"steps": 2}, "shapley": {"patch": 16, "permutations": 4}}
-        tasks = ("8->3", "removal")
-        few = {}
-    else:
-        sizes = {"data": "mnist", "checkpoint": CHECKPOINT}
-        large = scale == "paper"
-        settings = {
-            "integrated_gradients": {"steps": 64 if large else 16},
-            "shapley": {"patch": 4, "permutations": 32 if large else 8},
-        }
-        tasks = TEST_IMAGES
-        few = {} if large else {"shapley": 16}
-    found = []
-    for method in METHODS:
-        for task in tasks:
-            whole = {"paper": TEST_IMAGES[task], "cpu": 100, "smoke": 2}[scale]
-            config = {"task": task, "method": method, **sizes, "images": few.get(method, whole)}
-            found.append(Batch(config | settings.get(method, {}), (0,)))
-    return found
+        return [
+            Batch({"task": task, "method": method, **sizes} | settings.get(method, {}), (0,))
+            for method in METHODS
+            for task in ("8->3", "removal")
+        ]
+    paper = scale == "paper"
+    settings = {
+        "integrated_gradients": {"steps": 64 if paper else 16},
+        "shapley": {"patch": 4, "permutations": 32 if paper else 8},
+    }
+    trained = {key: sn_f5.configuration(scale, NETWORK)[key] for key in ("network", "width", "epochs")}
+
+    def tests(seed: int, stage: int, images: Callable[[str], int], sampled: int) -> list[Batch]:
+        return [
+            Batch(
+                {"task": task, "method": method, "data": "mnist", **trained}
+                | {"images": sampled if method == "shapley" else images(task)}
+                | settings.get(method, {}),
+                (seed,),
+                stage=stage,
+            )
+            for method in METHODS
+            for task in TEST_IMAGES
+        ]
+
+    if not paper:
+        return [batch for seed in range(sn_f5.TRAININGS) for batch in tests(seed, 0, lambda task: 100, 16)]
+    first = [tests(seed, min(2 * seed, 2), lambda task: FIRST, 8) for seed in range(sn_f5.TRAININGS)]
+    return [*sum(first, []), *tests(0, 4, TEST_IMAGES.__getitem__, 64)]
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list[dict]:
     """Explain test images by one method, and put the explanations to one test."""
-    net, told = _network(config["checkpoint"], folder.parent, device)
     x, y = images.test_images(config["data"])
     if config["task"] != "removal":
         x = x[y == PAIRS[config["task"]][0]]
     x = x[: config["images"]].to(device)
     test = _removed if config["task"] == "removal" else _flipped
-    return [{"network": told, **test(config, net, x, seed)} for seed in seeds]
+    found = []
+    for seed in seeds:
+        net, told = _network(config, seed, folder.parent)
+        found.append({"network": told, **test(config, net.to(device), x, seed)})
+    return found
 
 
-def _network(checkpoint: str | None, results: Path, device: str) -> tuple[ImageShapNet, dict]:
-    """The network, and what identifies it. None: one that was not trained."""
-    if checkpoint is None:
-        net = images.network("shapnet", (1, 4, 10), torch.Generator().manual_seed(0)).requires_grad_(False)
-        return net.to(device), {"channels": list(net.channels)}
-    path = results / checkpoint
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there; shapnotes reproduce SN-F5 trains it, or see --out")
-    net = images.load(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return net.to(device), {"sha256": digest, "channels": list(net.channels)}
+def _network(config: dict, seed: int, results: Path) -> tuple[ImageShapNet, dict]:
+    """The network, and what identifies it; one that was not trained where none is named."""
+    if "network" in config:
+        return sn_f5.network(results, config, seed)
+    net = images.network("shapnet", (1, 4, 10), torch.Generator().manual_seed(0)).requires_grad_(False)
+    return net, {"channels": list(net.channels)}
 
 
 def _flipped(config: dict, net: ImageShapNet, x: Tensor, seed: int) -> dict:
@@ -267,14 +282,19 @@ def _number(value: Tensor) -> float:
 # --- what the record says ------------------------------------------------------------------------------------------
 
 
+def by_training(runs: list[dict]) -> dict[int, list[dict]]:
+    """The runs of each training of the network, by its seed."""
+    return {seed: [run for run in runs if run["seed"] == seed] for seed in sorted({run["seed"] for run in runs})}
+
+
 def of(runs: list[dict], task: str, method: str) -> dict | None:
-    """The result of a test and method, None where the record has none."""
+    """The result of a test and method in one training, on most images; None where the record has none."""
     found = [run for run in runs if run["config"]["task"] == task and run["config"]["method"] == method]
-    return found[0]["result"] if found else None
+    return max(found, key=lambda run: run["config"]["images"])["result"] if found else None
 
 
 def marks(runs: list[dict], task: str, method: str, quantity: str = "change") -> Tensor:
-    """One number an image: the change of log-odds; or the area of a removal curve, `quantity` "change", "remaining"."""
+    """One number per image: the change of log-odds; or the area of a removal curve, `quantity` "change", "remaining"."""
     found = of(runs, task, method)
     return torch.tensor(found[quantity]["area"] if task == "removal" else found["change"], dtype=torch.float64)
 
@@ -292,84 +312,96 @@ def better(runs: list[dict], task: str, method: str, quantity: str = "change") -
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def complete(runs: list[dict], tasks: tuple[str, ...]) -> bool:
-    """Whether the record has the paper's: its methods on all its test images, of one network of its width."""
-    found = [of(runs, task, method) for task in tasks for method in ("ours", *RIVALS)]
-    if not all(found):
-        return False
-    sizes = [len(r["change"]["area"] if "fractions" in r else r["change"]) for r in found]
-    wanted = [TEST_IMAGES[task] for task in tasks for _ in ("ours", *RIVALS)]
-    networks = {str(r["network"]) for r in found}
-    return sizes == wanted and len(networks) == 1 and found[0]["network"]["channels"][1] == WIDTH
+def whole(runs: list[dict], tasks: tuple[str, ...]) -> dict[int, list[dict]]:
+    """The trainings of which the record has the paper's methods on all of these tests."""
+    return {
+        seed: own
+        for seed, own in by_training(runs).items()
+        if all(of(own, task, method) for task in tasks for method in ("ours", *RIVALS))
+    }
 
 
-def scope(runs: list[dict], tasks: tuple[str, ...]) -> str:
-    """How much of the paper's a record has, in words."""
-    width = sorted({run["result"]["network"]["channels"][1] for run in runs})
-    counts = [f"{len(marks(runs, t, 'ours'))} images ({t})" for t in tasks if of(runs, t, "ours")]
-    return f"{', '.join(counts)}; network of width {', '.join(map(str, width))} (the paper's: {WIDTH})"
+def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
+    """What is smaller than in the paper, in words."""
+    if not whole(runs, tasks):
+        return "not all methods have been run on all tests"
+    config = runs[0]["config"]
+    parts = [f"{config['width']} channels in place of {WIDTH}"] if config["width"] != WIDTH else []
+    counts = {task: min(len(marks(own, task, "ours")) for own in whole(runs, tasks).values()) for task in tasks}
+    parts += [f"{n} of {TEST_IMAGES[task]} images ({task})" for task, n in counts.items() if n < TEST_IMAGES[task]]
+    return "; ".join(parts)
+
+
+def in_trainings(holds: list[bool], claim: str, criterion: str, size: bool = False) -> Statement:
+    """A statement that has to hold in every training; refuted where it fails in every one."""
+    answer = None if not holds else True if all(holds) else None if any(holds) else False
+    return Statement(claim, f"{criterion}; holds in {sum(holds)} of {len(holds)} trainings", answer, size)
+
+
+TASKS = {  # claim: the task, the quantity, how many methods are ahead
+    "best in digit flipping": ("9->1", "change", 0),
+    "second in least-k removal": ("removal", "change", 1),
+    "best in top-k removal": ("removal", "remaining", 0),
+}
+
+
+def holds(runs: list[dict], task: str, quantity: str, ahead: int) -> bool:
+    """Whether in one training so many of the paper's five methods are ahead of ours, and all others behind."""
+    sides = [better(runs, task, method, quantity) for method in RIVALS]
+    return sides.count(-1) == ahead and sides.count(0) == 0
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 4 and its caption; the figure's own heights cannot be read from the text."""
+    own = whole(runs, ("9->1", "removal"))
+    statements = tuple(
+        in_trainings(
+            [holds(one, *where) for one in own.values()],
+            claim,
+            f"of five methods {where[2]} better and {5 - where[2]} worse than ours, each by a 95 % interval over images",
+        )
+        for claim, where in TASKS.items()
+    )
+    table = tuple(
+        Comparison(claim, METHODS[m], over_trainings(runs, task, m, quantity), form=".3g")
+        for claim, (task, quantity, _) in TASKS.items()
+        for m in METHODS
+        if all(of(one, task, m) for one in own.values()) and own
+    )
+    best = {m: over_trainings(runs, "9->1", m).mean for m in ("ours", *RIVALS)} if own else {}
+    decides = "change of log-odds, 9 to 1: " + ", ".join(f"{METHODS[m]} {value:.3g}" for m, value in best.items())
+    return Finding(statements, table, decides, reduced(runs, ("9->1", "removal")))
+
+
+def over_trainings(runs: list[dict], task: str, method: str, quantity: str = "change"):
+    """The mean over images, with its interval over trainings."""
+    own = [one for one in by_training(runs).values() if of(one, task, method)]
+    return interval(float(marks(one, task, method, quantity).mean()) for one in own)
 
 
 def summary(runs: list[dict]) -> list[str]:
-    """A line a test and method: the mean, and our explanations less it with t and Cohen's d_z."""
-    lines = [f"{'test':20} {'method':20} images  mean                 ours minus it, 95 %            t      d_z"]
-    for task in TEST_IMAGES:
-        for quantity in ("change", "remaining") if task == "removal" else ("change",):
-            for method, name in METHODS.items():
-                if of(runs, task, method) is None:
-                    continue
-                values = marks(runs, task, method, quantity)
-                mean, error = mean_and_error(values.tolist())
-                test = f"removal, {quantity}" if task == "removal" else task
-                line = f"{test:20} {name:20} {len(values):6d}  {f'{mean:.4g} ± {error:.2g}':20} "
-                if method != "ours" and of(runs, task, "ours"):
-                    found = against(runs, task, method, quantity)
-                    interval = f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
-                    line += f"{interval:28} {found.t:7.2f} {found.effect_size:6.2f}"
-                lines.append(line.rstrip())
-    gaps = {m: [of(runs, t, m)["gap"] for t in TEST_IMAGES if of(runs, t, m)] for m in METHODS}
-    told = ", ".join(f"{METHODS[m]} {max(values):.1g}" for m, values in gaps.items() if values)
-    return [*lines, f"largest mean gap of a sum, in parts of the sizes: {told}"]
-
-
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to figure 4 and its caption: the verdict, our numbers, the paper's words.
-
-    Three statements, `statements`. The figure's own heights cannot be read from the text.
-    """
-    ours = "; ".join(f"{name}: {'yes' if held else 'no'}" for name, held in statements(runs).items())
-    means = [
-        f"{name} "
-        + ", ".join(f"{METHODS[m]} {_mean(runs, task, m, q)}" for m in ("ours", *RIVALS) if of(runs, task, m))
-        for task, q, name in (
-            ("9->1", "change", "log-odds"),
-            ("removal", "change", "least salient first, area"),
-            ("removal", "remaining", "most salient first, area"),
-        )
+    """A line per training, test and method: the mean, and our explanations less it with t and Cohen's d_z."""
+    lines = [
+        "training, test            method               images  mean       ours minus it, 95 %            t      d_z"
     ]
-    ours = f"{scope(runs, ('9->1', 'removal'))}. {ours}. Means: {'; '.join(means)}"
-    paper = "best of six in digit flipping and top-k removal, second in least-k removal"
-    if not complete(runs, ("9->1", "removal")):
-        return "not run at full scale", ours, paper
-    kept = list(statements(runs).values())
-    return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced", ours, paper
+    for seed, own in by_training(runs).items():
+        for task in TEST_IMAGES:
+            for quantity in ("change", "remaining") if task == "removal" else ("change",):
+                for method in METHODS:
+                    if of(own, task, method):
+                        lines.append(_line(own, seed, task, method, quantity))
+        gaps = {m: [of(own, t, m)["gap"] for t in TEST_IMAGES if of(own, t, m)] for m in METHODS}
+        told = ", ".join(f"{METHODS[m]} {max(values):.1g}" for m, values in gaps.items() if values)
+        lines.append(f"{seed}: largest mean gap of a sum, in parts of the sizes: {told}")
+    return lines
 
 
-def statements(runs: list[dict]) -> dict[str, bool]:
-    """Which of the caption's statements the record has: our explanations against each of the paper's five methods."""
-    tests = {
-        "best in digit flipping": ("9->1", "change", 0),
-        "second in least-k removal": ("removal", "change", 1),
-        "best in top-k removal": ("removal", "remaining", 0),
-    }
-    held = {}
-    for name, (task, quantity, ahead) in tests.items():
-        there = [m for m in RIVALS if of(runs, task, m)] if of(runs, task, "ours") else []
-        sides = [better(runs, task, m, quantity) for m in there]
-        held[name] = len(there) == len(RIVALS) and sides.count(-1) == ahead and sides.count(0) == 0
-    return held
-
-
-def _mean(runs: list[dict], task: str, method: str, quantity: str) -> str:
-    mean, error = mean_and_error(marks(runs, task, method, quantity).tolist())
-    return f"{mean:.3g} ± {error:.1g}"
+def _line(runs: list[dict], seed: int, task: str, method: str, quantity: str) -> str:
+    values = marks(runs, task, method, quantity)
+    test = f"{seed}, {f'removal, {quantity}' if task == 'removal' else task}"
+    line = f"{test:25} {METHODS[method]:20} {len(values):6d}  {float(values.mean()):<9.4g}  "
+    if method != "ours" and of(runs, task, "ours"):
+        found = against(runs, task, method, quantity)
+        span = f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
+        line += f"{span:28} {found.t:7.2f} {found.effect_size:6.2f}"
+    return line.rstrip()

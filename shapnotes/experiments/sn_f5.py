@@ -1,24 +1,23 @@
-"""SN-F5 and SN-F7: image ShapNets trained to explain themselves sparsely or flatly, and what they lose.
+"""SN-F5: what image ShapNets lose with pruned values and removed pixels, with penalties and without.
 
 Four networks on MNIST, as in figures 3 and 5 to 10: without a penalty, with l1 on the last representation, with l1 on
-all of them, with l-infinity on the last. The strengths are not in the paper. Ours make the penalty about as large as
-the cross entropy when a small network has learned half of what it will. The paper trains five epochs of Adam with its
-defaults; at the scale "cpu" networks are an eighth as wide, learn three times as fast, and see fewer images.
+all of them, with l-infinity on the last; and one of ours. They are trained, and their weights kept, by
+`image-networks`, whose page says what the paper leaves open about them.
 
-Measured on test images, each number over all of them:
+Measured on the first test images, each number over all of them:
 
     pruned  : figure 5. After one stage the pixels of smallest l1 norm (over channels) are set to the reference, a share
-              of all pixels of each image; the stages after it go on from there
+              of all pixels of each image; the stages after it go on from there. "area" is the mean accuracy over the
+              shares, and "area_error" the standard error, over images, of its difference from the stage before
     removed : figure 7. Pixels of the image are set to the reference: those of largest attribution to the predicted
               class first, those of smallest first, or in a random order
     shape   : of pixels' l1 norms over channels: the share of pixels below a hundredth of the image's largest after
               every stage, and the coefficient of variation after the last
 
-A fifth network is ours: l1 on all, on images whose paper is the reference, which blank pixels then keep at every stage.
-
-The networks are kept beside the record, so that pages can explain with them.
+Other strengths of the penalties than the first choice are measured at the scale "cpu" only.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -26,8 +25,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shapnotes.experiments import images
-from shapnotes.experiments.record import mean_and_error
+from shapnotes.experiments import image_networks, images
+from shapnotes.experiments.finding import Comparison, Finding, Statement
+from shapnotes.experiments.image_networks import FIGURES, STRENGTHS, WIDTHS
+from shapnotes.experiments.statistics import Interval, interval, of_share
 from shapnotes.experiments.sweep import Batch
 from shapnotes.metrics import coefficient_of_variation, removal_curve, sparsity
 from shapnotes.shapnet import ImageShapNet
@@ -36,74 +37,70 @@ from shapnotes.shapnet.pruning import prune_least
 ID = "SN-F5"
 TITLE = "Pruned values and removed pixels of four networks on MNIST"
 CHECKPOINTS = True
+NEEDS = "image-networks"
 
+MODELS = ("none", "l1", "l1-layers", "linf")
 INK = "l1-ink"
-MODELS = {  # penalty, layers, strength
-    "none": ("none", "last", 0.0),
-    "l1": ("l1", "last", 0.01),
-    "l1-layers": ("l1", "all", 0.001),
-    "linf": ("linf", "last", 1.0),
-}
+NETWORKS = {name: f"mnist-{name}" for name in MODELS} | {INK: "mnist_ink-l1-layers"}
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 REMOVED = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 750, 1024)  # pixels of 1024
 ORDERS = ("top", "least", "random")
 SMALL = 0.01  # of the largest pixel of an image
-PAPER = {
-    "data": "mnist",
-    "channels": [1, *[128] * 6, 10],
-    "epochs": 5,
-    "images": None,
-    "rate": 0.001,
-    "measured": 10_000,
-}
-CPU = {
-    "data": "mnist",
-    "channels": [1, *[16] * 6, 10],
-    "epochs": 2,
-    "images": 40_000,
-    "rate": 0.003,
-    "measured": 1_000,
-    "compiled": True,
-}
-SMOKE = {"data": "digits", "channels": [1, 2, 10], "epochs": 1, "images": 64, "rate": 0.003, "measured": 32}
+TRAININGS = 3
+EPOCHS = {"paper": FIGURES, "cpu": 2, "smoke": 2}
+MEASURED = {"paper": 2_000, "cpu": 1_000, "smoke": 32}  # test images; the paper: 10,000
 
 
 def batches(scale: str) -> list[Batch]:
-    """A network each, the paper's four first; at the scale "cpu" three of each, from other first weights."""
-    settings = {"batch_size": 64} | {"paper": PAPER, "cpu": CPU, "smoke": SMOKE}[scale]
-    configs = [
-        {"penalty": penalty, "layers": layers, "strength": strength} | settings
-        for penalty, layers, strength in MODELS.values()
+    """Every network of a scale, one training after the other; in the stage in which it is trained."""
+    if scale == "smoke":
+        return [Batch(configuration(scale, f"digits-{name}"), (0,)) for name in MODELS]
+    names = list(NETWORKS.values()) if scale == "cpu" else [NETWORKS[name] for name in MODELS]
+    found = [
+        Batch(configuration(scale, name), (seed,), stage=0 if scale == "cpu" or seed == 0 else 2)
+        for seed in range(TRAININGS)
+        for name in names
     ]
-    if scale != "smoke":
-        configs.append(configs[list(MODELS).index("l1-layers")] | {"data": "mnist_ink"})
-    seeds = (0, 1, 2) if scale == "cpu" else (0,)
-    return [Batch(config, (seed,)) for seed in seeds for config in configs]
-
-
-def model(config: dict) -> str:
-    """The name of a configuration's network, one of MODELS or INK; its checkpoint is called so."""
-    if config["data"] == "mnist_ink":
-        return INK
-    return next(name for name, (penalty, layers, _) in MODELS.items() if (penalty, layers) == _kind(config))
-
-
-def _kind(config: dict) -> tuple[str, str]:
-    return config["penalty"], config["layers"]
-
-
-def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list[dict]:
-    """Train the networks, or read them from `folder`, and measure."""
-    training = {"model": "shapnet"} | {key: value for key, value in config.items() if key != "measured"}
-    x, y = (t.to(device) for t in images.test_images(config["data"], config["measured"]))
-    found = []
-    for seed in seeds:
-        path = folder / f"{model(config)}{f'-{seed}' if seed else ''}.safetensors"
-        net = images.trained(training, seed, device, path).requires_grad_(False)
-        found.append(measured(net, x, y, seed))
+    if scale == "cpu":
+        found += [Batch(configuration(scale, name), (0,), stage=1) for name in swept()]
     return found
 
 
+def configuration(scale: str, network: str) -> dict:
+    """A network, how far it was trained, and on how many images it is measured."""
+    return {"network": network, "width": WIDTHS[scale][0], "epochs": EPOCHS[scale], "measured": MEASURED[scale]}
+
+
+def swept() -> dict[str, tuple[str, float]]:
+    """The networks with other strengths: the kind and the strength by name."""
+    return {f"mnist-{kind}-{s:g}": (kind, s) for kind, strengths in STRENGTHS.items() for s in strengths}
+
+
+def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list[dict]:
+    """Read the networks and measure them."""
+    data = config["network"].split("-")[0]
+    x, y = (t.to(device) for t in images.test_images(data, config["measured"]))
+    found = []
+    for seed in seeds:
+        net, told = network(folder.parent, config, seed)
+        found.append(measured(net.to(device), x, y, seed) | {"network": told})
+    return found
+
+
+def network(results: Path, config: dict, seed: int) -> tuple[ImageShapNet, dict]:
+    """The network of a configuration, and what identifies it."""
+    path = image_networks.weights(
+        results / image_networks.ID, config["width"], config["network"], seed, config["epochs"]
+    )
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there: the network has not been trained so far yet; shapnotes reproduce image-networks does"
+        )
+    net = images.load(path)
+    return net, {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "channels": list(net.channels)}
+
+
+@torch.no_grad()
 def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
     """Accuracy, the two figures, and the shape of explanations."""
     layers = [torch.cat(parts) for parts in zip(*map(net.layers, x.split(images.MEASURED_AT_ONCE)), strict=True)]
@@ -111,15 +108,21 @@ def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
     predicted = h.sum((1, 2)).argmax(1)
     due = h[torch.arange(len(h)), :, :, predicted]
     sizes = [z.abs().sum(3, keepdim=True) for z in layers]
+    right = torch.stack(  # [stage, share, image]
+        [
+            torch.stack([_right_after(net, stage, prune_least(z, share), y) for share in SHARES])
+            for stage, z in enumerate(layers)
+        ]
+    ).double()
+    steps = right.mean(1).diff(dim=0)
     return {
         "accuracy": float((predicted == y).double().mean()),
         "images": len(x),
         "pruned": {
             "shares": list(SHARES),
-            "accuracy": [
-                [_accuracy_after(net, stage, prune_least(z, share), y) for share in SHARES]
-                for stage, z in enumerate(layers)
-            ],
+            "accuracy": right.mean(2).tolist(),
+            "area": [round(v, 6) for v in right.mean((1, 2)).tolist()],
+            "area_error": [round(v, 6) for v in (steps.std(1) / len(x) ** 0.5).tolist()],
         },
         "removed": {"pixels": list(REMOVED)} | {order: _removed(net, x, y, due, order, seed) for order in ORDERS},
         "shape": {
@@ -131,14 +134,14 @@ def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
     }
 
 
-def _accuracy_after(net: ImageShapNet, stage: int, z: Tensor, y: Tensor) -> float:
-    """The accuracy when the representation after a stage is z."""
-    right = 0
+def _right_after(net: ImageShapNet, stage: int, z: Tensor, y: Tensor) -> Tensor:
+    """Which images are put into their class when the representation after a stage is z."""
+    found = []
     for rows, classes in zip(z.split(images.MEASURED_AT_ONCE), y.split(images.MEASURED_AT_ONCE), strict=True):
         for later in net.stages[stage + 1 :]:
             rows = later(rows)
-        right += int((rows.sum((1, 2)).argmax(1) == classes).sum())
-    return right / len(z)
+        found.append(rows.sum((1, 2)).argmax(1) == classes)
+    return torch.cat(found)
 
 
 def _removed(net: ImageShapNet, x: Tensor, y: Tensor, due: Tensor, order: str, seed: int) -> dict:
@@ -159,7 +162,10 @@ def _removed(net: ImageShapNet, x: Tensor, y: Tensor, due: Tensor, order: str, s
 def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
     """The results of one training of the networks, by name, those of the paper if no others are named."""
     return {
-        name: run["result"] for name in names for run in runs if model(run["config"]) == name and run["seed"] == seed
+        name: run["result"]
+        for name in names
+        for run in runs
+        if run["config"]["network"] in (NETWORKS.get(name, name), f"digits-{name}") and run["seed"] == seed
     }
 
 
@@ -168,85 +174,116 @@ def trainings(runs: list[dict]) -> list[int]:
     return [seed for seed in sorted({run["seed"] for run in runs}) if len(of(runs, seed=seed)) == len(MODELS)]
 
 
-def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> tuple[float, float]:
-    """Mean and standard error of a number over a network's trainings."""
+def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> Interval:
+    """A number of a network, with its interval over trainings."""
     found = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]
-    return mean_and_error(number(results[name]) for results in found if results)
+    return interval(number(results[name]) for results in found if results)
 
 
-def held(runs: list[dict], statements: Callable[[list[dict], int], dict[str, bool]]) -> dict[str, int]:
-    """In how many trainings each statement holds."""
-    found = [statements(runs, seed) for seed in trainings(runs)]
-    return {what: sum(one[what] for one in found) for what in found[0]}
+Claims = dict[
+    str, tuple[str, Callable[[dict[str, dict]], bool]]
+]  # by what is said: the criterion, and whether it holds
 
 
-def error(share: float, images: int) -> float:
-    """The standard error of a share of so many images; it says nothing of other networks."""
-    return (share * (1 - share) / images) ** 0.5
+def in_trainings(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
+    """Statements of which each has to hold in every training of all networks; refuted where it fails in every one."""
+    results = [of(runs, seed=seed) for seed in trainings(runs)]
+    found = []
+    for what, (criterion, holds) in claims.items():
+        times = sum(holds(one) for one in results)
+        answer = None if not results else True if times == len(results) else False if times == 0 else None
+        found.append(Statement(what, f"{criterion}; holds in {times} of {len(results)} trainings", answer))
+    return tuple(found)
+
+
+def reduced(runs: list[dict]) -> str:
+    """What is smaller than in the paper, in words."""
+    config = runs[0]["config"]
+    parts = [f"{config['width']} channels in place of 128"] if config["width"] != 128 else []
+    parts += [f"{config['epochs']} epochs in place of {FIGURES}"] if config["epochs"] < FIGURES else []
+    if missing := [name for name in MODELS if name not in of(runs)]:
+        parts.append(f"no network {', '.join(missing)} yet")
+    return "; ".join(parts)
+
+
+def largest_share(result: dict) -> list[float]:
+    """After each stage, the largest share of its pixels that can go without a loss beyond the interval of the images."""
+    least = result["accuracy"] - of_share(result["accuracy"], result["images"])
+    return [
+        max(share for share, left in zip(SHARES, curve, strict=True) if left >= least)
+        for curve in result["pruned"]["accuracy"]
+    ]
+
+
+def _mean_area(result: dict) -> float:
+    return sum(result["pruned"]["area"]) / len(result["pruned"]["area"])
+
+
+def _earlier_stronger(found: dict[str, dict]) -> bool:
+    return all(
+        after - before >= -1.96 * error
+        for result in found.values()
+        for (before, after), error in zip(
+            pairwise(result["pruned"]["area"]), result["pruned"]["area_error"], strict=True
+        )
+    )
+
+
+def _l1_best(found: dict[str, dict]) -> bool:
+    none, l1, layers = (_mean_area(found[name]) for name in ("none", "l1", "l1-layers"))
+    noise = 2**0.5 * of_share(0.5, found["none"]["images"])
+    return l1 - none > noise and layers - l1 > noise
+
+
+CLAIMS: Claims = {
+    "pruning an earlier stage has at least as strong an effect as pruning a later one": (
+        "of each network, the accuracy, averaged over the shares that are pruned, falls from no stage to the next by "
+        "more than the images' 95 % interval",
+        _earlier_stronger,
+    ),
+    "l1 keeps more accuracy, and on all stages most": (
+        "averaged over shares and stages, l1 is above no penalty and l1 on all above l1, by more than the images' 95 % "
+        "interval",
+        _l1_best,
+    ),
+    "most values can be removed": (
+        "of each network, the share of pixels that can go without a loss beyond the images' 95 % interval, averaged over "
+        "the stages, is above one half",
+        lambda found: all(sum(shares) / len(shares) > 0.5 for shares in map(largest_share, found.values())),
+    ),
+}
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 5's caption, which has no numbers."""
+    half = SHARES.index(0.5)
+    table = [
+        Comparison(f"half pruned after stage {stage + 1}", name, over_trainings(runs, name, _left(stage, half)))
+        for name, result in of(runs).items()
+        for stage in range(len(result["pruned"]["accuracy"]))
+    ]
+    share = over_trainings(runs, "none", lambda result: sum(largest_share(result)) / len(result["pruned"]["accuracy"]))
+    return Finding(
+        in_trainings(runs, CLAIMS),
+        tuple(table),
+        f"without a penalty {share.mean:.0%} of the pixels can go, averaged over the stages",
+        reduced(runs),
+    )
+
+
+def _left(stage: int, share: int) -> Callable[[dict], float]:
+    return lambda result: result["pruned"]["accuracy"][stage][share]
 
 
 def summary(runs: list[dict]) -> list[str]:
-    """A line a network, means over trainings, with what pruning half of the pixels after each stage leaves."""
-    lines = [f"{'network':10} accuracy        cv     small pixels   after pruning half, stage by stage"]
+    """A line per network: accuracy, variation, small pixels, and what pruning half after each stage leaves."""
+    lines = [f"{'network':12} accuracy        cv     small pixels   after pruning half, stage by stage"]
     half = SHARES.index(0.5)
-    for name in of(runs, [*MODELS, INK]):
-        accuracy, spread = over_trainings(runs, name, lambda r: r["accuracy"])
-        cv, _ = over_trainings(runs, name, lambda r: r["shape"]["cv"])
-        small, _ = over_trainings(runs, name, lambda r: r["shape"]["small"][-1])
-        left = " ".join(
-            f"{over_trainings(runs, name, lambda r, stage=stage: r['pruned']['accuracy'][stage][half])[0]:.3f}"
-            for stage in range(len(of(runs, [name])[name]["pruned"]["accuracy"]))
-        )
-        lines.append(f"{name:10} {accuracy:.3f} ± {spread:.3f}   {cv:.2f}   {small:.3f}          {left}")
+    for name, result in of(runs, [*MODELS, INK, *swept()]).items():
+        accuracy = over_trainings(runs, name, lambda r: r["accuracy"]).shown()
+        cv = over_trainings(runs, name, lambda r: r["shape"]["cv"]).mean
+        small = over_trainings(runs, name, lambda r: r["shape"]["small"][-1]).mean
+        stages = range(len(result["pruned"]["accuracy"]))
+        left = " ".join(f"{over_trainings(runs, name, _left(stage, half)).mean:.3f}" for stage in stages)
+        lines.append(f"{name:12} {accuracy:15} {cv:.2f}   {small:.3f}          {left}")
     return lines
-
-
-def statements(runs: list[dict], seed: int = 0) -> dict[str, bool]:
-    """Which statements of figure 5's caption hold in one training, each up to two standard errors of the images."""
-    found = of(runs, seed=seed)
-    areas = {name: [sum(c) / len(c) for c in result["pruned"]["accuracy"]] for name, result in found.items()}
-    two = 2 * error(0.5, min(result["images"] for result in found.values()))  # for any share
-    mean = {name: sum(by_stage) / len(by_stage) for name, by_stage in areas.items()}
-    half = SHARES.index(0.5)
-    return {
-        "earlier stages matter at least as much": all(
-            a <= b + two for by_stage in areas.values() for a, b in pairwise(by_stage)
-        ),
-        "l1 keeps more, on all stages most": mean["none"] < mean["l1"] < mean["l1-layers"],
-        "half of the pixels can go anywhere": all(
-            result["accuracy"] - curve[half] <= two
-            for result in found.values()
-            for curve in result["pruned"]["accuracy"]
-        ),
-    }
-
-
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to figure 5's caption: three statements, as in `statements`."""
-    paper = "four curves a stage, without numbers: earlier stages matter more, l1 is best, most values can go"
-    half = SHARES.index(0.5)
-
-    def after(name: str, stage: int) -> float:
-        return over_trainings(runs, name, lambda r: r["pruned"]["accuracy"][stage][half])[0]
-
-    ours = "accuracy, and after pruning half of the pixels after each stage in turn: " + "; ".join(
-        f"{name} {over_trainings(runs, name, lambda r: r['accuracy'])[0]:.3f}, "
-        + " ".join(f"{after(name, stage):.3f}" for stage in range(len(result["pruned"]["accuracy"])))
-        for name, result in of(runs).items()
-    )
-    return told(runs, statements, ours, paper)
-
-
-def told(
-    runs: list[dict], statements: Callable[[list[dict], int], dict[str, bool]], ours: str, paper: str
-) -> tuple[str, str, str]:
-    """A verdict from statements about a training, where all networks were trained at the paper's scale."""
-    if not trainings(runs):
-        return "not run at full scale", f"{len(of(runs))} of {len(MODELS)} networks: {ours}", paper
-    count, hold = len(trainings(runs)), held(runs, statements)
-    ours = ", ".join(f"{what}: in {times} of {count}" for what, times in hold.items()) + "; " + ours
-    if any(run["scale"] != "paper" for run in runs):
-        channels = max(runs[0]["config"]["channels"])
-        return "not run at full scale", f"{channels} channels in place of 128, trainings: {count}. {ours}", paper
-    kept = [times == count for times in hold.values()]
-    return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced", ours, paper

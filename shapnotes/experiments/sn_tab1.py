@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.experiments import tabular
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS, MODELS
 

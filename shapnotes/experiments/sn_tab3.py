@@ -33,7 +33,7 @@ from torch import Tensor
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
 from shapnotes.experiments.opened import Transparent, coalition_values
-from shapnotes.experiments.record import mean_and_error, paired_interval
+from shapnotes.experiments.statistics import mean_and_error, paired_interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS
 from shapnotes.explainers import deep_shap, kernel_shap

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.experiments import tabular
-from shapnotes.experiments.record import mean_and_error
 from shapnotes.experiments.sn_tab1 import ROUNDS, by_round, lead
+from shapnotes.experiments.statistics import mean_and_error
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import FOLDS
 from shapnotes.metrics import coefficient_of_variation, sparsity
