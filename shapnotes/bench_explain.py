@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shapnotes.bench import in_turn, provenance
 from shapnotes.bench_shapnet import Loop
 from shapnotes.experiments.opened import Transparent
+from shapnotes.experiments.statistics import interval
 from shapnotes.shapnet import DeepShapNet
 
 FEATURES, CHANNELS, BATCH = 16, 20, 64
@@ -43,8 +44,8 @@ def explain(device: str = "cpu", repeats: int = 11) -> dict:
     the other. Kernel SHAP is not regularised, which takes less time. Deep SHAP has to see a module for every activation
     and is given `experiments.opened.Transparent`.
 
-    Each contender is called once a turn, `repeats` times; a ratio is that of the medians, with the smallest and largest
-    ratio of one turn beside it.
+    Each contender is called once per turn, `repeats` times; a ratio is that of the medians, with the smallest and
+    largest ratio of one turn beside it, and the 95 % interval of the mean over turns.
     """
     generator = torch.Generator().manual_seed(0)
     net = DeepShapNet(FEATURES, CHANNELS, 1, hidden=(100,))
@@ -88,6 +89,7 @@ def _against(taken: dict[tuple[str, str], list[float]], model: str, method: str)
         each = [a / b for a, b in zip(mine, taken["Deep ShapNet", other], strict=True)]
         ratio = median(mine) / median(taken["Deep ShapNet", other])
         row |= {f"over_{name}": ratio, f"over_{name}_range": [min(each), max(each)]}
+        row[f"over_{name}_interval"] = list(interval(each)) if len(each) > 1 else None
     return row
 
 

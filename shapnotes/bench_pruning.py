@@ -12,12 +12,14 @@ from torch import Tensor
 
 from shapnotes import datasets
 from shapnotes.bench import in_turn, provenance
-from shapnotes.experiments import images, sn_f5
+from shapnotes.experiments import image_networks, images, sn_f5
+from shapnotes.experiments.image_networks import weights
+from shapnotes.experiments.statistics import interval
 from shapnotes.shapnet import ImageShapNet, Pruning, sparse
 
 NETWORKS = ((16, 1), (16, 64), (64, 1), (64, 64))  # channels, batch
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-CHECKPOINTS, NAMES = Path("book/results/SN-F5"), (*sn_f5.MODELS, sn_f5.INK)  # those of the first training
+RESULTS = Path("book/results")  # where the trained networks are
 IMAGES, BATCH = 1000, 50
 PLANS = {  # after which stages, and how much is pruned there for a share s
     "after stage 1": ((0,), lambda s: s),
@@ -37,10 +39,10 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
 
     "blank" rows: the same networks without any pruning, on images whose paper is at the reference, zero.
 
-    "accuracy" rows: the networks of SN-F5 and the first 1000 test images of MNIST, 50 at a time; for each plan of
-    stages and each share, and for no pruning at all, the accuracy that is lost, with the standard error of the
-    difference on the same images, and how many times faster, the median over the batches with its quartiles. Each batch
-    is a turn. Without the networks in `book/results/SN-F5` there are no such rows.
+    "accuracy" rows: the networks of SN-F5 (16 channels, the first training) and the first 1000 test images of MNIST, 50
+    at a time; for each plan of stages and each share, and for no pruning at all, the accuracy that is lost, with the
+    half-width of the 95 % interval of the difference on the same images, and how many times faster, the median over the
+    batches with its quartiles. Each batch is a turn. Networks that are not in `book/results` have no such rows.
 
     The bound: pruning leaves the first stage whole, a seventh of the work, and more at the borders of the image; so
     that no share makes it more than seven times faster. Paper at the reference spares the first stage as well.
@@ -53,9 +55,12 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
         with torch.no_grad():
             rows = [row for width, batch in NETWORKS for row in _times(width, batch, repeats)]
             rows += [_blank(width, batch, repeats) for width, batch in NETWORKS]
-            for path in sorted(path for path in CHECKPOINTS.glob("*.safetensors") if path.stem in NAMES):
-                x, y = images.test_images(images.configuration(path)["data"], IMAGES)
-                rows += _accuracies(path.stem, images.load(path), x, y)
+            for name, network in sn_f5.NETWORKS.items():
+                config = sn_f5.configuration("cpu", network)
+                path = weights(RESULTS / image_networks.ID, config["width"], network, 0, config["epochs"])
+                if path.exists():
+                    x, y = images.test_images(network.split("-")[0], IMAGES)
+                    rows += _accuracies(name, images.load(path), x, y)
         return provenance("shapnotes bench pruning", device) | {"rows": rows}
     finally:
         torch.set_num_threads(before)
@@ -160,7 +165,7 @@ def _accuracies(name: str, net: ImageShapNet, x: Tensor, y: Tensor) -> list[dict
                 "plan": plan,
                 "share": share,
                 "lost": float(lost.mean()),
-                "lost_error": float(lost.std() / len(lost) ** 0.5),
+                "lost_error": interval(lost.tolist()).half,
                 "faster": middle,
                 "quartiles": [low, high],
             }

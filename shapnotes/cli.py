@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from shapnotes import bench, bench_explain, bench_images, bench_pruning, bench_shapnet, scorecard
-from shapnotes.experiments import MODULES, experiment, study
+from shapnotes import bench, bench_explain, bench_images, bench_pruning, bench_shapnet
+from shapnotes.experiments import MODULES, experiment, scorecard, study
 from shapnotes.experiments.checkpoint import OutOfTime
 from shapnotes.experiments.plan import PAPER_SCALE, paper_scale
 from shapnotes.experiments.record import Record
@@ -91,7 +91,7 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _scorecard(options: argparse.Namespace) -> None:
-    text = scorecard.page(options.book / "results", options.book)
+    text = scorecard.page(options.book / "results")
     (options.book / "scorecard.md").write_text(text, encoding="utf8")
     print(text, end="")
 

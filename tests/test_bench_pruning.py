@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from shapnotes import bench_pruning, cli
-from shapnotes.experiments import images
+from shapnotes.experiments import image_networks, images
 from shapnotes.shapnet import ImageShapNet, Pruning, sparse
 
 
@@ -70,15 +69,17 @@ def test_lost_accuracy_is_that_of_the_same_images(net, monkeypatch):
 def test_it_prints_what_it_measured(net, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(bench_pruning, "NETWORKS", ((2, 1),))
     monkeypatch.setattr(bench_pruning, "SHARES", (0.5, 0.9))
-    monkeypatch.setattr(bench_pruning, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(bench_pruning, "RESULTS", tmp_path)
     monkeypatch.setattr(images, "load", lambda path: net)
 
     def test_images(data, count):
-        assert data == "mnist_ink"
+        assert data == "mnist"
         return torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])
 
     monkeypatch.setattr(images, "test_images", test_images)
-    save_file(dict(net.state_dict()), tmp_path / "l1.safetensors", metadata={"config": '{"data": "mnist_ink"}'})
+    path = image_networks.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
+    path.parent.mkdir(parents=True)
+    path.touch()
     threads = torch.get_num_threads()
     made = bench_pruning.pruning(repeats=2)
     assert torch.get_num_threads() == threads and made["threads"] == 1

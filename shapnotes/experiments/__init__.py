@@ -19,6 +19,7 @@ MODULES = {
     "SN-Tab3": "sn_tab3",
     "SN-Tab6": "sn_tab6",
     "SN-Tab4": "sn_tab4",
+    "SN-Tab5": "sn_tab5",
     "image-networks": "image_networks",
     "SN-Tab2": "sn_tab2",
     "SN-F5": "sn_f5",

@@ -1,0 +1,244 @@
+"""The scorecard: one row per claim of the two papers, with its verdict and what the verdict rests on.
+
+Of a claim that is derived the verdict stands in the list of claims, beside the boxes of the book that prove or refute
+it; tests hold it to the chapter's check cells and to the errata. Of a claim that is an experiment the verdict follows
+from the record of runs (`finding`). Nothing else is written on the page.
+"""
+
+import inspect
+import json
+import re
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from types import ModuleType
+
+from shapnotes.experiments import experiment
+from shapnotes.experiments.finding import Finding
+from shapnotes.experiments.record import Record
+
+CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
+PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks"}
+
+VERDICTS = {
+    "holds": "proved in the chapter, and checked there by cells that every test run executes",
+    "holds with a condition": "true if something is added that the paper does not say; the erratum says what",
+    "does not hold": "refuted, by the box or the cell that the erratum names",
+    "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
+    "directions agree": "an experiment: who is ahead of whom is as in the paper, the size of the numbers is not",
+    "disagrees": "an experiment: at least one statement about who is ahead is refuted by our runs",
+    "smaller scale only": "an experiment that was run smaller than the paper's, which confirms and refutes nothing",
+    "not comparable": "the paper's numbers cannot be what they are said to be, or their setting cannot be known",
+    "open": "an experiment that was not run, or whose intervals do not decide",
+}
+DERIVED = {"holds": "holds", "condition": "holds with a condition", "fails": "does not hold"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim: its verdict, what was reduced, what decides, and for an experiment its finding and its runs."""
+
+    id: str
+    claim: str
+    chapter: str
+    verdict: str
+    scale: str
+    decides: str
+    errata: tuple[str, ...]
+    finding: Finding | None = None
+    source: dict | None = None  # of the runs: command, dates, seconds, device
+    choices: str = ""
+
+
+def rows(results: Path) -> list[Row]:
+    """One row per claim, from the list of claims and the records in `results`."""
+    return [_row(identifier, claim, results) for identifier, claim in CLAIMS.items()]
+
+
+def _row(identifier: str, claim: dict, results: Path) -> Row:
+    common = (identifier, claim["claim"], claim["chapter"])
+    errata = tuple(claim.get("errata", ()))
+    if "finding" not in claim:
+        return Row(*common, DERIVED[claim["verdict"]], "", ", ".join(claim["shown"]), errata)
+    module = experiment(claim["finding"])
+    found, source = _found(module, claim.get("part"), results)
+    if found is None:
+        return Row(*common, "open", "not run", "", errata, choices=_choices(module))
+    scale = found.reduced or "the paper's"
+    return Row(*common, found.verdict, scale, found.decides, errata, found, source, _choices(module))
+
+
+def _found(module: ModuleType, part: str | None, results: Path) -> tuple[Finding | None, dict]:
+    """What a module reads from its record, and where the record comes from; None where there is none."""
+    if hasattr(module, "BENCH"):
+        path = results / module.BENCH
+        if not path.exists():
+            return None, {}
+        bench = json.loads(path.read_text("utf8"))
+        return module.finding(bench), {
+            "commands": [bench["command"]],
+            "dates": [bench["date"]],
+            "devices": [bench["device"]],
+        }
+    path = results / f"{getattr(module, 'STUDY', module.ID)}.jsonl"
+    record = Record(path)
+    for scale in ("paper", "cpu"):
+        if runs := record.select(scale):
+            found = module.finding(runs) if part is None else module.finding(runs, part)
+            if found is not None:
+                return found, _source(runs)
+    return None, {}
+
+
+def _source(runs: list[dict]) -> dict:
+    def different(key: str) -> list[str]:
+        return sorted({str(run[key]) for run in runs if key in run})
+
+    seconds = sum(float(run.get("seconds", 0.0)) for run in runs)
+    return {"commands": different("command"), "dates": different("date"), "devices": different("device")} | {
+        "runs": len(runs),
+        "hours": seconds / 3600,
+    }
+
+
+def _choices(module: ModuleType) -> str:
+    """What the paper leaves open and what was chosen: the module's text, without its first line."""
+    return inspect.cleandoc(module.__doc__ or "").partition("\n")[2].strip()
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def page(results: Path) -> str:
+    """The scorecard as a page of the book."""
+    found = rows(results)
+    lines = [
+        "# Scorecard",
+        "",
+        "What of the two papers stands. Each row is one claim; the verdict of a claim that is derived rests on the box",
+        "that the row names and on the [errata](errata.ipynb), that of an experiment on the record of its runs, which is",
+        "folded under the row with all its numbers. The page is written by `shapnotes scorecard`. ± is the half-width of",
+        "a 95 % interval, as everywhere in this book.",
+        "",
+        _counts(found),
+        "",
+        '<dl class="verdicts">',
+        *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
+        "</dl>",
+    ]
+    for paper, title in PAPERS.items():
+        heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
+        lines += ["", f"## {title}", "", '<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
+        lines += [_html(row) for row in found if row.id.startswith(paper)]
+        lines += ["</table>"]
+    return "\n".join(lines) + "\n"
+
+
+HEADS = ("id", "claim", "verdict", "scale", "what decides", "errata", "chapter")
+
+
+def _counts(found: list[Row]) -> str:
+    """How many claims of each paper have which verdict, as a table."""
+    counts = {paper: Counter(row.verdict for row in found if row.id.startswith(paper)) for paper in PAPERS}
+    there = [verdict for verdict in VERDICTS if any(count[verdict] for count in counts.values())]
+    lines = ["| verdict | " + " | ".join(PAPERS.values()) + " |", "|---|" + "---:|" * len(PAPERS)]
+    lines += [
+        f"| {verdict} | " + " | ".join(str(count[verdict]) for count in counts.values()) + " |" for verdict in there
+    ]
+    return "\n".join([*lines, "| all | " + " | ".join(str(count.total()) for count in counts.values()) + " |"])
+
+
+def _pill(verdict: str) -> str:
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
+
+
+def _html(row: Row) -> str:
+    """A row of the table and, folded under it, the evidence."""
+    anchor = row.id.lower()
+    chapter = int(row.chapter[:2])
+    where = f'<a href="{row.chapter}.html">{chapter}</a>'
+    errata = ", ".join(f'<a href="errata.html#{entry.lower()}">{entry}</a>' for entry in row.errata)
+    decides = escape(row.decides) if row.finding else _boxes(row)
+    scale = escape(row.scale)
+    cells = (f'<a href="#{anchor}">{row.id}</a>', escape(row.claim), _pill(row.verdict), scale, decides, errata, where)
+    classes = ("id", "claim", "", "scale", "", "", "")
+    lines = [f'<tbody id="{anchor}"><tr>']
+    for head, kind, cell in zip(HEADS, classes, cells, strict=True):
+        lines.append(f'<td data-head="{head}"{f" class={kind!r}" if kind else ""}>{cell}</td>'.replace("'", '"'))
+    lines.append("</tr>")
+    if row.finding or row.choices:
+        lines += [f'<tr class="evidence"><td colspan="{len(HEADS)}"><details><summary>evidence of {row.id}</summary>']
+        lines += [*_evidence(row), "</details></td></tr>"]
+    return "\n".join([*lines, "</tbody>"])
+
+
+def _boxes(row: Row) -> str:
+    """The boxes of a derived claim, as links."""
+    links = []
+    for box in row.decides.split(", "):
+        target = box.lower().replace(" ", "-").replace(".", "-")
+        links.append(f'<a href="{row.chapter}.html#{target}">{box}</a>')
+    return ", ".join(links)
+
+
+def _evidence(row: Row) -> list[str]:
+    lines = []
+    if row.finding:
+        lines.append("<ul class='statements'>".replace("'", '"'))
+        for statement in row.finding.statements:
+            mark = {True: "✓", False: "✗", None: "?"}[statement.held]
+            told = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
+            lines.append(
+                f'<li><span class="mark" title="{told}">{mark}</span> {escape(statement.claim)}: '
+                f"{escape(statement.criterion)}. <em>{told}</em></li>"
+            )
+        lines += ["</ul>", *_comparison(row.finding)]
+        lines.append(f"<p>{_told(row.source or {})}</p>")
+    if row.choices:
+        lines += ["<p><b>What the paper leaves open, and what we chose</b></p>", *_prose(row.choices)]
+    return lines
+
+
+def _comparison(finding: Finding) -> list[str]:
+    if not finding.table:
+        return []
+    lines = ['<table class="numbers"><thead><tr>']
+    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")]
+    lines.append("</tr></thead><tbody>")
+    for one in finding.table:
+        agree = {True: "✓", False: "✗", None: ""}[one.agree]
+        paper = "" if one.paper is None else f"{one.paper:{one.form}}"
+        cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    return [*lines, "</tbody></table>"]
+
+
+def _told(source: dict) -> str:
+    parts = [", ".join(f"<code>{escape(command)}</code>" for command in source.get("commands", ()))]
+    if dates := source.get("dates"):
+        parts.append(dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}")
+    if "runs" in source:
+        parts.append(f"{source['runs']} runs, {source['hours']:.1f} hours in all")
+    return "; ".join([*parts, *map(escape, source.get("devices", ()))])
+
+
+def _prose(text: str) -> list[str]:
+    """Paragraphs and lists of a docstring as HTML."""
+    lines = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.startswith("    "):
+            lines.append(f"<pre>{escape(inspect.cleandoc(paragraph))}</pre>")
+        elif paragraph.startswith("- "):
+            points = re.split(r"\n?^- ", paragraph, flags=re.MULTILINE)[1:]
+            lines += ["<ul>", *(f"<li>{_marked(point)}</li>" for point in points), "</ul>"]
+        else:
+            lines.append(f"<p>{_marked(paragraph)}</p>")
+    return lines
+
+
+def _marked(text: str) -> str:
+    text = escape(" ".join(text.split()))
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
