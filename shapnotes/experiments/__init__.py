@@ -1,8 +1,9 @@
 """The experiments of both papers.
 
 A study is a run and its record: a module with `ID`, `batches(scale)` and `run`. A finding is what a record says of one
-claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own names
-its `STUDY`. A study that measures what another has trained says so in `NEEDS`.
+claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own
+names its `STUDY`, or the measurement of `shapnotes bench` that it reads, `BENCH`. A study that measures what another
+has trained says so in `NEEDS`.
 """
 
 from importlib import import_module

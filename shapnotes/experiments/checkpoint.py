@@ -59,8 +59,8 @@ class Checkpoint:
             raise ValueError(f"{self.path} is no checkpoint or is damaged ({kind}); remove it to start anew") from error
         if settings != self._settings:
             raise ValueError(
-                f"{self.path} is the unfinished state of another run: {settings}; wanted {self._settings}. Move it away, "
-                "or give another folder by --out"
+                f"{self.path} is the unfinished state of another run: {settings}; wanted {self._settings}. Move it "
+                "away, or give another folder by --out"
             )
         return state
 

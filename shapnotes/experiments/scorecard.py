@@ -77,18 +77,12 @@ def _found(module: ModuleType, part: str | None, results: Path) -> tuple[Finding
         if not path.exists():
             return None, {}
         bench = json.loads(path.read_text("utf8"))
-        return module.finding(bench), {
-            "commands": [bench["command"]],
-            "dates": [bench["date"]],
-            "devices": [bench["device"]],
-        }
-    path = results / f"{getattr(module, 'STUDY', module.ID)}.jsonl"
-    record = Record(path)
+        where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
+        return module.finding(bench), where
+    record = Record(results / f"{getattr(module, 'STUDY', module.ID)}.jsonl")
     for scale in ("paper", "cpu"):
         if runs := record.select(scale):
-            found = module.finding(runs) if part is None else module.finding(runs, part)
-            if found is not None:
-                return found, _source(runs)
+            return module.finding(runs, *([part] if part else [])), _source(runs)
     return None, {}
 
 
@@ -117,10 +111,10 @@ def page(results: Path) -> str:
     lines = [
         "# Scorecard",
         "",
-        "What of the two papers stands. Each row is one claim; the verdict of a claim that is derived rests on the box",
-        "that the row names and on the [errata](errata.ipynb), that of an experiment on the record of its runs, which is",
-        "folded under the row with all its numbers. The page is written by `shapnotes scorecard`. ± is the half-width of",
-        "a 95 % interval, as everywhere in this book.",
+        "What of the two papers stands. Each row is one claim. The verdict of a claim that is derived rests on the boxes",
+        "that the row names and on the [errata](errata.ipynb); that of an experiment rests on the record of its runs,",
+        "folded under the row with all its numbers. `shapnotes scorecard` writes this page. ± is the half-width of a",
+        "95 % interval, as everywhere in this book.",
         "",
         _counts(found),
         "",
@@ -163,10 +157,10 @@ def _html(row: Row) -> str:
     decides = escape(row.decides) if row.finding else _boxes(row)
     scale = escape(row.scale)
     cells = (f'<a href="#{anchor}">{row.id}</a>', escape(row.claim), _pill(row.verdict), scale, decides, errata, where)
-    classes = ("id", "claim", "", "scale", "", "", "")
+    classes = ("id", "claim", "word", "scale", "decides", "errata", "chapter")
     lines = [f'<tbody id="{anchor}"><tr>']
     for head, kind, cell in zip(HEADS, classes, cells, strict=True):
-        lines.append(f'<td data-head="{head}"{f" class={kind!r}" if kind else ""}>{cell}</td>'.replace("'", '"'))
+        lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
     lines.append("</tr>")
     if row.finding or row.choices:
         lines += [f'<tr class="evidence"><td colspan="{len(HEADS)}"><details><summary>evidence of {row.id}</summary>']
@@ -186,7 +180,7 @@ def _boxes(row: Row) -> str:
 def _evidence(row: Row) -> list[str]:
     lines = []
     if row.finding:
-        lines.append("<ul class='statements'>".replace("'", '"'))
+        lines.append('<ul class="statements">')
         for statement in row.finding.statements:
             mark = {True: "✓", False: "✗", None: "?"}[statement.held]
             told = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]

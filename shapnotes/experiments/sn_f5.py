@@ -207,7 +207,7 @@ def reduced(runs: list[dict]) -> str:
 
 
 def largest_share(result: dict) -> list[float]:
-    """After each stage, the largest share of its pixels that can go without a loss beyond the interval of the images."""
+    """After each stage, the largest share of its pixels that can go with no loss beyond the interval of the images."""
     least = result["accuracy"] - of_share(result["accuracy"], result["images"])
     return [
         max(share for share, left in zip(SHARES, curve, strict=True) if left >= least)
@@ -247,8 +247,8 @@ CLAIMS: Claims = {
         _l1_best,
     ),
     "most values can be removed": (
-        "of each network, the share of pixels that can go without a loss beyond the images' 95 % interval, averaged over "
-        "the stages, is above one half",
+        "of each network, the share of pixels that can go without a loss beyond the images' 95 % interval, averaged "
+        "over the stages, is above one half",
         lambda found: all(sum(shares) / len(shares) > 0.5 for shares in map(largest_share, found.values())),
     ),
 }

@@ -1,0 +1,92 @@
+"""The scorecard says what the records, the chapters and the errata say, and no page says more."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shapnotes.experiments import MODULES, experiment, scorecard
+from shapnotes.experiments.record import Record
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+RESULTS = BOOK / "results"
+DERIVED = {name: claim for name, claim in scorecard.CLAIMS.items() if "finding" not in claim}
+MEASURED = {name: claim for name, claim in scorecard.CLAIMS.items() if "finding" in claim}
+
+
+def chapter(name: str) -> str:
+    return (BOOK / f"{name}.md").read_text("utf8")
+
+
+def errata() -> dict[str, str]:
+    """The kind of each entry, by the last table of the errata page."""
+    return dict(re.findall(r"^\| \[(E\d+)\]\(.*\| ([a-z ]+) \|$", chapter("errata"), re.MULTILINE))
+
+
+def test_the_page_is_what_the_records_say():
+    assert (BOOK / "scorecard.md").read_text("utf8") == scorecard.page(RESULTS), "run: shapnotes scorecard"
+
+
+def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
+    """With the records taken away every experiment is open, whatever the chapters hold."""
+    found = scorecard.rows(tmp_path)
+    assert {row.verdict for row in found if row.id in MEASURED} == {"open"}
+    assert [row.id for row in found] == list(scorecard.CLAIMS)
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_derived_claim_has_its_boxes_and_its_check(name):
+    """Each box that it names is in the chapter, and so is a cell that names the claim and asserts something."""
+    claim = DERIVED[name]
+    text = chapter(claim["chapter"])
+    for box in claim["shown"]:
+        assert re.search(rf"^> \*\*{re.escape(box)}[ .(]", text, re.MULTILINE), f"no box {box}"
+    cells = re.findall(r"```\{code-cell\}.*?\n(.*?)```", text, re.DOTALL)
+    checks = [cell for cell in cells if re.search(rf"#.*\b{name}\b", cell)]
+    assert checks and all("assert" in cell for cell in checks)
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_no_verdict_contradicts_the_errata(name):
+    claim = DERIVED[name]
+    kinds = {errata()[entry] for entry in claim.get("errata", ())}
+    if "does not hold" in kinds:
+        assert claim["verdict"] == "fails"
+    elif "condition" in kinds:
+        assert claim["verdict"] in ("condition", "fails")
+    if claim["verdict"] != "holds":
+        assert kinds & {"does not hold", "condition"}, "what is missing stands in no erratum"
+
+
+def test_the_errata_and_the_claims_name_each_other():
+    """Every entry that takes something away from a claim is named by one, and every entry that is named is there."""
+    named = {entry for claim in scorecard.CLAIMS.values() for entry in claim.get("errata", ())}
+    kinds = errata()
+    assert len(kinds) > 30 and named <= kinds.keys()
+    assert {entry for entry, kind in kinds.items() if kind in ("condition", "does not hold")} <= named
+
+
+def test_every_finding_has_a_module_and_a_chapter():
+    for name, claim in MEASURED.items():
+        assert claim["finding"] in MODULES and (BOOK / f"{claim['chapter']}.md").exists()
+        assert name == claim["finding"] or name.startswith(claim["finding"])
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda p: p.stem)
+def test_every_record_belongs_to_a_study_and_has_its_provenance(path):
+    assert path.stem in MODULES and not hasattr(experiment(path.stem), "STUDY")
+    for run in Record(path).runs:
+        assert {"command", "date", "device", "threads", "versions", "seed", "config", "seconds"} <= set(run)
+        assert run["scale"] != "smoke"
+
+
+def test_ids_that_chapters_name_are_claims():
+    """A chapter that points to a claim by its id points to one that there is."""
+    for path in BOOK.glob("*.md"):
+        for identifier in re.findall(r"\b(?:LC|SN)-(?:Tab\d|AE|[A-Z]\d*)\b", path.read_text("utf8")):
+            assert any(name.startswith(identifier) for name in scorecard.CLAIMS), f"{path.name} names {identifier}"
+
+
+def test_what_is_shown_is_escaped(tmp_path):
+    assert "&lt;b&gt;" in scorecard._prose("a <b> in `code` and **bold**")[0]
+    assert scorecard._prose("- one\n- two") == ["<ul>", "<li>one</li>", "<li>two</li>", "</ul>"]
