@@ -1,6 +1,5 @@
 """What an image ShapNet's prediction with its explanation costs, beside the comparable convolutional network."""
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ def images(device: str = "cpu", repeats: int = 9) -> dict:
     the quicker way on a CPU, and as usual. Two things are timed in turn, `repeats` times: prediction and explanation
     without gradients, against the other's prediction; and a step of training. Ours is timed as it is and, where there
     is a compiler, compiled; a ratio is that of the medians, with the smallest and largest ratio of one turn beside it.
-    The last row is the memory of a process that takes three steps with 64 images.
+    The last row is the memory of a process that takes three steps with 64 images; Windows cannot tell it.
 
     The bound, for a stage of 128 channels and each pixel and output: both multiply and add 4 * 128 numbers, 1024
     operations. Ours has 88 operations for sums, activations and values on top, 9 % more. In bytes
@@ -61,7 +60,7 @@ def images(device: str = "cpu", repeats: int = 9) -> dict:
         *(training_step(n, x, y) for n in ours.values()),
     ]
     rows.append({"what": "train"} | _ratios(list(ours), in_turn(steps, repeats, x.device)))
-    if device == "cpu":
+    if device == "cpu" and sys.platform != "win32":
         rows.append({"what": "memory", "batch": MEMORY_BATCH, "gib": _memory()})
     return provenance("shapnotes bench images", device) | {"rows": rows}
 
@@ -82,7 +81,9 @@ def _memory() -> float:
 
 
 def trained(batch: int) -> float:
-    """Takes three steps with so many images; returns the largest memory that this process has held, GiB."""
+    """Takes three steps with so many images; returns the largest memory that this process has held, GiB (on Unix)."""
+    import resource  # not there on Windows
+
     x, y = torch.randn(batch, CHANNELS[0], SIZE, SIZE), torch.zeros(batch, dtype=torch.int64)
     step = training_step(ImageShapNet(CHANNELS), x, y)
     for _ in range(3):

@@ -11,7 +11,7 @@ from shapnotes.experiments import MODULES, experiment, scorecard, study
 from shapnotes.experiments.checkpoint import OutOfTime
 from shapnotes.experiments.plan import PAPER_SCALE, paper_scale
 from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import SCALES, sweep
+from shapnotes.experiments.sweep import SCALES, check_device, sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,6 +97,7 @@ def _scorecard(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
+    check_device(options.device)
     measure, table = _BENCHES[options.what]
     record = measure(options.device)
     print(f"{record['device']}, {record['threads']} threads, torch {record['versions']['torch']}, {record['date']}")
