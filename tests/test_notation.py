@@ -1,4 +1,4 @@
-"""Every name in the code columns of the notation page exists, and every public name has a row."""
+"""The notation page: its names exist, every public name has a row, and so has every symbol of a chapter."""
 
 import dataclasses
 import importlib
@@ -141,7 +141,74 @@ def test_every_public_name_is_on_the_page(module):
     assert missing == []
 
 
+# --- symbols --------------------------------------------------------------------------------------
+
+BOOK = PAGE.parent
+CHAPTERS = sorted(BOOK.glob("[0-9][0-9]_*.md"))
+FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)
+WORDS = re.compile(r"\\(?:text|operatorname|mathrm|tag|begin|end)\s*\{[^{}]*\}")
+LETTER = r"(\\[A-Za-z]+|[A-Za-z])"
+MARKED = re.compile(rf"\\(hat|bar|mathcal)(?:\s*\{{\s*{LETTER}\s*\}}|\s+{LETTER}|(\\[A-Za-z]+))")
+GREEK = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi varphi chi "
+    "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
+).split()
+EVERYWHERE = ("Numbers and sets", "Games", "Models")
+
+
+def symbols(text: str) -> set[str]:
+    """The letters in the formulas of a text, each with its hat, bar or script; names such as SA are none."""
+    found = set()
+    for formula in (a or b for a, b in MATH.findall(text)):
+        formula = WORDS.sub(" ", formula)
+        found |= {f"{mark} {a or b or c}" for mark, a, b, c in MARKED.findall(formula)}
+        formula = MARKED.sub(" ", formula)
+        found |= {rf"\{name}" for name in re.findall(r"\\([A-Za-z]+)", formula) if name in GREEK}
+        found |= set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", formula)))
+    return found
+
+
+def prose(chapter: str) -> str:
+    """A chapter without its cells and without the marks of its boxes, which run through the formulas in them."""
+    return re.sub(r"^> ?", "", FENCE.sub("", chapter), flags=re.M)
+
+
+def explained(page: str, chapter: int) -> set[str]:
+    """The symbols that the notation page has for a chapter: everybody's, its part's, and its own."""
+    sections = dict(section.partition("\n")[::2] for section in re.split(r"^## ", page, flags=re.M)[1:])
+    part = () if chapter <= 3 else ("One neuron",) if chapter <= 8 else ("Shapley networks",)
+    own = re.findall(rf"^\| \[{chapter}\]\(.*$", sections["Used in one chapter"], re.M)
+    return symbols("\n".join([*(sections[name] for name in (*EVERYWHERE, *part)), *own]))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
+def test_every_symbol_of_a_chapter_is_on_the_page(chapter):
+    known = explained(PAGE.read_text("utf8"), int(chapter.stem[:2]))
+    assert symbols(prose(chapter.read_text("utf8"))) - known == set()
+
+
 # --- the test can fail ----------------------------------------------------------------------------
+
+
+def test_symbols_are_read_with_their_marks_and_without_words():
+    text = r"$\hat\alpha_k = \Phi(z)$, $$\mathcal{A}_j \subset \text{all} \tag{1.2}$$, $\bar v \mathrm{SA} \hat{\phi}$"
+    assert symbols(text) == {r"hat \alpha", "k", r"\Phi", "z", "mathcal A", "j", "bar v", r"hat \phi"}
+
+
+def test_boxes_are_read_and_code_is_not():
+    chapter = "Text $a$.\n\n> **Lemma 1.1.** $b$\n>\n> $$\n> c\n> $$\n\n```\nx = '$d$'\n```\n"
+    assert symbols(prose(chapter)) == {"a", "b", "c"}
+
+
+def test_a_symbol_of_another_chapter_explains_nothing():
+    page = "".join(f"## {name}\n\n" for name in EVERYWHERE) + (
+        "## One neuron\n\n| $\\mu$ | mean |\n\n## Shapley networks\n\n"
+        "## Used in one chapter\n\n| [4](04.ipynb) | $e$ an error |\n| [5](05.ipynb) | $c$ a class |\n"
+    )
+    assert explained(page, 4) == {r"\mu", "e"}
+    assert explained(page, 5) == {r"\mu", "c"}
+    assert explained(page, 9) == set()
 
 
 @pytest.mark.parametrize(

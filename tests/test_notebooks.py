@@ -27,6 +27,7 @@ assert x == 2
 print(x)
 ```
 """
+EQUATIONS = "\n$$\nx = 1 \\tag{{1.{}}}\n$$\n\n> $$\n> y = 1 \\tag{{1.{}}}\n> $$\n"
 
 
 @pytest.fixture
@@ -113,6 +114,8 @@ def test_a_good_notebook_has_no_problem(stored):
         (GOOD + "\n![badge](https://example.org/b.svg)\n", None, "third-party"),
         (GOOD + '\n<img alt="b" src="https://example.org/b.svg">\n', None, "third-party"),
         (GOOD + "\n![](figures/x.png)\n", None, "no alt text"),
+        (GOOD + EQUATIONS.format(4, 1), None, "equation 1 of the page carries the number 4"),
+        (GOOD + EQUATIONS.format(1, 3), None, "equation 2 of the page carries the number 3"),
         (GOOD, lambda n: n.cells.pop(), "stale"),
         (GOOD, lambda n: last(n).update(source="assert 1"), "stale"),
         (GOOD, lambda n: last(n).update(id="other"), "stale"),
@@ -133,6 +136,7 @@ def test_every_rule_can_fail(stored, body, change, complaint):
         cell("assert True  # one; two;"),
         cell("from torch.testing import assert_close\nassert_close(1, 1)"),
         GOOD + "\n![a plot](figures/x.png) and [a link](https://example.org)\n",
+        GOOD + EQUATIONS.format(1, 2),
     ],
 )
 def test_the_rules_do_not_fire_on_what_is_allowed(stored, body):

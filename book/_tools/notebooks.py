@@ -199,10 +199,21 @@ def problems(notebook: NotebookNode) -> Iterator[str]:
             yield f"cell {number}: {problem}"
     if not any(re.search(r"^\s*assert\b|\bassert_\w+\(", cell.source, re.M) for cell in code):
         yield "no cell asserts anything: a chapter that cannot fail is not tested"
+    yield from equation_problems(notebook)
     for model in widget_models(notebook).values():
         for image in re.findall(r"<img\b[^>]*>", str(model.get("state", {}).get("value", ""))):
             if not re.search(r"\balt=(?P<q>['\"])(?!\s*(?P=q))", image):
                 yield "an image inside a widget has no alt text"
+
+
+def equation_problems(notebook: NotebookNode) -> Iterator[str]:
+    r"""Equations carry the numbers 1, 2, 3, ... of their chapter (``\tag{12.1}``), in order of appearance."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    numbers = [int(number) for number in re.findall(r"\\tag\{\d+\.(\d+)\}", text)]
+    for place, number in enumerate(numbers, 1):
+        if number != place:
+            yield f"equation {place} of the page carries the number {number}: number them as they come"
+            return
 
 
 def markdown_problems(cell: NotebookNode) -> Iterator[str]:
