@@ -3,11 +3,15 @@
 A study is a run and its record: a module with `ID`, `batches(scale)` and `run`. A finding is what a record says of one
 claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own
 names its `STUDY`, or the measurement of `shapnotes bench` that it reads, `BENCH`. A study that measures what another
-has trained says so in `NEEDS`.
+has trained says so in `NEEDS`. `usable(runs)`, where there is one, says whether runs that are not complete yet are
+enough for the finding.
 """
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+
+from shapnotes.experiments.record import Record
 
 MODULES = {
     "LC-F3": "lc_f3",
@@ -46,3 +50,14 @@ def study(identifier: str) -> ModuleType:
     """The study that a claim is read from: its own module, or another's."""
     chosen = experiment(identifier)
     return experiment(chosen.STUDY) if hasattr(chosen, "STUDY") else chosen
+
+
+def recorded(identifier: str, results: Path) -> list[dict]:
+    """The runs that a claim is read from: those at the paper's scale where the finding can use them, else the others.
+
+    results : the folder of the records
+    """
+    chosen = experiment(identifier)
+    record = Record(results / f"{study(identifier).ID}.jsonl")
+    usable = getattr(chosen, "usable", bool)
+    return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])

@@ -15,9 +15,8 @@ from html import escape
 from pathlib import Path
 from types import ModuleType
 
-from shapnotes.experiments import experiment
+from shapnotes.experiments import experiment, recorded
 from shapnotes.experiments.finding import Finding
-from shapnotes.experiments.record import Record
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
 PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks"}
@@ -79,11 +78,8 @@ def _found(module: ModuleType, part: str | None, results: Path) -> tuple[Finding
         bench = json.loads(path.read_text("utf8"))
         where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
         return module.finding(bench), where
-    record = Record(results / f"{getattr(module, 'STUDY', module.ID)}.jsonl")
-    for scale in ("paper", "cpu"):
-        if runs := record.select(scale):
-            return module.finding(runs, *([part] if part else [])), _source(runs)
-    return None, {}
+    runs = recorded(module.ID, results)
+    return (module.finding(runs, *([part] if part else [])), _source(runs)) if runs else (None, {})
 
 
 def _source(runs: list[dict]) -> dict:

@@ -7,6 +7,7 @@ from shapnotes.experiments.sn_f4 import METHODS, PAIRS, RIVALS, better, of, over
 ID = "SN-F11"
 TITLE = "Digit flipping, four pairs"
 STUDY = "SN-F4"
+usable = sn_f4.usable
 
 
 def finding(runs: list[dict]) -> Finding:

@@ -14,6 +14,7 @@ from shapnotes.experiments.sn_f5 import Claims, in_trainings, of, over_trainings
 ID = "SN-F3"
 TITLE = "Small representations, stage by stage"
 STUDY = "SN-F5"
+usable = sn_f5.usable
 NETWORKS = ("none", "l1", "l1-layers")
 PIXELS = 32 * 32
 

@@ -323,6 +323,11 @@ def whole(runs: list[dict], tasks: tuple[str, ...]) -> dict[int, list[dict]]:
     }
 
 
+def usable(runs: list[dict]) -> bool:
+    """Whether the paper's methods have been put to all tests, in one training."""
+    return bool(whole(runs, tuple(TEST_IMAGES)))
+
+
 def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
     """What is smaller than in the paper, in words."""
     if not whole(runs, tasks):

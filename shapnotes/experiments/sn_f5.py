@@ -174,6 +174,11 @@ def trainings(runs: list[dict]) -> list[int]:
     return [seed for seed in sorted({run["seed"] for run in runs}) if len(of(runs, seed=seed)) == len(MODELS)]
 
 
+def usable(runs: list[dict]) -> bool:
+    """Whether there is one training of all four networks."""
+    return bool(trainings(runs))
+
+
 def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> Interval:
     """A number of a network, with its interval over trainings."""
     found = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]

@@ -13,6 +13,7 @@ from shapnotes.experiments.sn_f5 import Claims, in_trainings, of, over_trainings
 ID = "SN-F6"
 TITLE = "How sparse explanations are, with penalties and without"
 STUDY = "SN-F5"
+usable = sn_f5.usable
 
 QUANTITIES = {
     "coefficient of variation": lambda result: result["shape"]["cv"],

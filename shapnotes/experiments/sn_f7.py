@@ -11,6 +11,7 @@ from shapnotes.experiments.sn_f5 import ORDERS, REMOVED, Claims, in_trainings, o
 ID = "SN-F7"
 TITLE = "Removing pixels from regularised networks"
 STUDY = "SN-F5"
+usable = sn_f5.usable
 
 
 def above(found: dict[str, dict], name: str) -> dict[str, float]:

@@ -51,6 +51,11 @@ def lead(runs: list[dict], data: str) -> Interval | None:
     return paired_interval(ours, theirs) if ours.keys() & theirs.keys() else None
 
 
+def usable(runs: list[dict]) -> bool:
+    """Whether there is a pair of networks on any data."""
+    return any(lead(runs, data) for data in PAPER)
+
+
 def finding(runs: list[dict]) -> Finding:
     """What the record says of Table 2: on each data set the ShapNet is ahead, and accuracies are the paper's."""
     table, statements, short = [], [], []

@@ -13,6 +13,7 @@ from shapnotes.experiments.statistics import interval
 ID = "SN-Tab7"
 TITLE = "Digit flipping: paired t statistics"
 STUDY = "SN-F4"
+usable = sn_f4.usable
 
 # Table 7, in the order of RIVALS. Degrees of freedom are those of all test images of the digit: 1008, 981, 973, 973.
 PAPER = {
