@@ -27,7 +27,7 @@ def finding(bench: dict) -> Finding:
         wanted = sum(paper[key] > 1 for key in keys)
         statements.append(
             Statement(
-                f"{wanted} of {len(keys)} methods take longer to explain the {model} than the ShapNet takes for its own",
+                f"{wanted} of {len(keys)} methods take longer to explain the {model} than the ShapNet does for itself",
                 "the 95 % interval of each ratio is on the paper's side of 1",
                 every([same[key] for key in keys]),
             )
