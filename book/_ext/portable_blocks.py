@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 KINDS = (
     "Theorem", "Lemma", "Proposition", "Corollary", "Definition", "Example", "Remark", "Note",
-    "Warning", "In practice", "Exercise", "Relative to the paper", "Key ideas", "Predict",
+    "Warning", "In practice", "Exercise", "Relative to the paper", "What we chose", "Key ideas", "Predict",
 )  # fmt: skip
 LEAD = re.compile(
     rf"(?P<kind>{'|'.join(KINDS)})(?:\s+(?P<number>\d+(?:\.\d+)*))?(?:\s+\((?P<name>.+)\))?\.?",
