@@ -51,6 +51,24 @@ def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool = False) -
     return found * unit
 
 
+def profiled(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool) -> Tensor:
+    """`values` without gradients, for many terms: see `profile`."""
+    from shapnotes.neuron import profile
+
+    unit = terms.abs().amax(1, keepdim=True)
+    unit = torch.where(unit > 0, unit, 1.0)
+    a, b = terms / unit, offset[:, None] / unit
+    rows = max(1, BLOCK // a.shape[1])
+    parts = []
+    for start in range(0, len(a), rows):
+        part = slice(start, start + rows)
+        found, good = profile.values(a[part], b[part], nodes, edgeworth)
+        if not bool(good.all()):
+            found[~good] = values(a[part][~good], b[part][~good, 0], nodes, edgeworth)
+        parts.append(found)
+    return torch.cat(parts) * unit
+
+
 def marginal(one: Tensor, a: Tensor, b: Tensor, q: Tensor, edgeworth: bool) -> Tensor:
     """D_k(q) for players with the terms `one` [rows, players], beside all terms a [rows, n] but their own; b [rows, 1]."""
     p = q * (1 - q)
