@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from shapnotes.neuron.owen import nodes as quadrature_nodes
+from shapnotes.neuron.owen import smooth_nodes
 
 ROOT = (2 * pi) ** 0.5
 BLOCK = 2**16  # numbers worked on at once without gradients: few enough for the cache
@@ -32,13 +32,13 @@ def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool = False) -
     """Approximate values of max(offset + sum of terms, 0): terms [rows, n], offset [rows] -> [rows, n].
 
     Exactly 0 for a term that is 0. Differentiable to any order; every node is evaluated again in the backward pass.
-    Cost: O(nodes n) per row.
+    Cost: O(nodes n) normal distribution functions per row.
     """
     # Measured in units of the largest term: powers neither overflow nor vanish.
     unit = terms.detach().abs().amax(1, keepdim=True)
     unit = torch.where(unit > 0, unit, 1.0)
     a, b = terms / unit, offset[:, None] / unit
-    q, w = quadrature_nodes(nodes, a.dtype, a.device)
+    q, w = smooth_nodes(nodes, a.dtype, a.device)
     if torch.is_grad_enabled() and (terms.requires_grad or offset.requires_grad):
         total = sum(w[j] * checkpoint(marginal, a, a, b, q[j], edgeworth, use_reentrant=False) for j in range(nodes))
         return total * unit
@@ -49,24 +49,6 @@ def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool = False) -
         for j in range(nodes):
             found[part] += w[j] * marginal(a[part], a[part], b[part], q[j], edgeworth)
     return found * unit
-
-
-def profiled(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool) -> Tensor:
-    """`values` without gradients, for many terms: see `profile`."""
-    from shapnotes.neuron import profile
-
-    unit = terms.abs().amax(1, keepdim=True)
-    unit = torch.where(unit > 0, unit, 1.0)
-    a, b = terms / unit, offset[:, None] / unit
-    rows = max(1, BLOCK // a.shape[1])
-    parts = []
-    for start in range(0, len(a), rows):
-        part = slice(start, start + rows)
-        found, good = profile.values(a[part], b[part], nodes, edgeworth)
-        if not bool(good.all()):
-            found[~good] = values(a[part][~good], b[part][~good, 0], nodes, edgeworth)
-        parts.append(found)
-    return torch.cat(parts) * unit
 
 
 def marginal(one: Tensor, a: Tensor, b: Tensor, q: Tensor, edgeworth: bool) -> Tensor:

@@ -21,7 +21,7 @@ With r = 1 + 2m/n the bound is about exp(-2 m^2 / n): sqrt(n/2 log(1/e)) nodes f
 """
 
 from functools import lru_cache
-from math import ceil, exp, log
+from math import ceil, exp, log, pi
 
 import torch
 from torch import Tensor
@@ -41,6 +41,17 @@ def _nodes(count: int) -> tuple[Tensor, Tensor]:
         beside = k / (4 * k * k - 1).sqrt()
         values, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
         return (values + 1) / 2, vectors[0].square()
+
+
+def smooth_nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes q in (0, 1), [count], and weights, [count], for functions of sqrt(q (1 - q)), as standard deviations are.
+
+    Gauss-Legendre in u with q = (1 - cos(pi u)) / 2: sqrt(q (1 - q)) = sin(pi u) / 2 is smooth in u, where in q it has
+    vertical slopes at both ends, at which a polynomial in q converges slowly.
+    """
+    u, w = nodes(count, torch.float64, torch.device("cpu"))
+    q, w = (1 - torch.cos(pi * u)) / 2, w * (pi / 2) * torch.sin(pi * u)
+    return q.to(device, dtype), (w / w.sum()).to(device, dtype)
 
 
 def quadrature_error(n: int, count: int) -> float:

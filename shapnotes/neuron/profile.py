@@ -12,29 +12,43 @@ from math import pi
 import torch
 from torch import Tensor
 
-from shapnotes.neuron.normal import marginal
-from shapnotes.neuron.owen import nodes as quadrature_nodes
+from shapnotes.neuron import normal
+from shapnotes.neuron.owen import smooth_nodes
 
 POINTS = 24
 TOLERANCE = 1e-7  # of the largest coefficient, for the last three
 
 
-def values(a: Tensor, b: Tensor, nodes: int, edgeworth: bool) -> tuple[Tensor, Tensor]:
-    """Values [rows, n] of terms a [rows, n] with |a| <= 1 and offsets b [rows, 1], and which rows are good: [rows].
+def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool = False) -> Tensor:
+    """What `normal.values` answers, without gradients: terms [rows, n], offset [rows] -> [rows, n].
 
-    Not differentiable in the sums of powers, so for evaluation only. Cost per row: nodes * POINTS normal distribution
-    functions, and POINTS multiply-adds per term.
+    Exactly 0 for a term that is 0. Cost per row: nodes * POINTS normal distribution functions, and POINTS multiply-adds
+    per term; rows in which a term dominates are done term by term.
     """
+    unit = terms.abs().amax(1, keepdim=True)
+    unit = torch.where(unit > 0, unit, 1.0)
+    a, b = terms / unit, offset[:, None] / unit
+    at_once, parts = max(1, normal.BLOCK // a.shape[1]), []
+    for start in range(0, len(a), at_once):
+        part = slice(start, start + at_once)
+        found, good = _interpolated(a[part], b[part], nodes, edgeworth)
+        if not bool(good.all()):
+            found[~good] = normal.values(a[part][~good], b[part][~good, 0], nodes, edgeworth)
+        parts.append(found)
+    return torch.cat(parts).mul_(unit)
+
+
+def _interpolated(a: Tensor, b: Tensor, nodes: int, edgeworth: bool) -> tuple[Tensor, Tensor]:
+    """Values of terms a [rows, n] with |a| <= 1 and offsets b [rows, 1], and which rows are good: [rows]."""
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     flat = high - low < 1e-3
     middle, half = (low + high) / 2, torch.where(flat, 1e-3, high - low) / 2
-    t, to_coefficients = _chebyshev(POINTS)
-    t, to_coefficients = t.to(a.device), to_coefficients.to(a.device)
+    t, to_coefficients = (part.to(a.device) for part in _chebyshev(POINTS))
     wide, sums = a.double(), b.double()
     points = middle.double() + half.double() * t
     points = torch.where(points.abs() < 1e-6, 1e-6, points)  # p(0) is a limit; next to it is near enough
-    q, w = quadrature_nodes(nodes, torch.float64, a.device)
-    slope = sum(w[j] * marginal(points, wide, sums, q[j], edgeworth) for j in range(nodes)) / points
+    q, w = smooth_nodes(nodes, torch.float64, a.device)
+    slope = sum(w[j] * normal.marginal(points, wide, sums, q[j], edgeworth) for j in range(nodes)) / points
     coefficients = slope @ to_coefficients  # [rows, POINTS]
     tail = coefficients[:, -3:].abs().amax(1)
     good = tail <= TOLERANCE * coefficients.abs().amax(1)
