@@ -39,6 +39,8 @@ class Explanation:
             value = getattr(self, name)
             if not isinstance(value, Tensor) and (value is not None or name in ("attributions", "prediction")):
                 raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
+        if self.prediction.dim() == 0:
+            raise ValueError("prediction must be [batch, *outputs]; got a single number")
         if self.baseline_prediction is None:
             object.__setattr__(self, "baseline_prediction", torch.zeros_like(self.prediction))
         batch, *outputs = self.prediction.shape
@@ -87,10 +89,6 @@ class Explanation:
         where features are the players. Where pixels are, of inputs [batch, channels, height, width], shap wants
         channels last: data are [batch, height, width, channels], values [batch, height, width, 1, *outputs].
         """
-        try:
-            import shap
-        except ImportError as error:
-            raise ImportError('to_shap needs the shap package: pip install "shapnotes[notebooks]"') from error
         players = self.attributions.shape[1 : 1 + len(self.player_axes)]
         if feature_names is not None and len(feature_names) != players.numel():
             raise ValueError(f"{len(feature_names)} feature_names for {players.numel()} players; give one a player")
@@ -108,6 +106,10 @@ class Explanation:
             data = self.inputs.detach()
         elif self.inputs is not None and self.inputs.dim() == 4 and self.inputs.shape[2:] == players:
             data, values = self.inputs.detach().movedim(1, -1), values.unsqueeze(3)
+        try:
+            import shap
+        except ImportError as error:
+            raise ImportError('to_shap needs the shap package: pip install "shapnotes[notebooks]"') from error
         return shap.Explanation(
             values=_array(values),
             base_values=_array(base),

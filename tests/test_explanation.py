@@ -130,6 +130,7 @@ def test_data_of_grouped_players_is_left_out(shap):
             lambda: sn.Explanation(torch.ones(2, 3, 4), torch.ones(2, 5)),
         ),
         ("do not explain predictions", lambda: sn.Explanation(torch.ones(2, 3), torch.ones(3))),
+        (r"must be \[batch, \*outputs\]; got a single", lambda: sn.Explanation(torch.ones(2), torch.tensor(1.0))),
         (
             "baseline_prediction has shape",
             lambda: sn.Explanation(torch.ones(2, 3), torch.ones(2), torch.ones(1)),
