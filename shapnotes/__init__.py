@@ -11,7 +11,6 @@ from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, rele
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import GapError
-from shapnotes.memory import keep_freed_memory
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -32,8 +31,6 @@ __all__ = [
     "shapnet",
 ]
 __version__ = version("shapnotes")
-
-keep_freed_memory()
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -5,11 +5,38 @@ is the empty coalition and row 2**n - 1 is everybody. A game is then a table of 
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import comb
+from numbers import Integral
 
 import torch
 from torch import Tensor
+
+MAX_TABLE_PLAYERS = 30  # of tables with a row a coalition; those of 30 have a thousand million rows
+MAX_PLAYERS = 2**12  # of weights, one a size; they take comb(n, n/2), a number of n binary digits
+
+
+def lasting(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function `make` of numbers, dtypes and devices, whose tensors are kept.
+
+    They are made outside inference mode, since a tensor made there could never take part in a gradient. What is made
+    while PyTorch traces (fake tensors, function transforms, compilers) is only good there, and not kept.
+    """
+
+    @lru_cache(maxsize=64)
+    def kept(*key: object) -> Tensor:
+        with torch.inference_mode(False):
+            return make(*key)
+
+    @wraps(make)
+    def get(*key: object) -> Tensor:
+        return make(*key) if torch.compiler.is_compiling() or _traced() else kept(*key)
+
+    return get
+
+
+def _traced() -> bool:
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def masks(n: int, *, device: torch.device | str | None = None) -> Tensor:
@@ -20,7 +47,7 @@ def masks(n: int, *, device: torch.device | str | None = None) -> Tensor:
     >>> masks(2).tolist()
     [[False, False], [True, False], [False, True], [True, True]]
     """
-    rows = torch.arange(2 ** _players(n), device=device)
+    rows = torch.arange(2 ** _players(n, MAX_TABLE_PLAYERS), device=device)
     return rows[:, None].bitwise_and(2 ** torch.arange(n, device=device)) != 0
 
 
@@ -31,7 +58,7 @@ def sizes(n: int, *, device: torch.device | str | None = None) -> Tensor:
     [0, 1, 1, 2, 1, 2, 2, 3]
     """
     size = torch.zeros(1, dtype=torch.int64, device=device)
-    for _ in range(_players(n)):
+    for _ in range(_players(n, MAX_TABLE_PLAYERS)):
         size = torch.cat([size, size + 1])  # the upper half repeats the lower one with one more player
     return size
 
@@ -84,11 +111,10 @@ def shapley_rows(n: int) -> list[list[float]]:
     return [[w[s.bit_count() - 1] if s >> i & 1 else -w[s.bit_count()] for s in range(2**n)] for i in range(n)]
 
 
-@lru_cache(maxsize=64)
+@lasting
 def kept(form: Callable[[int], Tensor], n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """form(n), which is made once."""
-    with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        return form(n).to(device, dtype)
+    return form(n).to(device, dtype)
 
 
 def member_sums(table: Tensor) -> Tensor:
@@ -121,26 +147,27 @@ def _halves(n: int) -> tuple[int, int]:
     return n - n // 2, n // 2
 
 
-@lru_cache(maxsize=64)
+@lasting
 def _members(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`masks(n)` as numbers, kept: only halves of the players are asked for, so it is small. n = 0 gives [1, 0]."""
-    with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        return (masks(n, device=device) if n else torch.zeros(1, 0, device=device)).to(dtype)
+    return (masks(n, device=device) if n else torch.zeros(1, 0, device=device)).to(dtype)
 
 
-@lru_cache(maxsize=64)
+@lasting
 def _either(parts: tuple[int, ...], device: torch.device) -> Tensor:
     """Who is present and who is absent in each coalition of each part: float64 [sum of 2**k, 2 * players]."""
-    with torch.inference_mode(False):
-        members = [_members(k, torch.float64, device) for k in parts]
-        return torch.cat([torch.block_diag(*members), torch.block_diag(*(1 - some for some in members))], 1)
+    members = [_members(k, torch.float64, device) for k in parts]
+    return torch.cat([torch.block_diag(*members), torch.block_diag(*(1 - some for some in members))], 1)
 
 
 def _marginal_weights(n: int) -> list[float]:
-    return [1 / (n * comb(n - 1, s)) for s in range(_players(n))]
+    n = _players(n)
+    return [1 / (n * comb(n - 1, s)) for s in range(n)]
 
 
-def _players(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+def _players(n: int, most: int = MAX_PLAYERS) -> int:
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise ValueError(f"a game needs a whole number of players, at least 1; got n={n!r}")
-    return n
+    if n > most:
+        raise ValueError(f"n={n} players are more than the {most} that this is made for")
+    return int(n)

@@ -6,19 +6,20 @@ What f answers is gathered in a table small enough for the cache and contracted 
 which are fixed in it, its weighted total.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from math import prod
+from numbers import Integral
 
 import psutil
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from shapnotes.coalitions import member_sums, sizes, subset_sums, value_weights
+from shapnotes.coalitions import lasting, member_sums, sizes, subset_sums, value_weights
 from shapnotes.explanation import Explanation
-from shapnotes.game import Game, Groups, Model, check_closure, checked_output
+from shapnotes.game import Game, Look, Model, check_closure, checked_output, in_dtype
+from shapnotes.memory import keep_freed_memory
+from shapnotes.players import Groups
 from shapnotes.progress import Bar, progress_bar
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
@@ -41,12 +42,14 @@ def shapley_values(
     where N are the n players, r is the baseline and v(S) is the prediction when the players in S keep their value of x
     and all others take the baseline's. The values of all players sum to f(x) - f(r), in the unit of f's output.
 
-    f          : [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It may be given the same
-                 buffer again with other contents: clone what you want to keep
+    f          : [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It is given a tensor, perhaps
+                 the same buffer again with other contents (clone what you want to keep), and answers with a tensor or
+                 with a NumPy array, as scikit-learn's `predict_proba` does
     x          : [batch, *features], floating point
     baseline   : the value that stands for "absent": None (0), a number, or a tensor that broadcasts to x
-    groups     : None (each feature is a player), integer labels 0..n-1 that broadcast to *features, or a list of lists
-                 of flat feature indices; the members of a group come and go together
+    groups     : None (each feature is a player), or features that come and go together: labels 0..n-1, or names, that
+                 broadcast to *features; or for each player its flat feature numbers, a slice or a bool mask, in a list
+                 or a dictionary
     chunk_size : the most rows f is given at once; chosen from the free memory when None
     progress   : True or False shows or hides a bar; None shows it for runs of more than ten seconds
 
@@ -56,12 +59,15 @@ def shapley_values(
     Gradients flow to x, the baseline and the parameters of f when autograd is on; each chunk is then evaluated again in
     the backward pass, so that memory stays that of one chunk.
 
-    Cost: 2**n evaluations an input, n counted over the players that differ from the baseline (the others are exactly
-    zero and are not enumerated). When f is an `nn.Linear` or an `nn.Sequential` that begins with one, the first layer
-    is never applied to a coalition: its n partial products are computed once and added up along the coalitions.
+    Cost: 2**n evaluations an input, n counted over its players that differ from the baseline, whatever else is in the
+    batch: the others are exactly zero and are not enumerated, but for a gradient to x or the baseline. Besides, one
+    evaluation of each input, of each baseline and of one row. When f is an `nn.Linear` or an `nn.Sequential` that
+    begins with one, the first layer is never applied to a coalition: its n partial products are computed once and added
+    up along the coalitions.
 
-    Raises ValueError or TypeError for unusable arguments or too many players, `GapError` (a ValueError) when the values
-    do not add up to f(x) - f(baseline), which happens when f is random or mixes rows.
+    Raises ValueError or TypeError for unusable arguments, too many players, and an f that answers NaN or infinity for a
+    coalition; `GapError` (a ValueError) when the values do not add up to f(x) - f(baseline), which happens when f is
+    random or mixes rows.
 
     Source: Shapley (1953); Shapley Explanation Networks, Definition 1.
 
@@ -98,7 +104,7 @@ def shapley_from_table(values: Tensor) -> Tensor:
     a, w = (weights.to(values.device)[sizes(n, device=values.device)] for weights in value_weights(n))
     table = values.to(torch.float64).flatten(1) if values.dim() > 1 else values.to(torch.float64)[:, None]
     phi = member_sums(a[:, None] * table) - w @ table
-    return phi.reshape(n, *values.shape[1:]).to(dtype)
+    return in_dtype(phi.reshape(n, *values.shape[1:]), dtype)
 
 
 def explain(
@@ -125,53 +131,62 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
-    probe, chunk_size = first_look(game, chunk_size)
-    full = probe.detach().clone()  # f may write over what it has returned
+    probe, _, eps = look = game.first_look()
+    chunk_size = int(chunk_size or rows_at_once(x, look.bytes))
     graph = probe.requires_grad
     moved = game.moved()
     # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
-    enumerated = torch.ones_like(moved) if graph and (x.requires_grad or baseline.requires_grad) else moved
-    n = int(enumerated.sum(1).max())
-    _refuse_hopeless(n, len(x))
+    everyone = graph and (x.requires_grad or baseline.requires_grad)
+    enumerated = torch.ones_like(moved) if everyone else moved
+    counts = enumerated.sum(1).tolist()
+    _refuse_hopeless(counts)
+    keep_freed_memory()
     empty = game.predictions(baseline, chunk_size)
-    if len(x) > 1:
-        full = game.predictions(x, chunk_size)
+    full = game.predictions(x, chunk_size) if len(x) > 1 else probe.detach()
 
-    low = min(n, chunk_size.bit_length() - 1)
-    inputs_at_once = max(1, chunk_size >> low) if low == n else 1
-    starts = range(0, len(x), inputs_at_once)
-    recompute = graph and (len(starts) > 1 or low < n)
-    blocks = []
-    outputs = prod(probe.shape[1:])
-    bar = progress_bar(len(x) << n, "rows", progress)
+    blocks = list(_blocks(enumerated, chunk_size))
+    recompute = graph and (len(blocks) > 1 or 1 << max(counts) > chunk_size)
+    shape, outputs = probe.shape[1:], prod(probe.shape[1:])
+    found = []
+    bar = progress_bar(sum(1 << n for n in counts), "rows", progress)
     with bar, torch.set_grad_enabled(graph):
-        for start in starts:
-            inputs = slice(start, start + inputs_at_once)
-            players = torch.nonzero(enumerated[inputs].any(0)).flatten()
-            phi = x.new_zeros(len(x[inputs]), game.n, outputs, dtype=torch.float64)
-            if len(players):
-                values = _enumerate(game, inputs, players, min(low, len(players)), outputs, graph, recompute, bar)
-                phi = phi.index_copy(1, players, values)
-            # Whoever is at the baseline: exactly 0, with its gradient where there is one.
-            blocks.append(torch.where(moved[inputs, :, None], phi, phi - phi.detach() if graph else 0.0))
-            bar.update((min(start + inputs_at_once, len(x)) << n) - bar.n)
-    phi = torch.cat(blocks)
-    shape = probe.shape[1:]
+        for inputs, players in blocks:
+            low = min(players.shape[1], chunk_size.bit_length() - 1)
+            found.append(_enumerate(game, inputs, players, low, outputs, graph, recompute, bar))
+        phi = x.new_zeros(len(x), game.n, outputs, dtype=torch.float64)
+        if blocks:
+            rows = torch.cat([inputs[:, None].expand_as(players).flatten() for inputs, players in blocks])
+            columns = torch.cat([players.flatten() for _, players in blocks])
+            phi = phi.index_put((rows, columns), torch.cat([values.flatten(0, 1) for values in found]))
+        if everyone:  # whoever is at the baseline: exactly 0, with its gradient
+            phi = torch.where(moved[:, :, None], phi, phi - phi.detach())
     detached = phi.detach()
     check_closure(
         detached.sum(1).reshape(len(x), *shape),
         empty,
         full,
         scale=detached.abs().sum(1).reshape(len(x), *shape),
-        dtype=probe.dtype,
+        eps=eps,
     )
-    return phi.reshape(len(x), *game.player_shape, *shape).to(x.dtype), empty, full
+    return in_dtype(phi.reshape(len(x), *game.player_shape, *shape), x.dtype), empty, full
+
+
+def _blocks(enumerated: Tensor, chunk_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs that share chunks: which ones, [inputs], and who is enumerated for each, [inputs, players].
+
+    Inputs of a block have as many players, each its own. So an input costs 2**players, whatever else is in the batch.
+    """
+    counts = enumerated.sum(1)
+    for n in counts.unique().tolist():
+        if n > 0:
+            for inputs in torch.nonzero(counts == n).flatten().split(max(1, chunk_size >> n)):
+                yield inputs, torch.nonzero(enumerated[inputs])[:, 1].view(-1, n)
 
 
 def _enumerate(
-    game: Game, inputs: slice, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: Bar
+    game: Game, inputs: Tensor, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: Bar
 ) -> Tensor:
-    """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
+    """The values of `players` [block, n], indices, for a block of inputs: float64 [block, n, outputs].
 
     Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
     all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
@@ -185,8 +200,8 @@ def _enumerate(
         chunk = rows(code)
         return checked_output(rest(chunk), len(chunk)).reshape(-1, 2**low, outputs)
 
-    first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
-    n, device = len(players), first.device
+    first = evaluate(0) if not recompute else recomputed(evaluate, 0)
+    n, device = players.shape[1], first.device
     in_table = max(low, min(n, (TABLE // max(len(first) * outputs, 1)).bit_length() - 1))
     middle = in_table - low
     # Measured from v(nobody): a constant in f's output then costs no digits.
@@ -198,7 +213,7 @@ def _enumerate(
     for high in range(2 ** (n - in_table)):
         for code in range(high << middle, high + 1 << middle):
             bar.update(len(first) << low)
-            value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
+            value = first if code == 0 else recomputed(evaluate, code) if recompute else evaluate(code)
             if graph:
                 chunks[code % 2**middle] = value
             else:  # copied at once, since it may lie in memory that the next chunk writes over
@@ -216,16 +231,16 @@ def _enumerate(
     return torch.stack([*low_values, *high_values], 1) - constant[:, None]
 
 
-@lru_cache(maxsize=32)
+@lasting
 def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
     """`value_weights(n)` over all coalitions of a table, each joined by `others` more players: [2, 2**in_table]."""
     size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
     return torch.stack(value_weights(n))[:, size].to(device)
 
 
-def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
+def recomputed(evaluate: Callable[..., Tensor], *chunk: object) -> Tensor:
     """One chunk whose intermediate results are dropped, and made again when gradients are wanted."""
-    return checkpoint(evaluate, code, use_reentrant=False, preserve_rng_state=False)
+    return checkpoint(evaluate, *chunk, use_reentrant=False, preserve_rng_state=False)
 
 
 class _Rows:
@@ -253,19 +268,19 @@ class _Rows:
         return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
 
 
-def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
+def _masked_rows(game: Game, inputs: Tensor, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
     """The rows of an opaque model, and the model: x where a player is present, the baseline elsewhere.
 
     A feature has one owner; all other terms are zero there, and adding zeros is exact.
     """
     x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
     owns = game.owned(players)
-    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(0)), game.x.shape[1:], low, reuse)
+    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(1, keepdim=True)), game.x.shape[1:], low, reuse)
     return rows, game.f
 
 
 def _partial_sums(
-    game: Game, inputs: slice, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: list[nn.Module]
+    game: Game, inputs: Tensor, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: list[nn.Module]
 ) -> tuple[_Rows, Model]:
     """The first layer's output where that layer is linear, and the rest of the model.
 
@@ -322,25 +337,12 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
-def first_look(game: Game, chunk_size: int | None) -> tuple[Tensor, int]:
-    """The model's answer to the first input alone, and how many rows to give it at once."""
-    if chunk_size is not None:
-        return game(game.x[:1].clone()), chunk_size
-    with _Widest() as widest:
-        answer = game(game.x[:1].clone())
-    return answer, rows_at_once(game.x, widest.bytes)
-
-
-class _Widest(TorchFunctionMode):
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-        return result
+def first_look(game: Game, chunk_size: int | None = None) -> tuple[Look, int]:
+    """What a model is like, and how many rows to give it at once; it is refused where it mixes rows."""
+    look = game.first_look()
+    chunk_size = int(chunk_size or rows_at_once(game.x, look.bytes))
+    game.refuse_mixing(chunk_size, look.eps)
+    return look, chunk_size
 
 
 def rows_at_once(x: Tensor, widest_bytes: int) -> int:
@@ -361,15 +363,17 @@ def rows_at_once(x: Tensor, widest_bytes: int) -> int:
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+    if chunk_size is not None and (
+        isinstance(chunk_size, bool) or not isinstance(chunk_size, Integral) or chunk_size < 1
+    ):
         raise ValueError(f"chunk_size must be a whole number of rows, at least 1, or None; got {chunk_size!r}")
 
 
-def _refuse_hopeless(n: int, batch: int) -> None:
-    evaluations = batch << n
+def _refuse_hopeless(counts: list[int]) -> None:
+    evaluations, n = sum(1 << count for count in counts), max(counts)
     if evaluations > HOPELESS:
         raise ValueError(
-            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: {evaluations / 8.64e10:.3g} "
-            "days at a million a second. Use shapnotes.sample_shapley_values, which needs n - 1 evaluations a "
-            "permutation and gives standard errors, or make fewer players with groups="
+            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: "
+            f"{evaluations / 8.64e10:.3g} days at a million a second. Use shapnotes.sample_shapley_values, which needs "
+            "n - 1 evaluations a permutation and gives standard errors, or make fewer players with groups="
         )

@@ -12,27 +12,33 @@ f        : [rows, *features] -> [rows, *outputs], deterministic, each row by its
 x        : [batch, *features], floating point
 baseline : None (0), a number, or a tensor that broadcasts to x
 
-Bad input is refused as in `shapley_values`. A missing package raises ImportError with the extra that installs it.
+Bad input is refused as in `shapley_values`, and so are models that are random, mix rows, or answer NaN or infinity: a
+look at a few rows costs 17 evaluations beside those that are stated. A missing package raises ImportError with the
+extra that installs it.
 """
 
 import copy
 import importlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
+from numbers import Integral
 from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapnotes.exact import first_look, shapley_values
+from shapnotes.exact import first_look, rows_at_once, shapley_values
 from shapnotes.explanation import Explanation
-from shapnotes.game import Game, GapError, Model, check_closure
+from shapnotes.game import Game, GapError, Model, check_closure, finite_output, in_dtype
 from shapnotes.sampling import sample_shapley_values
 
 Baseline = Tensor | float | None
+
+MAX_STEPS = 2**10  # of an integral; the places of its terms come from a matrix of steps times steps
 
 
 def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **settings: object) -> Explanation:
@@ -55,7 +61,7 @@ def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **
         raise ValueError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
     found = METHODS[method](f, x, baseline, **settings)
     attributions, errors = found if isinstance(found, tuple) else (found, None)
-    empty, full = _ends(Game(f, x, baseline))
+    empty, full, _ = _ends(Game(f, x, baseline))
     return Explanation(attributions, full, empty, inputs=x, standard_errors=errors)
 
 
@@ -95,7 +101,9 @@ def input_x_gradient(f: Model, x: Tensor, baseline: Baseline = None) -> Tensor:
     attr = _package("captum.attr")
     return _by_output(
         Game(f, x, baseline),
-        lambda model, x, r, output: attr.InputXGradient(lambda z: model(r + z)).attribute(x - r, target=output),
+        lambda model, x, r, output: attr.InputXGradient(lambda z: model(r + z)).attribute(
+            (x - r).detach().requires_grad_(), target=output
+        ),
     )
 
 
@@ -108,9 +116,11 @@ def integrated_gradients(f: Model, x: Tensor, baseline: Baseline = None, *, step
     efficiency up to that rounding where f is smooth; the gap of a network with kinks falls about as 1 / steps. Cost:
     `steps` gradients, all in memory together: explain fewer inputs at a time where that is too much.
 
+    steps : from 1 to 1024
+
     Source: Sundararajan, Taly and Yan (2017).
     """
-    _check_count("steps", steps)
+    steps = _count("steps", steps, MAX_STEPS)
     attr = _package("captum.attr")
     return _by_output(
         Game(f, x, baseline),
@@ -119,28 +129,30 @@ def integrated_gradients(f: Model, x: Tensor, baseline: Baseline = None, *, step
 
 
 def gradient_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int = 50, seed: int = 0) -> Tensor:
-    """Integrated gradients with the integral drawn at random, by `captum.attr.GradientShap` with one baseline.
+    """Integrated gradients with the integral drawn at random, by `captum.attr.Saliency` at the places drawn.
 
         (x_i - r_i)  mean over draws of t, uniform on [0, 1], of  df/dx_i (r + t (x - r))
 
     samples : draws an input, shared by all outputs; which ones depends on the input's place in the batch
 
-    Missingness holds, efficiency in expectation. Cost: `samples` gradients.
+    That is captum's and shap's GradientShap with one baseline and no noise. Their draws come from the global generators
+    of a process, which other threads draw from as well; here they come from a generator of this call.
+
+    Missingness holds, efficiency in expectation. Cost: `samples` gradients, those of an input in memory together.
 
     Source: Lundberg and Lee's package shap; Erion et al. (2021), as expected gradients.
     """
-    _check_count("samples", samples)
-    _check_seed(seed)
+    samples = _count("samples", samples)
+    seed = _seed(seed)
     attr = _package("captum.attr")
 
     def attribute(model: nn.Module, x: Tensor, r: Tensor, output: int) -> Tensor:
-        explainer = attr.GradientShap(model)
-        with _seeded(seed, x.device):  # input by input: captum gives any of the baselines to any of the inputs
-            parts = [
-                explainer.attribute(one[None], base[None], n_samples=samples, target=output)
-                for one, base in zip(x, r, strict=True)
-            ]
-        return torch.cat(parts)
+        generator, slopes = torch.Generator().manual_seed(seed), []
+        draws = torch.rand(len(x), samples, generator=generator, dtype=torch.float64)
+        for one, base, t in zip(x, r, draws.to(x), strict=True):
+            places = (base + t.reshape(-1, *[1] * one.dim()) * (one - base)).detach().requires_grad_()
+            slopes.append(attr.Saliency(model).attribute(places, target=output, abs=False).mean(0))
+        return torch.stack(slopes) * (x - r)
 
     return _by_output(Game(f, x, baseline), attribute)
 
@@ -170,11 +182,12 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     _check_module(f)
     attr = _package("captum.attr")
     game = Game(f, x, baseline)
-    attributions = _by_output(
-        Game(_copy(f), x, baseline),
-        lambda model, x, r, output: attr.DeepLift(model).attribute(x, r, target=output),
-    )
-    return _closed(game, attributions)
+
+    def attribute(model: nn.Module, x: Tensor, r: Tensor, output: int) -> Tensor:
+        with _quiet():
+            return attr.DeepLift(model).attribute(x, r, target=output)
+
+    return _closed(game, _by_output(Game(_copy(f), x, baseline), attribute))
 
 
 def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
@@ -182,18 +195,21 @@ def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
 
     Deep SHAP is the mean of DeepLIFT's attributions over a background sample. With one baseline it is DeepLIFT, in the
     code of the method's authors: efficiency, missingness and errors are those of `deeplift`. That code knows GELU, SELU
-    and softmax as well, and takes the derivative where |z - z'| < 1e-6 (captum: 1e-10). Cost: one gradient of two rows
-    an input, inputs one after the other, and one evaluation.
+    and softmax as well, and takes the derivative where |z - z'| < 1e-6 (captum: 1e-10). Half precisions are explained
+    in float32, since NumPy has no bfloat16. Cost: one gradient of two rows an input, inputs one after the other, and
+    one evaluation.
 
     Source: Lundberg and Lee (2017), section 4.2.
     """
     _check_module(f)
     shap = _package("shap")
     game = Game(f, x, baseline)
-    outputs = first_look(game, None)[0].shape[1:]
-    with _apart():
-        model = _Rows(_copy(f))
-        pairs = zip(*(t.detach().clone().split(1) for t in (game.x, game.baseline)), strict=True)
+    with torch.no_grad():
+        outputs = first_look(game)[0].answer.shape[1:]
+    wide = x.dtype if x.dtype == torch.float64 else torch.float32
+    with _apart(), _quiet():
+        model = _Rows(_copy(f).to(wide))
+        pairs = zip(*(t.detach().clone().to(wide).split(1) for t in (game.x, game.baseline)), strict=True)
         parts = [shap.DeepExplainer(model, r).shap_values(one, check_additivity=False) for one, r in pairs]
     return _closed(game, torch.from_numpy(np.concatenate(parts)).to(x).reshape(*x.shape, *outputs))
 
@@ -212,32 +228,34 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
 
     n counts the players that are not missing. Efficient by the constraint. Missingness holds, and a little more: shap
     takes a feature for missing within 1e-5 |r_i| + 1e-8 of its baseline, and sets values below 1e-10 to 0. Which
-    coalitions an input gets depends on its place in the batch. Cost: samples + 2 evaluations an input, for all outputs
-    together.
+    coalitions an input gets depends on its place in the batch. shap draws from NumPy's global generator, which is
+    seeded and then put back, one call at a time; what other threads draw from it meanwhile follows the seed too. Cost:
+    samples + 2 evaluations an input, for all outputs together.
 
     Source: Lundberg and Lee (2017), theorem 2.
     """
     if samples is not None:
-        _check_count("samples", samples)
-    _check_seed(seed)
+        samples = _count("samples", samples)
+    seed = _seed(seed)
     shap = _package("shap")
     game = Game(f, x, baseline)
     with torch.no_grad():
-        probe, chunk_size = first_look(game, None)
+        look, chunk_size = first_look(game)
 
     def model(rows: np.ndarray) -> np.ndarray:
-        z = torch.from_numpy(rows).to(x).reshape(-1, *x.shape[1:])
+        z = torch.tensor(rows, dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])  # f may write into it
         with torch.no_grad():
-            answers = torch.cat([game(part) for part in z.split(chunk_size)])
+            answers = torch.cat([game.worths(part) for part in z.split(chunk_size)])
         return answers.reshape(len(z), -1).double().cpu().numpy()
 
     settings = {"nsamples": "auto" if samples is None else samples, "l1_reg": False, "silent": True}
     pairs = zip(
         *(t.detach().double().cpu().numpy().reshape(len(x), 1, -1) for t in (game.x, game.baseline)), strict=True
     )
-    with _seeded(seed, x.device):
+    with _seeded(seed):
         parts = [shap.KernelExplainer(model, r).shap_values(one, **settings) for one, r in pairs]
-    return torch.from_numpy(np.concatenate(parts)).to(x).reshape(*x.shape, *probe.shape[1:])
+    found = torch.from_numpy(np.concatenate(parts)).reshape(*x.shape, *look.answer.shape[1:])
+    return in_dtype(found, x.dtype).to(x.device)
 
 
 def sampling(
@@ -248,8 +266,7 @@ def sampling(
     Efficient, and missing features get zero. Cost: permutations * (n - 1) + 2 evaluations an input, for all outputs
     together, n counted over the players that differ from the baseline.
     """
-    _check_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(_seed(seed))
     with torch.no_grad():
         return sample_shapley_values(f, x, baseline, permutations=permutations, generator=generator)
 
@@ -284,22 +301,24 @@ METHODS: dict[str, Callable[..., Tensor | tuple[Tensor, Tensor]]] = {
 
 
 class _Rows(nn.Module):
-    """f with its outputs in one row: [rows, *features] -> [rows, outputs]."""
+    """f with its outputs in one row: [rows, *features] -> [rows, outputs]; it may write into what it is given."""
 
     def __init__(self, f: Model):
         super().__init__()
         self.f = f
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.f(z).reshape(len(z), -1)
+        return finite_output(self.f(z.clone()), len(z)).reshape(len(z), -1)
 
 
 def _by_output(game: Game, attribute: Callable[[nn.Module, Tensor, Tensor, int], Tensor]) -> Tensor:
     """`attribute` (model, x, baseline, output) for every output, stacked: [batch, *features, *outputs]."""
+    with torch.no_grad():
+        first_look(game)
     with _apart():
-        x, r = game.x.detach().clone(), game.baseline.detach().clone()
-        row = x[:1].clone().requires_grad_()
-        answer = game(row)
+        x, r = game.x.detach().clone().requires_grad_(), game.baseline.detach().clone()
+        row = x[:1].detach().clone().requires_grad_()
+        answer = game(row.clone())
         if not answer.requires_grad or torch.autograd.grad(answer.sum(), row, allow_unused=True)[0] is None:
             raise ValueError(
                 "f's output does not depend on x by way of autograd (is it detached, or made by numpy?), and this "
@@ -307,7 +326,12 @@ def _by_output(game: Game, attribute: Callable[[nn.Module, Tensor, Tensor, int],
             )
         outputs, model = answer.shape[1:], _Rows(game.f)
         parts = [attribute(model, x, r, output).detach() for output in range(prod(outputs))]
-        return torch.stack(parts, -1).reshape(*x.shape, *outputs)
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
+        raise ValueError(
+            "f's gradient is NaN or infinite at x or between the baseline and x, where this method needs it; exact, "
+            "sampling and kernel_shap do not"
+        )
+    return in_dtype(torch.stack(parts, -1), x.dtype).reshape(*x.shape, *outputs)
 
 
 def _copy(f: nn.Module) -> nn.Module:
@@ -322,19 +346,28 @@ def _copy(f: nn.Module) -> nn.Module:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Autograd as captum and shap need it, without what they say about setting it up."""
-    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients")
+    """Autograd as captum and shap need it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+_ALONE = threading.Lock()  # Python's warning filters and NumPy's generator belong to the whole process
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what captum and shap say about setting hooks, and shap of modules; a gap is raised where it matters."""
+    with _ALONE, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Setting forward, backward hooks")
-        warnings.filterwarnings("ignore", "unrecognized nn.Module")  # a gap is raised where it matters
+        warnings.filterwarnings("ignore", "unrecognized nn.Module")
         yield
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """numpy's global generator seeded, and afterwards as it was; so is torch's, from which captum draws noise of 0."""
-    state = np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+def _seeded(seed: int) -> Iterator[None]:
+    """NumPy's global generator seeded, for one thread at a time, and afterwards as it was."""
+    with _ALONE:
+        state = np.random.get_state()
         np.random.seed(seed)
         try:
             yield
@@ -344,7 +377,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def _package(name: str) -> ModuleType:
     try:
-        with warnings.catch_warnings():
+        with _ALONE, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages that it imports
             return importlib.import_module(name)
     except ImportError as error:
@@ -353,17 +386,20 @@ def _package(name: str) -> ModuleType:
         ) from error
 
 
-def _ends(game: Game) -> tuple[Tensor, Tensor]:
-    return game.ends(first_look(game, None)[1])
+@torch.no_grad()
+def _ends(game: Game) -> tuple[Tensor, Tensor, float]:
+    """The predictions at the baseline and at x, and the precision of the numbers inside f."""
+    look = game.first_look()
+    return *game.ends(rows_at_once(game.x, look.bytes)), look.eps
 
 
 def _closed(game: Game, attributions: Tensor) -> Tensor:
     """The attributions, unless they miss f(x) - f(r)."""
-    empty, full = _ends(game)
+    empty, full, eps = _ends(game)
     players = tuple(range(1, game.x.dim()))
     scale = attributions.abs().sum(players)
     try:
-        check_closure(attributions.sum(players), empty, full, scale=scale, dtype=full.dtype)
+        check_closure(attributions.sum(players), empty, full, scale=scale, eps=eps)
     except GapError as error:
         raise GapError(
             "DeepLIFT follows activations that are modules (nn.ReLU, nn.Tanh, ...), called once in a forward pass; one "
@@ -381,11 +417,14 @@ def _check_module(f: object) -> None:
         )
 
 
-def _check_count(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}")
+def _count(name: str, count: object, most: int | None = None) -> int:
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1 or (most and count > most):
+        limit = f"from 1 to {most}" if most else "at least 1"
+        raise ValueError(f"{name} must be a whole number, {limit}; got {count!r}")
+    return int(count)
 
 
-def _check_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+def _seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1; got {seed!r}")
+    return int(seed)

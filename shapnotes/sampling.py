@@ -1,10 +1,15 @@
 """Estimated Shapley values from random orders, with standard errors."""
 
+from collections.abc import Callable
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
-from shapnotes.exact import check_chunk_size, first_look
-from shapnotes.game import Game, Groups, Model
+from shapnotes.exact import check_chunk_size, first_look, recomputed
+from shapnotes.game import Game, Model, in_dtype
+from shapnotes.memory import keep_freed_memory
+from shapnotes.players import Groups
 from shapnotes.progress import Bar, progress_bar
 
 
@@ -37,12 +42,19 @@ def sample_shapley_values(
     Student's t with permutations / 2 - 1 degrees of freedom; it covers as stated from some fifty pairs on (with ten, a
     skewed player's 95 % interval may hold the truth in only 88 % of cases).
 
-    Differentiable, with the graph of all evaluations in memory. Cost: permutations * (n - 1) + 2 evaluations of f an
-    input, n counted over the players that differ from the baseline.
+    Gradients flow to x, the baseline and the parameters of f when autograd is on; each chunk is then evaluated again in
+    the backward pass. Memory is that of one chunk of rows, and of what f answered to all of them where a gradient is
+    wanted. Under `torch.no_grad()` none is, although a model's parameters require one.
+
+    Cost: permutations * (n - 1) + 2 evaluations of f an input, n counted over the players that differ from the
+    baseline, and 17 besides.
+
+    Raises what `shapley_values` raises. Since an estimate adds up whatever f does, `GapError` comes from a look at a
+    few rows, which f must answer the same alone and among others, once and again.
 
     Source: Castro, Gomez and Tejada (2009); Mitchell et al. (2022) for antithetic orders.
     """
-    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 4 or permutations % 2:
+    if isinstance(permutations, bool) or not isinstance(permutations, Integral) or permutations < 4 or permutations % 2:
         raise ValueError(
             f"permutations must be an even whole number, at least 4 (orders come in pairs with their "
             f"reverse, and one pair shows no spread); got {permutations!r}"
@@ -54,26 +66,22 @@ def sample_shapley_values(
         )
     check_chunk_size(chunk_size)
     game = Game(f, x, baseline, groups)
-    probe, chunk_size = first_look(game, chunk_size)
-    everyone = probe.requires_grad and (x.requires_grad or game.baseline.requires_grad)
+    look, chunk_size = first_look(game, chunk_size)
+    keep_freed_memory()
+    graph = look.answer.requires_grad
+    everyone = graph and (x.requires_grad or game.baseline.requires_grad)
     moved = torch.ones_like(game.moved()) if everyone else game.moved()
     means, errors = [], []
     bar = progress_bar(len(x) * permutations, "orders", progress)
-    with bar:
+    with bar, torch.set_grad_enabled(graph):
         for i in range(len(x)):
-            mean, error = _sample(
-                game,
-                i,
-                torch.nonzero(moved[i]).flatten(),
-                permutations // 2,
-                generator,
-                chunk_size,
-                bar,
-            )
+            players = torch.nonzero(moved[i]).flatten()
+            mean, error = _sample(game, i, players, permutations // 2, generator, chunk_size, bar)
             means.append(mean)
             errors.append(error)
-    shape = (len(x), *game.player_shape, *probe.shape[1:])
-    return torch.stack(means).reshape(shape).to(x.dtype), torch.stack(errors).reshape(shape).to(x.dtype)
+    shape = (len(x), *game.player_shape, *look.answer.shape[1:])
+    values, spread = (in_dtype(torch.stack(found).reshape(shape), x.dtype) for found in (means, errors))
+    return values, spread
 
 
 def _sample(
@@ -87,7 +95,8 @@ def _sample(
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard error over pairs of orders for input i: float64 [n, outputs] each."""
     one = slice(i, i + 1)
-    ends = game(torch.cat([game.baseline[one], game.x[one]])).reshape(2, -1).to(torch.float64)
+    both = torch.cat([game.baseline[one], game.x[one]]).split(chunk_size)
+    ends = torch.cat([game.worths(rows) for rows in both]).reshape(2, -1).to(torch.float64)
     values = [ends.new_zeros(game.n, ends.shape[1]) for _ in range(2)]
     n = len(players)
     if n == 0:
@@ -96,9 +105,19 @@ def _sample(
     draws = torch.rand(pairs, n, generator=generator, dtype=torch.float64, device=draw_on).to(game.x.device)
     rank = draws.argsort(1).argsort(1)  # rank[p, j]: how many players come before j in order p
     at_once = max(1, chunk_size // max(1, 2 * (n - 1)))
+
+    def evaluate(ranks: Tensor, places: Tensor) -> Tensor:
+        """v of the first so many players of each order: [orders * places, *outputs]."""
+        present = (ranks[:, None] < places[:, None]).flatten(0, 1)
+        if n < game.n:
+            present = present.new_zeros(len(present), game.n).index_copy(1, players, present)
+        return game.worths(game.masked(present[None], one)[0])
+
     count, mean, square = 0, torch.zeros_like(values[0][:n]), torch.zeros_like(values[0][:n])
     for ranks in rank.split(at_once):
-        samples = _pair_means(game, one, players, ranks, ends, chunk_size)
+        orders = torch.cat([ranks, n - 1 - ranks])
+        gains = _gains(evaluate, orders, ends, chunk_size)
+        samples = (gains[: len(ranks)] + gains[len(ranks) :]) / 2
         # Merge with what came before (Chan, Golub and LeVeque): stable where a plain sum of squares is not.
         added, centre = len(samples), samples.mean(0)
         delta = centre - mean
@@ -110,18 +129,16 @@ def _sample(
     return tuple(zero.index_copy(0, players, found) for zero, found in zip(values, (mean, error), strict=True))
 
 
-def _pair_means(game: Game, one: slice, players: Tensor, rank: Tensor, ends: Tensor, chunk_size: int) -> Tensor:
-    """For each pair of orders the mean of its two marginal contributions: [pairs, players, outputs]."""
-    pairs, n = rank.shape
-    means = 0.0
-    for order in (rank, n - 1 - rank):
-        present = order[:, None] < torch.arange(1, n, device=rank.device)[:, None]  # the first 1 .. n-1 players
-        masks = torch.zeros(pairs * (n - 1), game.n, dtype=torch.bool, device=rank.device)
-        masks[:, players] = present.flatten(0, 1)
-        parts = [game(game.masked(part[None], one)[0]) for part in masks.split(chunk_size) if len(part)]
-        inside = torch.cat(parts) if parts else ends[:0]
-        prefix = inside.to(torch.float64).reshape(pairs, n - 1, ends.shape[1])
-        empty, full = (end.expand(pairs, 1, -1) for end in ends)
-        gains = torch.cat([prefix, full], 1) - torch.cat([empty, prefix], 1)  # of the player who arrives at each place
-        means = means + gains.take_along_dim(order[:, :, None], 1) / 2
-    return means
+def _gains(evaluate: Callable[[Tensor, Tensor], Tensor], orders: Tensor, ends: Tensor, chunk_size: int) -> Tensor:
+    """What each player adds where it comes in each order: orders [orders, players] -> [orders, players, outputs]."""
+    n, outputs = orders.shape[1], ends.shape[1]
+    parts = []
+    for ranks in orders.split(max(1, chunk_size // max(1, n - 1))):
+        chunks = [ends[0].expand(len(ranks), 1, -1)]
+        for places in torch.arange(1, n, device=orders.device).split(max(1, chunk_size // len(ranks))):
+            if len(places):
+                rows = recomputed(evaluate, ranks, places) if ends.requires_grad else evaluate(ranks, places)
+                chunks.append(rows.to(torch.float64).reshape(len(ranks), len(places), outputs))
+        chunks.append(ends[1].expand(len(ranks), 1, -1))
+        parts.append(torch.cat(chunks, 1).diff(dim=1))
+    return torch.cat(parts).take_along_dim(orders[:, :, None], 1)

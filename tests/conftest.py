@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+import shapnotes  # noqa: F401  before any doctest, which would load its module once more and test that one
+
 settings.register_profile("shapnotes", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("shapnotes")
 

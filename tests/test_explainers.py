@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_a_seed_and_nothing_else_decides(method):
 
 
 def test_cost_in_evaluations():
-    """Rows that the model is given, beside the one that every method looks at first."""
+    """Rows that the model is given, beside those that every method looks at first."""
     rows = []
 
     def f(z):
@@ -220,17 +221,82 @@ def test_cost_in_evaluations():
         return torch.stack([z.prod(1), z.sum(1)], 1)
 
     x = normal(3, 6)
+    look = 1 + 4 * 3
     for method, settings, expected in (
-        ("kernel_shap", {"samples": 40}, 3 * (40 + 2)),
-        ("exact", {}, 3 * (2**6 + 2)),
-        ("integrated_gradients", {"steps": 20}, 2 * 3 * 20),
-        ("gradient_shap", {"samples": 20}, 2 * 3 * 20),
-        ("input_x_gradient", {}, 2 * 3),
-        ("saliency", {}, 2 * 3),
+        ("kernel_shap", {"samples": 40}, 3 * (40 + 2) + look),
+        ("exact", {}, 3 * (2**6 + 2) + 1),
+        ("integrated_gradients", {"steps": 20}, 2 * 3 * 20 + look + 1),
+        ("gradient_shap", {"samples": 20}, 2 * 3 * 20 + look + 1),
+        ("input_x_gradient", {}, 2 * 3 + look + 1),
+        ("saliency", {}, 2 * 3 + look + 1),
     ):
         rows.clear()
         E.METHODS[method](f, x, **settings)
-        assert sum(rows) - 1 == expected, method
+        assert sum(rows) == expected, method
+
+
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name != "kernel_shap"])
+def test_no_global_generator_is_set(method, monkeypatch):
+    def nobody(*_):
+        raise AssertionError("a global generator was set")
+
+    monkeypatch.setattr(np.random, "seed", nobody)
+    monkeypatch.setattr(np.random, "set_state", nobody)
+    monkeypatch.setattr(torch.random, "set_rng_state", nobody)
+    monkeypatch.setattr(torch, "manual_seed", nobody)
+    model, x = relu_network(3, 4, 1), normal(2, 3)
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    attributions(method, model, x)
+    assert np.array_equal(np.random.get_state()[1], before[0]) and torch.equal(torch.random.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precisions(method, dtype):
+    """About what is found in double precision, in the dtype that came."""
+    model, x = relu_network(5, 7, 2), normal(3, 5)
+    model, x = model.to(dtype), x.to(dtype)
+    found = attributions(method, model, x)
+    assert found.dtype == dtype
+    wide = attributions(method, model.double(), x.double())
+    near = float((found.double() - wide).abs().mean() / wide.abs().mean())
+    assert near < (0.2 if method == "gradient_shap" else 0.05)  # whose draws fall on coarser places
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_models_may_write_into_what_they_are_given(method):
+    """As one that begins with a ReLU in place does."""
+    model, x = nn.Sequential(nn.ReLU(inplace=True), *relu_network(3, 4, 2)), normal(2, 3)
+    kept, plain = x.clone(), nn.Sequential(nn.ReLU(), *model[1:])
+    assert_close(attributions(method, model, x), attributions(method, plain, x), **F64)
+    assert torch.equal(x, kept) and model[0].inplace
+
+
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name not in MODULES_ONLY])
+def test_functions_may_answer_in_memory_of_their_own(method):
+    answers = torch.empty(3000, dtype=torch.float64)
+
+    def f(z):
+        y = z.tanh().prod(1)
+        return y if y.requires_grad else answers[: len(z)].copy_(y)
+
+    x = normal(3, 4)
+    found, expected = (E.explain_with(method, g, x) for g in (f, lambda z: z.tanh().prod(1)))
+    assert_close(found.attributions, expected.attributions, **F64)
+    assert_close(found.prediction, expected.prediction, **F64)
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_threads_do_not_disturb_each_other(method):
+    model, x = relu_network(14, 9, 1), normal(2, 14)
+    settings = {"kernel_shap": {"samples": 60}, "sampling": {"permutations": 6}, "exact": {}}.get(method, {})
+    expected = E.METHODS[method](model, x, **settings)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(E.METHODS[method], model, x, **settings) for _ in range(8)]
+        for run in runs:
+            pairs = zip(run.result(), expected, strict=True) if method == "sampling" else [(run.result(), expected)]
+            for got, wanted in pairs:
+                assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize("method", E.METHODS)
@@ -347,9 +413,12 @@ def test_bad_input_is_refused_as_everywhere(method, x, baseline, says):
         (ValueError, "by way of autograd", lambda f, x: E.saliency(lambda z: f(torch.ones_like(z)), x)),
         (
             ValueError,
-            "steps must be a whole number, at least 1; got 0",
+            "steps must be a whole number, from 1 to 1024; got 0",
             lambda f, x: E.integrated_gradients(f, x, steps=0),
         ),
+        (ValueError, "from 1 to 1024; got 1000000000", lambda f, x: E.integrated_gradients(f, x, steps=10**9)),
+        (ValueError, "gradient is NaN or infinite", lambda f, x: E.saliency(lambda z: z.clamp(0).sqrt(), 0 * x)),
+        (TypeError, "x must be a tensor.*got NoneType", lambda f, x: E.gradient_shap(f, None)),
         (ValueError, "samples must be a whole number", lambda f, x: E.kernel_shap(f, x, samples=True)),
         (ValueError, "samples must be a whole number", lambda f, x: E.gradient_shap(f, x, samples=2.0)),
         (ValueError, "seed must be a whole number from 0", lambda f, x: E.kernel_shap(f, x, seed=-1)),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_importing_it_takes_little_more_than_torch():
@@ -12,6 +13,24 @@ def test_importing_it_takes_little_more_than_torch():
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []
+
+
+def test_importing_it_changes_nothing_in_the_process():
+    """What the first values do for memory, the import has not done."""
+    code = "import shapnotes as sn, torch; from shapnotes.memory import keep_freed_memory as kept; "
+    code += "print(kept.cache_info().currsize); sn.shapley_values(lambda z: z.sum(1), torch.ones(1, 3)); "
+    code += "print(kept.cache_info().currsize)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["0", "1"]
+
+
+def test_doctests_and_tests_meet_the_same_modules():
+    """Doctests first, which would load their module a second time: contracts that change one would change the other."""
+    root = Path(__file__).parents[1]
+    files = [str(root / "shapnotes" / "exact.py"), str(root / "tests" / "test_contracts.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "exact.py or streaming", *files]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert run.returncode == 0 and "4 passed" in run.stdout, run.stdout
 
 
 def test_estimators_come_when_asked_for():
