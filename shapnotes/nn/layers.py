@@ -32,8 +32,7 @@ class SAConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        # Every padding mode copies values or writes zeros, so padding squares is squaring what was padded.
-        return functional._shapley_activation_of(self._conv_forward, x, self.weight, self.bias)
+        return functional.shapley_activation_conv2d(*_convolution(self, x))
 
 
 class ShapLULinear(nn.Linear):
@@ -75,10 +74,18 @@ class ShapLUConv2d(nn.Conv2d):
         self.full_gradient = full_gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional._shaplu_of(self._conv_forward, x, self.weight, self.bias, self.full_gradient)
+        return functional.shaplu_conv2d(*_convolution(self, x), self.full_gradient)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, full_gradient={self.full_gradient}"
+
+
+def _convolution(layer: nn.Conv2d, x: Tensor) -> tuple:
+    """The arguments of a convolution; x is padded by anything but zeros before, as `nn.Conv2d` does it."""
+    padding = layer.padding
+    if layer.padding_mode != "zeros":
+        x, padding = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), 0
+    return x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups
 
 
 # What computes W x + b under each name; "relu" is the plain layer, which is followed by a ReLU of its own.

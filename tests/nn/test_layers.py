@@ -164,6 +164,7 @@ def test_both_train():
         assert losses[-1] < 0.2 * losses[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # as above
 def test_a_swapped_model_survives_tools():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3)).eval()
     swapped, x = swap_activations(model, "sa"), normal(2, 1, 6, 6, dtype=torch.float32)
