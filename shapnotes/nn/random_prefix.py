@@ -124,8 +124,8 @@ class _ShapLU(torch.autograd.Function):
         with torch.no_grad(), _as_given(x):
             units = measured(x, weight, s.dtype)
             scaled = units.weigh(weight)
-            squared = scaled.square() if ctx.full_gradient else scaled.square_()  # which nobody else needs
-            squares = _product((x / units.x).square_(), squared, ctx.geometry)
+            squared = scaled.square() if ctx.full_gradient else scaled.mul_(scaled)  # which nobody else needs
+            squares = _product((x / units.x).square(), squared, ctx.geometry)
             total = s if bias is None else s.to(squares.dtype) - units.beside(bias)
             # Beyond what Cauchy and Schwarz allow it has overflowed, or is what rounding left of s - b for a large b.
             largest = (n * squares).sqrt()

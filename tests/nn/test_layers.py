@@ -109,13 +109,21 @@ def test_autocast(case):
 
 
 def test_functional_call_and_vmap_over_parameters(case):
-    """An ensemble: one set of weights a member."""
+    """An ensemble, one set of weights a member: values, and gradients of all members together."""
     layer, _, x = case
-    stacked = {key: torch.stack([value.detach(), -value.detach()]) for key, value in layer.named_parameters()}
+    stacked = {
+        key: torch.stack([value.detach(), -value.detach()]).requires_grad_() for key, value in layer.named_parameters()
+    }
     together = torch.func.vmap(lambda weights: torch.func.functional_call(layer, weights, (x,)))(stacked)
+    gradients = torch.autograd.grad(together, list(stacked.values()), torch.ones_like(together))
     for member in (0, 1):
-        weights = {key: value[member] for key, value in stacked.items()}
-        assert_close(together[member], torch.func.functional_call(layer, weights, (x,)))
+        weights = {key: value[member].detach().requires_grad_() for key, value in stacked.items()}
+        alone = torch.func.functional_call(layer, weights, (x,))
+        assert_close(together[member], alone)
+        for all_of_them, one in zip(
+            gradients, torch.autograd.grad(alone, list(weights.values()), torch.ones_like(alone)), strict=True
+        ):
+            assert_close(all_of_them[member], one)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
