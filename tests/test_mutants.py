@@ -215,7 +215,7 @@ MUTANTS = [
     ),
     Mutant(
         "nn/layers.py",
-        "model = deepcopy(model)",
+        "model = copied(model)",
         "model = model",
         "the model itself changed",
     ),

@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from types import MethodType
 
 import pytest
 import torch
@@ -191,6 +192,59 @@ def test_a_swap_takes_hooks_along():
     x = normal(1, 2, dtype=torch.float32)
     swap_activations(model, "shaplu")(x)
     assert seen == [ShapLULinear]
+
+
+def test_a_swap_takes_the_models_own_hooks_along():
+    model, x = nn.Sequential(made(nn.Linear, (2, 3)), nn.ReLU()), normal(4, 2, dtype=torch.float32)
+    model.register_forward_pre_hook(lambda _, arguments: (3 * arguments[0],))
+    model.register_forward_hook(lambda *call: call[2] + 1)
+    swapped = swap_activations(model, "sa")
+    assert torch.equal(swapped(x), F.shapley_activation(3 * x, model[0].weight, model[0].bias) + 1)
+    assert torch.equal(swap_activations(swapped, "relu")(x), model(x))
+
+
+def test_another_forward_is_not_lost():
+    """Of a layer: it stays, with its ReLU. Of the model: it is the one that is swapped."""
+    model, x = nn.Sequential(made(nn.Linear, (2, 2)), nn.ReLU(), made(nn.Linear, (2, 2)), nn.ReLU()), normal(4, 2)
+    model, one = model.double(), model[0]
+    one.forward = lambda x: 2 * nn.functional.linear(x, one.weight)
+    with pytest.warns(UserWarning, match=r"_1 after _0 \(Linear whose forward was replaced\)"):
+        swapped = swap_activations(model, "sa")
+    expected = torch.relu(2 * x @ one.weight.T)
+    assert_close(swapped(x), F.shapley_activation(expected, model[2].weight, model[2].bias))
+    whole = nn.Sequential(made(nn.Linear, (2, 2)), nn.Tanh()).double()
+    whole.forward = MethodType(lambda self, x: torch.relu(self[0](x + 1)), whole)
+    assert_close(swap_activations(whole, "sa")(x), F.shapley_activation(x + 1, whole[0].weight, whole[0].bias))
+
+
+def test_a_relu_with_a_hook_stays():
+    """Its hook would be gone with it."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU())
+    model[1].register_forward_hook(lambda *call: None)
+    with pytest.warns(UserWarning, match=r"_1 \(with a hook or another forward\) after _0 \(Linear\)"):
+        swapped = swap_activations(model, "sa")
+    assert type(getattr(swapped, "0")) is nn.Linear and isinstance(getattr(swapped, "2"), SALinear)
+
+
+class Tempered(nn.Module):
+    """Arguments that have a default, one of them used."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = made(nn.Linear, (3, 4)), made(nn.Linear, (4, 2))
+
+    def forward(self, x, temperature=None, scale=2.0):
+        x = nn.ReLU()(self.layer(x))
+        return scale * self.last(x if temperature is None else x / temperature)
+
+
+def test_arguments_with_a_default_have_it():
+    model, x = Tempered(), normal(4, 3, dtype=torch.float32)
+    swapped = swap_activations(model, "sa")
+    assert_close(swapped(x), 2 * model.last(F.shapley_activation(x, model.layer.weight, model.layer.bias)))
+    assert torch.equal(swap_activations(swapped, "relu")(x), model(x))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'temperature'"):
+        swapped(x, temperature=2.0)
 
 
 def test_what_is_left_is_said():
