@@ -265,12 +265,15 @@ MUTANTS = [
     Mutant("explainers.py", "torch.stack(parts, -1)", "torch.stack(parts, 1)", "outputs before players"),
     Mutant(
         "explainers.py",
-        "    return _closed(game, attributions)",
-        "    return attributions",
+        "return _closed(\n        game,\n        attributions",
+        "return (lambda _, a, __: a)(\n        game,\n        attributions",
         "gaps of captum's silenced",
     ),
     Mutant(
-        "explainers.py", "return _closed(game, torch", "return (lambda _, a: a)(game, torch", "gaps of shap's silenced"
+        "explainers.py",
+        "return _closed(\n        game,\n        torch",
+        "return (lambda _, a, __: a)(\n        game,\n        torch",
+        "gaps of shap's silenced",
     ),
     Mutant(
         "shapnet/transform.py",

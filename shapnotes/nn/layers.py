@@ -181,7 +181,7 @@ def _trace(model: nn.Module) -> fx.Graph:
         why = f"{type(error).__name__}: {error}; its forward must not branch on values"
         why = str(error) if isinstance(error, Untraceable) else why
         raise TypeError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({why}). Or use the layers of shapnotes.nn in its code"
+            f"{type(model).__name__} cannot be traced by torch.fx ({why}). Or use layers of shapnotes.nn in its code"
         ) from error
     if len({graph.python_code("self").src for graph in graphs}) > 1:
         raise TypeError(
