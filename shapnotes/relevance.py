@@ -184,6 +184,8 @@ def _checked_relevance(relevance: Tensor, prediction: Tensor) -> Tensor:
     if not isinstance(relevance, Tensor) or not relevance.is_floating_point():
         kind = relevance.dtype if isinstance(relevance, Tensor) else type(relevance).__name__
         raise TypeError(f"relevance must be a floating-point tensor shaped like the model's output; got {kind}")
+    if relevance.layout != torch.strided:
+        raise TypeError(f"relevance must be dense; got the layout {relevance.layout} (use .to_dense())")
     shape = tuple(prediction.shape)
     if relevance.shape != shape and (relevance.shape[:-1] != shape or relevance.shape[-1] == 0):
         raise ValueError(

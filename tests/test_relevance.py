@@ -804,6 +804,7 @@ def test_models_that_are_refused(error, says, model):
         (ValueError, r"shape \(1, 2, 0\)", lambda: R.propagate(LINEAR, X, torch.ones(1, 2, 0))),
         (TypeError, r"relevance must be.*got list", lambda: R.propagate(LINEAR, X, [[1.0, 2.0]])),
         (TypeError, r"relevance must be.*got torch\.int64", lambda: R.propagate(LINEAR, X, torch.ones(1, 2).long())),
+        (TypeError, r"relevance must be dense; got the layout", lambda: R.propagate(LINEAR, X, GOOD.to_sparse())),
         (ValueError, r"relevance holds NaN", lambda: R.propagate(LINEAR, X, row(1, torch.nan))),
         (ValueError, r"relevance is on meta", lambda: R.propagate(LINEAR, X, GOOD.to("meta"))),
         (ValueError, r"eps must be.*got -1", lambda: R.propagate(LINEAR, X, GOOD, eps=-1)),

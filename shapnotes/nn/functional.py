@@ -10,6 +10,8 @@ from torch.nn.functional import linear, pad
 from shapnotes.exact import shapley_values
 from shapnotes.nn.random_prefix import Geometry, measured, sa_layer, shaplu_layer
 
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The analytical approximation of the Shapley values of the inputs of y = max(W x + b, 0), for every neuron.
@@ -236,7 +238,7 @@ def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"x [batch, in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     _check_bias(weight, bias)
-    _check_dtypes(x, weight, bias)
+    _check_together(x, weight, bias)
 
 
 def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -246,7 +248,7 @@ def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"x [..., in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     _check_bias(weight, bias)
-    _check_dtypes(x, weight, bias)
+    _check_together(x, weight, bias)
 
 
 def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
@@ -257,11 +259,13 @@ def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
             f"got {tuple(x.shape)} and {tuple(weight.shape)} with groups={groups}"
         )
     _check_bias(weight, bias)
-    _check_dtypes(x, weight, bias)
+    _check_together(x, weight, bias)
 
 
-def _check_dtypes(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    dtypes = {tensor.dtype for tensor in (x, weight, bias) if tensor is not None}
+def _check_together(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    devices, dtypes = ({getattr(t, key) for t in (x, weight, bias) if t is not None} for key in ("device", "dtype"))
+    if len(devices) > 1:
+        raise ValueError(f"x, weight and bias must be on one device; got {', '.join(sorted(map(str, devices)))}")
     if len(dtypes) > 1 and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
             f"x, weight and bias must have one dtype outside autocast; got {', '.join(sorted(map(str, dtypes)))}"
@@ -272,9 +276,11 @@ def _check_floating(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor is None and name == "bias":
             continue
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATING:
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(f"{name} must be a floating-point tensor; got {kind}")
+            raise TypeError(f"{name} must be a floating-point tensor of 16 bits or more; got {kind}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{name} must be dense; got the layout {tensor.layout} (use .to_dense())")
 
 
 def _check_bias(weight: Tensor, bias: Tensor | None) -> None:

@@ -312,7 +312,8 @@ def _on_bias(gradient: Tensor, bias: Tensor) -> Tensor:
 
 
 def _autocast(x: Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _as_given(x: Tensor) -> AbstractContextManager:

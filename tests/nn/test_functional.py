@@ -347,6 +347,14 @@ def test_not_a_number_stays_one():
     assert F.shaplu(bad_x, weight, bias).isnan().any(1).tolist() == [False, True, False]
 
 
+def test_shapes_without_numbers():
+    """On the meta device, where models are laid out before they have weights."""
+    meta = lambda *shape: torch.empty(shape, device="meta")  # noqa: E731
+    for form in (F.shapley_activation, F.shaplu):
+        assert form(meta(2, 3), meta(4, 3), meta(4)).shape == (2, 4)
+    assert F.shapley_activation_conv2d(meta(2, 3, 5, 5), meta(4, 3, 2, 2)).shape == (2, 4, 4, 4)
+
+
 def test_convolutions_have_the_defaults_of_conv2d():
     x, weight, bias = normal(2, 3, 5, 6), normal(4, 3, 2, 2, seed=2), normal(4, seed=3)
     assert_close(F.shaplu_conv2d(x, weight), torch.relu(torch.nn.functional.conv2d(x, weight)), **F64)
@@ -372,6 +380,9 @@ def test_convolutions_have_the_defaults_of_conv2d():
         (TypeError, "weight must be a floating-point.*list", (torch.ones(1, 3), [[1.0, 2.0, 3.0]])),
         (TypeError, "bias must be a floating-point.*bool", (torch.ones(1, 3), torch.ones(2, 3), torch.ones(2).bool())),
         (TypeError, "one dtype.*float32.*float64", (torch.ones(1, 3), torch.ones(2, 3).double())),
+        (TypeError, "x must be.*16 bits or more; got torch.float8", (torch.ones(1, 3).to(torch.float8_e5m2),) * 2),
+        (TypeError, "weight must be dense; got the layout", (torch.ones(1, 3), torch.ones(2, 3).to_sparse())),
+        (ValueError, "one device; got cpu, meta", (torch.ones(1, 3), torch.ones(2, 3, device="meta"))),
     ],
 )
 def test_activations_refuse(form, error, says, arguments):
