@@ -20,7 +20,7 @@ from shapnotes.coalitions import member_sums, sizes, subset_sums, value_weights
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, Groups, Model, check_closure, checked_output
 from shapnotes.progress import Bar, progress_bar
-from shapnotes.tracing import as_its_class
+from shapnotes.tracing import all_are_hooked, as_its_class
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
 TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
@@ -315,7 +315,19 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
     on_the_way = [game.f, *layers[: skip + 1]]
     if not all(map(as_its_class, on_the_way)) or torch.is_autocast_enabled(game.x.device.type):
         return None
+    if all_are_hooked() and not _same_without_hooks(game, layers):
+        return None
     return layers[skip], layers[skip + 1 :]
+
+
+@torch.no_grad()
+def _same_without_hooks(game: Game, layers: list[nn.Module]) -> bool:
+    """Whether hooks of all modules leave what layers compute as it is, tried at the first input and its baseline."""
+    rows = torch.cat([game.x[:1], game.baseline[:1]])
+    z = rows.clone()
+    for layer in layers:
+        z = type(layer).forward(layer, z)
+    return torch.equal(z, game(rows))
 
 
 def first_look(game: Game, chunk_size: int | None) -> tuple[Tensor, int]:

@@ -12,7 +12,7 @@ from shapnotes.exact import shapley_values
 from shapnotes.game import Game, GapError
 from shapnotes.nn import functional as F
 from shapnotes.sampling import sample_shapley_values
-from shapnotes.tracing import Untraceable, as_its_class, traced
+from shapnotes.tracing import Untraceable, all_are_hooked, as_its_class, traced
 
 CANCELLED = 1e-12  # of the terms' size: a sum that is smaller has at most four digits left
 CONSERVED = 1e-7  # of a layer's relevance: what rounding may lose before it is called a gap
@@ -344,7 +344,7 @@ def _called(layer: _Layer, args: tuple, kwargs: dict) -> object:
     if layer.node.op == "call_method":
         return getattr(args[0], layer.node.target)(*args[1:], **kwargs)
     module = layer.module
-    more = not as_its_class(module)
+    more = all_are_hooked() or not as_its_class(module)
     plain = type(module).forward(module, *map(_copy, args), **kwargs) if more else None
     value = module(*args, **kwargs)
     if more and not _same(plain, value):

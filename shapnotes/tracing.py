@@ -78,13 +78,18 @@ class _Tracer(fx.Tracer):
 
 
 def as_its_class(module: nn.Module) -> bool:
-    """Whether calling a module is calling its class's forward: no hook of its own or of all modules, no other forward.
+    """Whether calling a module is calling its class's forward: it has no hook and no forward of its own.
 
     >>> as_its_class(nn.Linear(2, 2))
     True
     """
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return not (hooks or "forward" in vars(module) or torch_module._has_any_global_hook())
+    return not (hooks or "forward" in vars(module))
+
+
+def all_are_hooked() -> bool:
+    """Whether there are hooks of all modules: of a profiler, say, that changes nothing, or of a tool that does."""
+    return torch_module._has_any_global_hook()
 
 
 def copied(model: nn.Module) -> nn.Module:

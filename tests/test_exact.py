@@ -127,6 +127,17 @@ def test_layers_that_do_more_are_respected(wrap, activation):
         assert_close(sn.shapley_values(model, x, chunk_size=8), expected, **F64)
 
 
+def test_hooks_of_all_modules_that_only_watch_leave_it_shared():
+    model, x, seen = network(8, 1, activation=nn.ReLU).requires_grad_(False), normal(1, 8), []
+    expected = sn.shapley_values(model, x)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _, out: seen.append((module, len(out))))
+    try:
+        assert torch.equal(sn.shapley_values(model, x), expected)
+    finally:
+        handle.remove()
+    assert 0 < sum(rows for module, rows in seen if module is model[0]) < 8
+
+
 @pytest.mark.parametrize("kind", [nn.Linear, nn.ReLU])
 def test_hooks_of_all_modules_are_respected(kind):
     model, x = network(5, 1, activation=nn.ReLU).requires_grad_(False), normal(2, 5)

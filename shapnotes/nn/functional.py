@@ -91,7 +91,7 @@ def shapley_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
     Half precisions and autocast: the sums of the w_i x_i are taken as in `nn.Linear`, which decides the result's dtype;
     all else is computed in float32. Where a sum overflows, SA and its gradients are right all the same, as far as they
-    are numbers of that dtype themselves.
+    are numbers of that dtype themselves (gradients by torch.func are not).
 
     Gradients of any order, to all three. Cost: two matrix products, W x and the squares of W times those of x, and four
     for the gradients; O(batch out) memory beside the arguments and their squares, never [batch, out, in].

@@ -41,8 +41,7 @@ def sa_layer(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry 
     dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
     units = measured(x, weight, dtype)
     guard = units.guard(weight.shape[1:].numel(), dtype)
-    # A trace keeps operations, whose derivatives are the same.
-    run = _ShapleyActivation.forward if torch.jit.is_tracing() else _ShapleyActivation.apply
+    run = _ShapleyActivation.forward if _operation_by_operation() else _ShapleyActivation.apply
     return run(x, weight, bias, *units, guard, dtype, geometry)[0]
 
 
@@ -60,8 +59,6 @@ class _ShapleyActivation(torch.autograd.Function):
 
     The sums are those of the terms, times guard, and of the terms' squares, in units.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x, weight, bias, x_unit, weight_unit, guard, dtype, geometry):
@@ -239,7 +236,8 @@ def _parts(total: Tensor, squares: Tensor, bias: Tensor | None, units: Units) ->
     if bias is not None:
         z = torch.addcdiv(z, (units.beside(bias) / units.weight / units.x).clamp(-most, most), sigma)
     z = z.clamp(-SATURATED, SATURATED)
-    if torch.is_grad_enabled():  # without terms a derivative depends on the direction, and z is a constant
+    if torch.is_grad_enabled() or torch.jit.is_tracing():
+        # Without terms a derivative depends on the direction one comes from; z is a constant.
         z, t = (torch.where(variance < least, value.detach(), value) for value in (z, t))
     return _Parts(z, t, sigma, torch.special.erfc(z * -(0.5**0.5)) / 2)
 
@@ -309,6 +307,17 @@ def _adjoint(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, of
 
 def _on_bias(gradient: Tensor, bias: Tensor) -> Tensor:
     return gradient.sum([0, *range(2, gradient.dim())]).to(bias.dtype)
+
+
+def _operation_by_operation() -> bool:
+    """Whether what is computed is recorded, to be transformed or stored.
+
+    A function of its own is nothing that a trace could store, and takes torch.func longer than the operations that it
+    is made of. They have the same derivatives, but for those of sums that overflow.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
 
 
 def _autocast(x: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from io import BytesIO
 from types import MethodType
 
 import pytest
@@ -89,6 +90,18 @@ def test_exported(case):
     program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},))
     more = torch.cat([x, 2 * x])
     assert_close(program.module()(more), layer(more))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "shape"), [(SALinear, (3, 6)), (SAConv2d, (2, 4, 9, 8))])
+def test_traced(kind, shape):
+    """The older export keeps operations, and gets their gradients; ShapLU's is that of no operation."""
+    layer = made(kind, (6, 4) if kind is SALinear else (4, 6, 3))
+    x = normal(*shape, dtype=torch.float32)
+    file = BytesIO()
+    torch.jit.save(torch.jit.trace(layer, x), file)
+    file.seek(0)
+    assert_same(results(torch.jit.load(file), 2 * x), results(layer, 2 * x))
 
 
 def test_autocast(case):
