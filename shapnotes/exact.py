@@ -21,6 +21,7 @@ from shapnotes.game import Game, Look, Model, check_closure, checked_output, in_
 from shapnotes.memory import keep_freed_memory
 from shapnotes.players import Groups
 from shapnotes.progress import Bar, progress_bar
+from shapnotes.tracing import all_are_hooked, as_its_class
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
 TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
@@ -299,7 +300,7 @@ class _Buffered:
     """
 
     def __init__(self, layers: list[nn.Module]):
-        self.layers = [(layer, type(layer) if not _hooked(layer) else None) for layer in layers]
+        self.layers = [(layer, type(layer) if as_its_class(layer) else None) for layer in layers]
         self.buffers: dict[int, Tensor] = {}
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -326,15 +327,22 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
     skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
     if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
         return None
-    if any(_hooked(module) for module in [game.f, *layers[: skip + 1]]) or torch.is_autocast_enabled(
-        game.x.device.type
-    ):
+    on_the_way = [game.f, *layers[: skip + 1]]
+    if not all(map(as_its_class, on_the_way)) or torch.is_autocast_enabled(game.x.device.type):
+        return None
+    if all_are_hooked() and not _same_without_hooks(game, layers):
         return None
     return layers[skip], layers[skip + 1 :]
 
 
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+@torch.no_grad()
+def _same_without_hooks(game: Game, layers: list[nn.Module]) -> bool:
+    """Whether hooks of all modules leave what layers compute as it is, tried at the first input and its baseline."""
+    rows = torch.cat([game.x[:1], game.baseline[:1]])
+    z = rows.clone()
+    for layer in layers:
+        z = type(layer).forward(layer, z)
+    return torch.equal(z, game(rows))
 
 
 def first_look(game: Game, chunk_size: int | None = None) -> tuple[Look, int]:

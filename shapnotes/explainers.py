@@ -17,7 +17,6 @@ look at a few rows costs 17 evaluations beside those that are stated. A missing 
 extra that installs it.
 """
 
-import copy
 import importlib
 import threading
 import warnings
@@ -31,10 +30,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapnotes.activations import KINDS, ActivationsAsModules
 from shapnotes.exact import first_look, rows_at_once, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, GapError, Model, check_closure, finite_output, in_dtype
 from shapnotes.sampling import sample_shapley_values
+from shapnotes.tracing import copied
 
 Baseline = Tensor | float | None
 
@@ -169,13 +170,12 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     (a(z) - a(z')) / (z - z'), where z goes into the activation at x and z' at r. Efficient by construction, and missing
     features get zero. Not the Shapley value in general. Cost: one gradient of two rows, x and r.
 
-    f : an nn.Module whose activations are modules that captum knows (ReLU, LeakyReLU, ELU, Tanh, Sigmoid, Softplus, max
-        pooling without overlap), each called once in a forward pass, on a tensor whose first axis is the batch. It is
-        left as it is: hooks are set on a copy
+    f : an nn.Module, whose activations may be modules, used once or several times, functions or methods: ReLU,
+        LeakyReLU, ELU, Tanh, Sigmoid, Softplus, max pooling without overlap; on tensors whose first axis is the batch.
+        It is left as it is: captum is given modules in place of these calls (see `shapnotes.activations`)
 
-    Any other activation, and a function such as `torch.relu`, is taken at its derivative; then the sum does not close,
-    which is raised as `GapError`. captum raises RuntimeError for a module that is called twice. Its rule for a softmax
-    does not close either: explain the logits.
+    Any other activation is taken at its derivative, softmax as well (explain the logits); then the sum does not close,
+    which is raised as `GapError`.
 
     Source: Shrikumar, Greenside and Kundaje (2017), section 3.5.1.
     """
@@ -187,17 +187,24 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
         with _quiet():
             return attr.DeepLift(model).attribute(x, r, target=output)
 
-    return _closed(game, _by_output(Game(_copy(f), x, baseline), attribute))
+    attributions = _by_output(Game(ActivationsAsModules(f, game.x[:1]), x, baseline), attribute)
+    names = ", ".join(kind.__name__ for kind in KINDS)
+    return _closed(
+        game,
+        attributions,
+        f"DeepLIFT, as captum has it, follows {names}. Another activation escapes, as does max pooling whose windows "
+        "overlap, and one whose input has another first axis than the batch",
+    )
 
 
 def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     """Deep SHAP, by `shap.DeepExplainer` with the baseline as its only background sample.
 
     Deep SHAP is the mean of DeepLIFT's attributions over a background sample. With one baseline it is DeepLIFT, in the
-    code of the method's authors: efficiency, missingness and errors are those of `deeplift`. That code knows GELU, SELU
-    and softmax as well, and takes the derivative where |z - z'| < 1e-6 (captum: 1e-10). Half precisions are explained
-    in float32, since NumPy has no bfloat16. Cost: one gradient of two rows an input, inputs one after the other, and
-    one evaluation.
+    code of the method's authors: efficiency, missingness and errors are those of `deeplift`. But it follows only
+    activations that are modules, each called once in a forward pass. It knows GELU, SELU and softmax as well, and takes
+    the derivative where |z - z'| < 1e-6 (captum: 1e-10). Half precisions are explained in float32, since NumPy has no
+    bfloat16. Cost: one gradient of two rows an input, inputs one after the other, and one evaluation.
 
     Source: Lundberg and Lee (2017), section 4.2.
     """
@@ -211,7 +218,13 @@ def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
         model = _Rows(_copy(f).to(wide))
         pairs = zip(*(t.detach().clone().to(wide).split(1) for t in (game.x, game.baseline)), strict=True)
         parts = [shap.DeepExplainer(model, r).shap_values(one, check_additivity=False) for one, r in pairs]
-    return _closed(game, torch.from_numpy(np.concatenate(parts)).to(x).reshape(*x.shape, *outputs))
+    return _closed(
+        game,
+        torch.from_numpy(np.concatenate(parts)).to(x).reshape(*x.shape, *outputs),
+        "Deep SHAP follows activations that are modules (nn.ReLU, nn.Tanh, ...), called once in a forward pass; one "
+        "that is called as a function, twice, or is unknown to it escapes, and so does one whose input has another "
+        "first axis than the batch",
+    )
 
 
 # --- Shapley values ------------------------------------------------------------------------------------------------
@@ -337,7 +350,7 @@ def _by_output(game: Game, attribute: Callable[[nn.Module, Tensor, Tensor, int],
 def _copy(f: nn.Module) -> nn.Module:
     """A copy for hooks to be set on: f keeps its hooks, attributes and gradients whatever happens."""
     with torch.inference_mode(False):
-        f = copy.deepcopy(f)
+        f = copied(f)
     for module in f.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # hooks need what went in
@@ -393,19 +406,15 @@ def _ends(game: Game) -> tuple[Tensor, Tensor, float]:
     return *game.ends(rows_at_once(game.x, look.bytes)), look.eps
 
 
-def _closed(game: Game, attributions: Tensor) -> Tensor:
-    """The attributions, unless they miss f(x) - f(r)."""
+def _closed(game: Game, attributions: Tensor, why: str) -> Tensor:
+    """The attributions, unless they miss f(x) - f(r); what else can be the reason."""
     empty, full, eps = _ends(game)
     players = tuple(range(1, game.x.dim()))
     scale = attributions.abs().sum(players)
     try:
         check_closure(attributions.sum(players), empty, full, scale=scale, eps=eps)
     except GapError as error:
-        raise GapError(
-            "DeepLIFT follows activations that are modules (nn.ReLU, nn.Tanh, ...), called once in a forward pass; one "
-            "that is called as a function, twice, or is unknown to it escapes, and so does one whose input has another "
-            f"first axis than the batch. Here {error}"
-        ) from None
+        raise GapError(f"{why}. Here {error}") from None
     return attributions
 
 

@@ -8,11 +8,18 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from html import escape
+from numbers import Integral
 
 import matplotlib.pyplot as plt
+import numpy as np
+import torch
 from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.image import AxesImage
+from matplotlib.mathtext import MathTextParser
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from shapnotes.coalitions import masks, shapley_matrix
@@ -59,31 +66,39 @@ def use_style() -> None:
 
 
 def attribution_bars(
-    values: Tensor,
+    values: Tensor | ArrayLike,
     names: Sequence[str],
     *,
-    errors: Tensor | None = None,
+    errors: Tensor | ArrayLike | None = None,
     top: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """One horizontal bar a player, the largest on top; orange raises the prediction, blue lowers it.
 
     values [players]; names, one a player; errors [players], half-widths of intervals; top: show the `top` largest in
-    size and the sum of the others in one bar.
+    size and the sum of the others in one bar. Numbers may be a tensor, an array or a list. A name may hold formulas,
+    as in matplotlib; what it cannot read is written as it stands.
     """
-    if values.dim() != 1 or len(names) != len(values):
-        raise ValueError(
-            f"values must be [players] with a name each; got shape {tuple(values.shape)} and {len(names)} names"
-        )
-    ax = plt.gca() if ax is None else ax
-    order = values.detach().abs().argsort(descending=True, stable=True).tolist()
-    shown = order if top is None else order[:top]
-    labels = [names[i] for i in shown]
-    widths = [float(values[i]) for i in shown]
-    spread = None if errors is None else [float(errors[i]) for i in shown]
-    if len(shown) < len(order):
-        labels.append(f"{len(order) - len(shown)} others together")
-        widths.append(float(sum(values[i] for i in order[len(shown) :])))
+    values, names = _numbers("values", values, 1), [str(name) for name in names]
+    if len(names) != len(values):
+        raise ValueError(f"values must be [players] with a name each; got {len(values)} values and {len(names)} names")
+    if errors is not None:
+        errors = _numbers("errors", errors, 1)
+        if len(errors) != len(values) or (errors < 0).any():
+            raise ValueError(
+                f"errors must be one a player, none negative; got {len(errors)} for {len(values)} players, "
+                f"the smallest {min(errors, default=0):.3g}"
+            )
+    if top is not None and (isinstance(top, bool) or not isinstance(top, Integral) or top < 1):
+        raise ValueError(f"top must be a whole number of players, at least 1, or None; got {top!r}")
+    ax = plt.gca() if ax is None else _axes(ax)
+    order = np.argsort(-np.abs(values), kind="stable")
+    shown, others = order[:top], order[len(order[:top]) :]
+    labels, widths = [_readable(names[i]) for i in shown], list(values[shown])
+    spread = None if errors is None else list(errors[shown])
+    if len(others):
+        labels.append(f"{len(others)} others together")
+        widths.append(values[others].sum())
         if spread is not None:
             spread.append(0.0)
     ax.barh(range(len(widths)), widths, xerr=spread, color=[RAISES if w > 0 else LOWERS for w in widths])
@@ -94,6 +109,43 @@ def attribution_bars(
     return ax
 
 
+def _numbers(name: str, values: Tensor | ArrayLike, dims: int) -> np.ndarray:
+    """As an array of so many axes, in float64 unless it is in float32; or a refusal."""
+    if isinstance(values, Tensor):
+        if values.is_meta or values.is_complex():
+            raise ValueError(f"{name} must hold real numbers; got a tensor of {values.dtype} on {values.device}")
+        values = values.detach().cpu()
+        values = (values if values.dtype == torch.float32 else values.double()).numpy()
+    try:
+        array = np.array(values, dtype=np.float32 if getattr(values, "dtype", None) == np.float32 else np.float64)
+    except (TypeError, ValueError):
+        array = np.array(None)
+    if not array.ndim:
+        raise TypeError(f"{name} must be a tensor, an array or a list of numbers; got {type(values).__name__}")
+    if array.ndim != dims or not array.size:
+        shape = "[players]" if dims == 1 else "[height, width]"
+        raise ValueError(f"{name} must be {shape}, one number at least; got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} numbers that are NaN or infinite")
+    return array
+
+
+def _axes(ax: object) -> Axes:
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib axes to draw in; got {type(ax).__name__}")
+    return ax
+
+
+def _readable(text: str) -> str:
+    """With its formulas, or where matplotlib cannot read them without: it would fail, and only when it draws."""
+    try:
+        if is_math_text(text):
+            MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
+
+
 def module_diagram(ax: Axes, module: nn.Module) -> Axes:
     """A Shapley module: its features, its inner function at every coalition of them, and the weights to the values.
 
@@ -102,12 +154,13 @@ def module_diagram(ax: Axes, module: nn.Module) -> Axes:
     A solid orange line adds, a dashed blue one subtracts; the wider, the larger the weight in the Shapley matrix. Those
     of two features are written beside the lines. Features outside the active set are dashed and have the value 0.
     """
-    sets = [players for stage in module.stages for players in stage.active_sets]
+    _axes(ax)
+    sets = [players for stage in _stages(module) for players in stage.active_sets]
     if len(sets) != 1 or len(sets[0]) > 3:
         raise ValueError(
             f"a module's diagram is that of one active set of up to 3 features; got {sets} (network_diagram draws more)"
         )
-    (active,), n = sets, module.n_players
+    (active,), n = sets, module.stages[0].n_players
     k = len(active)
     height = max(n, 2**k)
     features, rows = _levels(n, height), _levels(2**k, height)
@@ -142,13 +195,15 @@ def network_diagram(ax: Axes, net: nn.Module, names: Sequence[str] | None = None
     A line leads from every member of an active set to its box, and on to that member's value; the values that arrive
     at a feature are added up. Players are counted from 1, as in the text.
     """
-    n = net.stages[0].n_players
-    names = [f"$x_{{{i + 1}}}$" for i in range(n)] if names is None else list(names)
+    _axes(ax)
+    stages = _stages(net)
+    n = stages[0].n_players
+    names = [f"$x_{{{i + 1}}}$" for i in range(n)] if names is None else [_readable(str(name)) for name in names]
     if len(names) != n:
         raise ValueError(f"names must be one a feature; got {len(names)} for {n} features")
-    height = max(n, *(len(stage.active_sets) for stage in net.stages))
-    features, last = _levels(n, height), 2 * len(net.stages)
-    for number, stage in enumerate(net.stages):
+    height = max(n, *(len(stage.active_sets) for stage in stages))
+    features, last = _levels(n, height), 2 * len(stages)
+    for number, stage in enumerate(stages):
         left = 2 * number
         for i, y in enumerate(features):
             _label(ax, left, y, f"$Z_{{{i + 1}}}^{{({number})}}$" if number else names[i])
@@ -158,12 +213,21 @@ def network_diagram(ax: Axes, net: nn.Module, names: Sequence[str] | None = None
             for i in players:
                 ax.plot([left, left + 1, left + 2], [features[i], y, features[i]], color=colour, linewidth=1.2)
             _label(ax, left + 1, y, ", ".join(str(i + 1) for i in players), boxstyle="square", edgecolor=colour)
-    value = "\\phi" if len(net.stages) == 1 else "h"  # only one stage gives Shapley values of the whole network
+    value = "\\phi" if len(stages) == 1 else "h"  # only one stage gives Shapley values of the whole network
     for i, y in enumerate(features):
         ax.plot([last, last + 1], [y, -height / 2], color=GREY, linewidth=1)
         _label(ax, last, y, f"${value}_{{{i + 1}}}$")
     _label(ax, last + 1, -height / 2, "$\\Sigma$")
     return _blank(ax, last + 1, height)
+
+
+def _stages(net: object) -> Sequence[nn.Module]:
+    stages = getattr(net, "stages", ())
+    if not len(stages) or not all(hasattr(stage, "active_sets") for stage in stages):
+        raise TypeError(
+            f"a diagram is of a network whose stages have active_sets, as every ShapNet's do; got {type(net).__name__}"
+        )
+    return stages
 
 
 def _levels(count: int, height: float) -> list[float]:
@@ -183,35 +247,40 @@ def _blank(ax: Axes, right: float, height: float) -> Axes:
     return ax
 
 
-def image_row(axes: Sequence[Axes], pictures: Sequence[Tensor], label: str = "", *, signed: bool = True) -> AxesImage:
+def image_row(
+    axes: Sequence[Axes], pictures: Sequence[Tensor | ArrayLike], label: str = "", *, signed: bool = True
+) -> AxesImage:
     """Pictures side by side on one colour scale, so that they can be compared.
 
     axes     : as many as there are pictures, in one figure
-    pictures : [height, width] each
+    pictures : [height, width] each, tensors or arrays; of a picture with channels, one of them, or a sum
     label    : written at the left of the first
     signed   : attributions, whose scale is centred at zero, which is white, and drawn beside the row; or, where False,
                images from the lightest, white, to the darkest
 
-    Returns the last picture as drawn. Raises ValueError where pictures and axes differ in number.
+    Returns the last picture as drawn. Raises ValueError where pictures and axes differ in number, and for pictures of
+    another shape.
     """
     if len(axes) != len(pictures) or not len(axes):
         raise ValueError(f"each picture needs an axes, one at least; got {len(axes)} axes, {len(pictures)} pictures")
-    limit = max(float(picture.abs().max()) for picture in pictures) or 1.0  # nothing is due to anyone
+    axes = [_axes(ax) for ax in axes]
+    pictures = [_numbers("each picture", picture, 2) for picture in pictures]
+    limit = max(float(np.abs(picture).max()) for picture in pictures) or 1.0  # nothing is due to anyone
     if signed:
         colours = LinearSegmentedColormap.from_list("raises", [LOWERS, "white", RAISES])
         look = {"cmap": colours, "vmin": -limit, "vmax": limit}
     else:
-        ends = [float(end) for picture in pictures for end in picture.aminmax()]
+        ends = [float(end) for picture in pictures for end in (picture.min(), picture.max())]
         look = {"cmap": "gray_r", "vmin": min(ends), "vmax": max(ends)}
     for ax, picture in zip(axes, pictures, strict=True):
-        drawn = ax.imshow(picture.detach().cpu().numpy(), **look)
+        drawn = ax.imshow(picture, **look)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.grid(visible=False)
         ax.spines[:].set(visible=True, color="#C8C8C8")
-    axes[0].set_ylabel(label)
+    axes[0].set_ylabel(_readable(str(label)))
     if signed:
-        axes[0].figure.colorbar(drawn, ax=list(axes), shrink=0.9, aspect=10, ticks=[-limit, 0, limit], format="%.2g")
+        axes[0].figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=10, ticks=[-limit, 0, limit], format="%.2g")
     return drawn
 
 
@@ -222,20 +291,26 @@ def frames(draw: Callable[[int], str], labels: Sequence[str], description: str =
     labels      : one a picture, written beside the slider's value
     description : the slider's name
 
-    Returns an ipywidgets box. The pictures and the slider are linked in the browser, not in Python.
+    Returns an ipywidgets box. The pictures and the slider are linked in the browser, not in Python. Labels and texts
+    are text: what looks like HTML is shown as it stands.
     """
     import ipywidgets as widgets
 
+    if not len(labels):
+        raise ValueError("labels must be one a picture, one at least; got none")
     pictures = []
     for step, label in enumerate(labels):
         figure = plt.figure()
         alt = draw(step)
+        if not isinstance(alt, str):
+            plt.close(figure)
+            raise TypeError(f"draw must return the picture's alternative text; got {type(alt).__name__}")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         plt.close(figure)
         data = base64.b64encode(buffer.getvalue()).decode()
-        image = f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
-        pictures.append(widgets.HTML(f'<p style="margin:0">{label}</p>{image}'))
+        image = f'<img alt="{escape(alt)}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        pictures.append(widgets.HTML(f'<p style="margin:0">{escape(str(label))}</p>{image}'))
     slider = widgets.IntSlider(min=0, max=len(pictures) - 1, description=description)
     if hasattr(widgets, "Stack"):
         stack = widgets.Stack(children=pictures, selected_index=0)

@@ -12,6 +12,7 @@ from shapnotes.exact import shapley_values
 from shapnotes.game import Game, GapError
 from shapnotes.nn import functional as F
 from shapnotes.sampling import sample_shapley_values
+from shapnotes.tracing import Untraceable, all_are_hooked, as_its_class, traced
 
 CANCELLED = 1e-12  # of the terms' size: a sum that is smaller has at most four digits left
 CONSERVED = 1e-7  # of a layer's relevance: what rounding may lose before it is called a gap
@@ -43,7 +44,9 @@ def propagate(model: nn.Module, x: Tensor, relevance: Tensor, eps: float = 0.0) 
     is the same in every layer. With eps > 0 the denominator d becomes d + eps sign(d), where sign(0) = 1; then each
     neuron absorbs the part eps / (|d| + eps) of its relevance.
 
-    model     : a module in evaluation mode that `torch.fx` can trace, made of the layers below
+    model     : a module in evaluation mode that `torch.fx` can trace, made of the layers below. Arguments of its
+                forward that have a default have it. While it traces, `torch.fx` patches the modules of the whole
+                process: other threads may go on using theirs, but should not trace (compile, export) meanwhile
     x         : [batch, *features]
     relevance : [batch, *outputs], shaped like model(x); or [batch, *outputs, several], each relevance along the last
                 axis propagated by itself (one a class, say: `softmax_relevance`)
@@ -181,6 +184,8 @@ def _checked_relevance(relevance: Tensor, prediction: Tensor) -> Tensor:
     if not isinstance(relevance, Tensor) or not relevance.is_floating_point():
         kind = relevance.dtype if isinstance(relevance, Tensor) else type(relevance).__name__
         raise TypeError(f"relevance must be a floating-point tensor shaped like the model's output; got {kind}")
+    if relevance.layout != torch.strided:
+        raise TypeError(f"relevance must be dense; got the layout {relevance.layout} (use .to_dense())")
     shape = tuple(prediction.shape)
     if relevance.shape != shape and (relevance.shape[:-1] != shape or relevance.shape[-1] == 0):
         raise ValueError(
@@ -213,29 +218,25 @@ class _Layer:
         return self.reads[0].value.double()
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, tuple(_MODULES)) or super().is_leaf_module(module, name)
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, tuple(_MODULES))
 
 
 def _layers(model: nn.Module) -> list[_Layer]:
     """The steps of the model in the order of computation, the input first; the last one is the output."""
-    root = nn.Sequential(model) if _Tracer().is_leaf_module(model, "") else model
+    root = nn.Sequential(model) if _is_layer(model) or fx.Tracer().is_leaf_module(model, "") else model
     try:
-        graph = _Tracer().trace(root)
+        graph = traced(root, _is_layer)
     except Exception as error:
-        raise TypeError(
-            f"{type(model).__name__} cannot be followed layer by layer: torch.fx stopped at: {error}. Write its "
-            "forward without branches that depend on values, or as an nn.Sequential"
-        ) from error
+        why = f"torch.fx stopped at: {error}. Write its forward without branches that depend on values"
+        why = str(error) if isinstance(error, Untraceable) else f"{why}, or as an nn.Sequential"
+        raise TypeError(f"{type(model).__name__} cannot be followed layer by layer: {why}") from error
     for node in reversed(graph.nodes):
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)  # nobody reads it: a rule for it would never be used
     layers: dict[fx.Node, _Layer] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
-            if layers:
-                raise TypeError(f"forward of {type(model).__name__} takes a second input, {node.target}; give it one")
             layers[node] = _Layer("input", node, _unchanged)
         elif node.op == "output":
             if not isinstance(node.args[0], fx.Node):
@@ -343,7 +344,7 @@ def _called(layer: _Layer, args: tuple, kwargs: dict) -> object:
     if layer.node.op == "call_method":
         return getattr(args[0], layer.node.target)(*args[1:], **kwargs)
     module = layer.module
-    more = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    more = all_are_hooked() or not as_its_class(module)
     plain = type(module).forward(module, *map(_copy, args), **kwargs) if more else None
     value = module(*args, **kwargs)
     if more and not _same(plain, value):
@@ -495,6 +496,8 @@ def _transposed(apply: Callable[[Tensor, Tensor], Tensor], weight: Tensor, x: Te
     with torch.enable_grad():
         z = torch.zeros_like(x, requires_grad=True)
         y = apply(z, weight.detach())
+    if torch.is_anomaly_enabled():  # which looks for NaN in each gradient, and cannot where several are one
+        return torch.stack([torch.autograd.grad(y, z, one, retain_graph=True)[0] for one in share])
     return torch.autograd.grad(y, z, share, is_grads_batched=True)[0]
 
 

@@ -522,6 +522,24 @@ def activations_bear_any_scale(sn):
                 assert_close(got.double() / unit, expected / unit, **tolerance(torch.float32))
 
 
+def activations_bear_sums_that_overflow(sn):
+    """SA of terms whose sum is too large for float32, while its own value and gradients are not."""
+    F, results = sn.nn.functional, []
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([[3e19, 1.0], [2.0, 1.0]], dtype=dtype, requires_grad=True)
+        weight = torch.tensor([[-3e19, 2.0], [1.0, 1.0]], dtype=dtype, requires_grad=True)
+        y = F.shapley_activation(x, weight)
+        results.append([y.detach(), *torch.autograd.grad(y.sum(), (x, weight))])
+    for got, expected in zip(*results, strict=True):
+        assert_close(got.double() / expected, torch.ones_like(expected), **tolerance(torch.float32))
+
+
+def shapley_activation_has_its_derivatives(sn):
+    leaves = [tensor.requires_grad_() for tensor in (normal(2, 3), normal(2, 3, seed=2), normal(2, seed=3))]
+    assert torch.autograd.gradcheck(sn.nn.functional.shapley_activation, leaves)
+    assert torch.autograd.gradgradcheck(sn.nn.functional.shapley_activation, leaves)
+
+
 def layers_are_their_functions(sn):
     F = sn.nn.functional
     image, rows = normal(2, 4, 6, 5), normal(3, 4)
@@ -675,6 +693,8 @@ CONTRACTS = [
     convolutions_are_layers_on_patches,
     activations_have_their_limit,
     activations_bear_any_scale,
+    activations_bear_sums_that_overflow,
+    shapley_activation_has_its_derivatives,
     layers_are_their_functions,
     swapping_keeps_weights_and_comes_back,
     errors_are_means_under_the_predicted_probabilities,

@@ -96,13 +96,13 @@ def test_explain_carries_both_predictions():
 # --- the first layer ----------------------------------------------------------------------------------------------
 
 
-def test_shared_first_layer_skips_it():
+def test_shared_first_layer_skips_it(monkeypatch):
     """The linear layer is applied to no coalition: only to the ends of the games."""
     model = network(8, 1).requires_grad_(False)
-    count = Counted(model[0].forward)
-    model[0].forward = count
+    count, forward = Counted(model[0].forward), nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda m, z: count(z) if m is model[0] else forward(m, z))
     sn.shapley_values(model, normal(1, 8))
-    assert sum(count.rows) <= 4  # a probe, both ends, W r + b
+    assert 0 < sum(count.rows) <= 4  # a probe, both ends, W r + b
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,11 @@ def test_shared_first_layer_skips_it():
         lambda m: nn.utils.parametrizations.weight_norm(m[0]),
         lambda m: m.register_forward_hook(lambda _, __, out: out**2),
         lambda m: m[1].register_forward_hook(lambda _, __, out: out**2),
+        lambda m: setattr(m, "forward", lambda x: type(m).forward(m, x) ** 2),
+        *(lambda m, i=i: setattr(m[i], "forward", lambda x: type(m[i]).forward(m[i], x) ** 2) for i in range(3)),
     ],
-    ids=["hook", "pre-hook", "parametrised", "hook on the model", "hook on the activation"],
+    ids=["hook", "pre-hook", "parametrised", "hook on the model", "hook on the activation"]
+    + [f"another forward of {part}" for part in ("the model", "the first layer", "the activation", "the last layer")],
 )
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
 def test_layers_that_do_more_are_respected(wrap, activation):
@@ -123,6 +126,30 @@ def test_layers_that_do_more_are_respected(wrap, activation):
     with torch.no_grad():
         expected = model_values(model, x, torch.zeros(5, dtype=torch.float64))
         assert_close(sn.shapley_values(model, x, chunk_size=8), expected, **F64)
+
+
+def test_hooks_of_all_modules_that_only_watch_leave_it_shared():
+    model, x, seen = network(8, 1, activation=nn.ReLU).requires_grad_(False), normal(1, 8), []
+    expected = sn.shapley_values(model, x)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _, out: seen.append((module, len(out))))
+    try:
+        assert torch.equal(sn.shapley_values(model, x), expected)
+    finally:
+        handle.remove()
+    assert 0 < sum(rows for module, rows in seen if module is model[0]) < 8
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.ReLU])
+def test_hooks_of_all_modules_are_respected(kind):
+    model, x = network(5, 1, activation=nn.ReLU).requires_grad_(False), normal(2, 5)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: out**2 + 1 if isinstance(module, kind) else out
+    )
+    try:
+        expected = model_values(model, x, torch.zeros(5, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=8), expected, **F64)
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from contracts import network, normal
 from oracles import model_values, tolerance
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 import shapnotes as sn
@@ -144,6 +146,104 @@ def test_deeplift_and_deep_shap_are_the_rescale_rule(activation):
     assert_close(E.deeplift(model, x, r), slow, **F64)
     assert_close(E.deep_shap(model, x, r), slow, **F64)
     assert float((slow - E.exact(model, x, r)).abs().max()) > 1e-3  # which is not Shapley's value
+
+
+def test_deeplift_follows_activations_however_they_are_called():
+    """A module for several calls, functions, methods, in place or not: as if each were a module."""
+    x, r = normal(5, 4), normal(4, seed=2)
+    for shared in (False, True):
+        called = Called(shared)
+        plain = nn.Sequential(called.a, nn.ReLU(), called.b, nn.ReLU(), called.c)
+        assert_close(E.deeplift(called, x, r), E.deep_shap(plain, x, r), **F64)
+    for function, module in (
+        (lambda z: z.relu_(), nn.ReLU()),
+        (lambda z: torch.nn.functional.relu(z, True), nn.ReLU()),
+        (torch.tanh, nn.Tanh()),
+        (lambda z: z.sigmoid(), nn.Sigmoid()),
+        (lambda z: torch.nn.functional.leaky_relu(z, 0.3), nn.LeakyReLU(0.3)),
+        (lambda z: torch.nn.functional.elu(z, alpha=0.7), nn.ELU(0.7)),
+        (lambda z: torch.nn.functional.softplus(z, 2.0), nn.Softplus(2.0)),
+    ):
+        called = Called(shared=False)
+        called.relu = function
+        plain = nn.Sequential(called.a, module, called.b, deepcopy(module), called.c)
+        assert_close(E.deeplift(called, x, r), E.deep_shap(plain, x, r), **F64)
+
+
+class InPlace(nn.Module):
+    """An activation that writes over what is read again: 2 relu(h)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.last = nn.Linear(4, 6).double(), nn.ReLU(inplace=True), nn.Linear(6, 2).double()
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.first(z)
+        return self.last(self.relu(h) + h)
+
+
+def test_deeplift_of_activations_in_place():
+    model, x, r = InPlace(), normal(5, 4), normal(4, seed=2)
+    plain = nn.Sequential(model.first, nn.ReLU(), nn.Linear(6, 2).double())
+    plain[2].load_state_dict({"weight": 2 * model.last.weight, "bias": model.last.bias})
+    assert_close(E.deeplift(model, x, r), E.deep_shap(plain, x, r), **F64)
+    first = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2).double())
+    kept = x.clone()
+    assert_close(E.deeplift(first, x, r), (x.relu() - r.relu())[..., None] * first[1].weight.detach().T, **F64)
+    assert torch.equal(x, kept)
+
+
+class Beside(nn.Module):
+    """A ReLU and a pooling that read the same numbers, each weighted."""
+
+    def __init__(self, relu: float, pool: float):
+        super().__init__()
+        self.relu, self.pool, self.weights = nn.ReLU(), nn.MaxPool1d(2), (relu, pool)
+
+    def forward(self, z: Tensor) -> Tensor:
+        relu, pool = self.weights
+        return relu * self.relu(z).flatten(1).sum(1) + pool * self.pool(z).flatten(1).sum(1)
+
+
+def test_deeplift_of_a_relu_beside_and_after_a_pooling():
+    """Beside: DeepLIFT is linear in the outputs. After: windows (3, 1) seen from (-2, -1) and from (-2, 0), by hand.
+
+    From (-2, -1) the largest moves from -1 to 3, and the ReLU from 0 to 3: all 3 are due to the first.
+    """
+    x, r = normal(5, 1, 6), normal(1, 6, seed=2)
+    whole = E.deeplift(Beside(2.0, 3.0), x, r)
+    assert_close(whole, E.deeplift(Beside(2.0, 0.0), x, r) + E.deeplift(Beside(0.0, 3.0), x, r), **F64)
+    after = nn.Sequential(nn.MaxPool1d(2), nn.ReLU(), nn.Flatten())
+    for second in (-1.0, 0.0):
+        r = torch.tensor([[-2.0, second]]).double()
+        found = E.deeplift(after, torch.tensor([[[3.0, 1.0]]]).double(), r)
+        assert_close(found, torch.tensor([[[[3.0], [0.0]]]]).double(), **F64)
+    images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).double()
+    assert float(E.explain_with("deeplift", images, normal(4, 1, 6, 6), 0.1).gap().abs().max()) < 1e-12
+
+
+class Choosing(nn.Module):
+    """Rows decide on the activation."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(z) if len(z) > 2 else torch.relu(z)
+
+
+def test_deeplift_refuses_activations_that_rows_decide_on():
+    with pytest.raises(ValueError, match="f calls Tanh as its activation number 1, which it did not"):
+        E.deeplift(Choosing(), normal(3, 4))
+
+
+@pytest.mark.parametrize("method", MODULES_ONLY)
+def test_models_that_keep_what_they_computed(method):
+    """The weight of a pruned layer belongs to a gradient's graph."""
+    model, x = relu_network(4, 6, 2), normal(3, 4)
+    plain = deepcopy(model)
+    prune.l1_unstructured(model[0], "weight", amount=5)
+    with torch.no_grad():
+        plain[0].weight.copy_(model[0].weight)
+    model(x).sum().backward()
+    assert_close(attributions(method, model, x), attributions(method, plain, x), **F64)
 
 
 def test_deeplift_on_images():
@@ -356,7 +456,7 @@ def test_no_trace_on_the_model_after_success_and_after_error(method):
 
 
 class Called(nn.Module):
-    """ReLUs that DeepLIFT cannot see: called as a function, or one module for both."""
+    """ReLUs that Deep SHAP cannot see: called as a function, or one module for both."""
 
     def __init__(self, shared: bool):
         super().__init__()
@@ -367,12 +467,12 @@ class Called(nn.Module):
         return self.c(self.relu(self.b(self.relu(self.a(z)))))
 
 
-@pytest.mark.parametrize("method", MODULES_ONLY)
-def test_sums_that_do_not_close_are_raised(method):
+@pytest.mark.parametrize("shared", [False, True])
+def test_sums_that_do_not_close_are_raised(shared):
     with pytest.raises(GapError, match=r"called as a function, twice, or is unknown.*the gap is"):
-        attributions(method, Called(shared=False), normal(3, 4))
-    with pytest.raises((GapError, RuntimeError), match=r"called as a function, twice|used more than once"):
-        attributions(method, Called(shared=True), normal(3, 4))
+        E.deep_shap(Called(shared), normal(3, 4))
+    with pytest.raises(GapError, match=r"follows ReLU, Tanh, .*Another activation escapes.*the gap is"):
+        E.deeplift(nn.Sequential(Called(shared), nn.Hardswish()), normal(3, 4))
 
 
 def test_where_the_two_packages_differ():

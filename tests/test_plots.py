@@ -1,16 +1,19 @@
 """Figures draw what they are given."""
 
+from html.parser import HTMLParser
+
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
 import shapnotes as sn
 from shapnotes import plots
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapleyModule, all_pairs
+from shapnotes.shapnet import DeepShapNet, ImageShapNet, ShallowShapNet, ShapleyModule, all_pairs
 
 
 @pytest.fixture
@@ -29,9 +32,47 @@ def test_bars_are_ordered_coloured_and_complete(ax):
     assert colours == [plots.LOWERS, plots.RAISES, plots.RAISES]
 
 
-def test_bars_need_a_name_each(ax):
-    with pytest.raises(ValueError, match="a name each"):
-        plots.attribution_bars(torch.ones(2), ["a"], ax=ax)
+@pytest.mark.parametrize("form", [lambda v: v.numpy(), lambda v: v.tolist(), lambda v: v.requires_grad_()])
+def test_bars_of_numbers_in_any_form(ax, form):
+    values, errors = torch.tensor([0.5, -3.0, 2.0]), torch.tensor([0.1, 0.2, 0.3])
+    plots.attribution_bars(form(values), np.array(["a", "b", "c"]), errors=form(errors), top=np.int64(2), ax=ax)
+    assert [bar.get_width() for bar in ax.patches] == [-3.0, 2.0, 0.5]
+    ends = [abs(segment[:, 0]).tolist() for segment in ax.containers[-1].errorbar.lines[2][0].get_segments()]
+    assert ends == [pytest.approx([3.2, 2.8]), pytest.approx([1.7, 2.3]), pytest.approx([0.5, 0.5])]
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "values", "names", "settings"),
+    [
+        (ValueError, "a name each; got 2 values and 1 names", torch.ones(2), ["a"], {}),
+        (ValueError, r"values must be \[players\].*got shape \(2, 1\)", torch.ones(2, 1), ["a", "b"], {}),
+        (ValueError, r"one number at least; got shape \(0,\)", [], [], {}),
+        (ValueError, "values holds 1 numbers that are NaN", [1.0, float("nan")], ["a", "b"], {}),
+        (ValueError, "real numbers; got a tensor of torch.float32 on meta", torch.ones(1, device="meta"), ["a"], {}),
+        (ValueError, "real numbers; got a tensor of torch.complex64", torch.ones(1) * 1j, ["a"], {}),
+        (TypeError, "values must be a tensor, an array or a list of numbers; got NoneType", None, ["a"], {}),
+        (ValueError, "errors must be one a player.*got 1 for 2 players", [1, 2], ["a", "b"], {"errors": [1]}),
+        (ValueError, "none negative.*the smallest -1", [1, 2], ["a", "b"], {"errors": [1, -1]}),
+        (ValueError, "top must be a whole number of players, at least 1, or None; got -1", [1], ["a"], {"top": -1}),
+        (ValueError, "top must be.*got 0", [1], ["a"], {"top": 0}),
+        (ValueError, "top must be.*got True", [1], ["a"], {"top": True}),
+        (ValueError, "top must be.*got 1.0", [1], ["a"], {"top": 1.0}),
+        (TypeError, "ax must be matplotlib axes to draw in; got str", [1], ["a"], {"ax": "left"}),
+    ],
+)
+def test_bars_that_are_refused(ax, error, says, values, names, settings):
+    with pytest.raises(error, match=says):
+        plots.attribution_bars(values, names, **{"ax": ax} | settings)
+
+
+def test_names_are_formulas_where_they_can_be_read(ax):
+    """Others are written as they stand: matplotlib would fail when it draws."""
+    plots.attribution_bars([3, 2, 1], ["$x_1$", r"$\foo$", "50 $"], ax=ax)
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["$x_1$", r"\$\foo\$", "50 $"]
+    plots.network_diagram(ax, ShallowShapNet([(0, 1)], 1), names=[r"$\foo$", "b"])
+    plots.image_row([ax], [[[1.0]]], r"$\foo$")
+    ax.figure.canvas.draw()
 
 
 def test_image_row_has_one_scale_whose_middle_is_zero_and_white():
@@ -62,9 +103,29 @@ def test_image_row_of_images_goes_from_white_to_black():
     plt.close(figure)
 
 
-def test_image_row_needs_an_axes_a_picture(ax):
-    with pytest.raises(ValueError, match="1 axes, 2 pictures"):
-        plots.image_row([ax], [torch.zeros(2, 2)] * 2)
+def test_image_row_of_pictures_in_any_form():
+    figure, axes = plt.subplots(1, 3)
+    picture = [[0.5, -2.0], [1.0, 0.0]]
+    plots.image_row(axes, [picture, np.array(picture)[::-1], torch.tensor(picture).bfloat16().requires_grad_()])
+    assert [ax.images[0].get_clim() for ax in axes] == [(-2, 2)] * 3
+    assert [ax.images[0].get_array().tolist() for ax in axes] == [picture, picture[::-1], picture]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "pictures"),
+    [
+        (ValueError, "1 axes, 2 pictures", [torch.zeros(2, 2)] * 2),
+        (ValueError, r"each picture must be \[height, width\].*got shape \(1, 4, 4\)", [torch.zeros(1, 4, 4)]),
+        (ValueError, r"got shape \(4, 4, 3\)", [np.zeros((4, 4, 3))]),
+        (ValueError, "each picture holds 4 numbers that are NaN", [torch.full((2, 2), torch.nan)]),
+        (TypeError, "each picture must be a tensor, an array", [[[1.0], [1.0, 2.0]]]),
+    ],
+)
+def test_image_row_refuses(ax, error, says, pictures):
+    """A picture of one row and four columns of four numbers would be drawn as colours and their opacity."""
+    with pytest.raises(error, match=says):
+        plots.image_row([ax], pictures)
 
 
 def lines(ax):
@@ -131,6 +192,15 @@ def test_module_diagram_refuses_what_it_cannot_show(ax):
         plots.module_diagram(ax, ShallowShapNet([range(4)], 1))
 
 
+@pytest.mark.parametrize("diagram", [plots.module_diagram, plots.network_diagram])
+def test_diagrams_refuse_what_has_no_active_sets(ax, diagram):
+    for net in (torch.nn.Linear(2, 2), ImageShapNet((1, 2)), None):
+        with pytest.raises(TypeError, match=f"stages have active_sets.*got {type(net).__name__}"):
+            diagram(ax, net)
+    with pytest.raises(TypeError, match="ax must be matplotlib axes to draw in; got ShallowShapNet"):
+        diagram(ShallowShapNet([(0, 1)], 1), ax)
+
+
 def test_style_is_opaque_and_switches_on():
     with plt.rc_context():
         plots.use_style()
@@ -147,6 +217,31 @@ def test_frames_move_in_the_browser():
     assert drawn == [0, 1] and slider.max == 1
     assert all(f'alt="picture {i}"' in stack.children[i].value for i in range(2))
     assert isinstance(stack, widgets.Stack)
+    assert not plt.get_fignums()
+
+
+def test_frames_show_text_as_it_stands():
+    """Labels are often names of classes, from data, and the page is published."""
+    pytest.importorskip("ipywidgets")
+    text = """<img src=x onerror="alert('in')">"""
+    _, stack = plots.frames(lambda i: f'"{text}', [f"class {text}"]).children
+    (picture,) = stack.children
+    parts = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: parts.append((tag, dict(attributes)))
+    parser.handle_data = parts.append
+    parser.feed(picture.value)
+    (paragraph, _), label, (image, attributes) = parts
+    assert (paragraph, label, image) == ("p", f"class {text}", "img")
+    assert attributes["alt"] == f'"{text}' and set(attributes) == {"alt", "style", "src"}
+
+
+def test_frames_need_labels_and_texts():
+    pytest.importorskip("ipywidgets")
+    with pytest.raises(ValueError, match="one a picture, one at least; got none"):
+        plots.frames(lambda i: "text", [])
+    with pytest.raises(TypeError, match="draw must return the picture's alternative text; got NoneType"):
+        plots.frames(lambda i: None, ["first"])
     assert not plt.get_fignums()
 
 

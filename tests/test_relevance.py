@@ -637,6 +637,48 @@ def test_relevances_have_the_inputs_dtype(dtype):
         assert_close(found[0].double(), rounded[0], rtol=1e-4, atol=1e-4)
 
 
+def test_gradients_that_are_watched():
+    """Anomaly detection looks into every gradient, one at a time."""
+    model, x, r = seeded(lambda: mlp(4, 6, 2)), normal(3, 4), normal(3, 2, 3, seed=2)
+    with torch.autograd.set_detect_anomaly(True):
+        found = R.propagate(model, x, r)
+    for got, expected in zip(found, R.propagate(model, x, r), strict=True):
+        assert_close(got, expected, **F64)
+
+
+class Optional(nn.Module):
+    """Arguments that have a default, and a module made on the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x, mask=None, repeats=2):
+        for _ in range(repeats):
+            x = nn.ReLU()(x)
+        x = self.layer(x)
+        return x if mask is None else x * mask
+
+
+def test_arguments_with_a_default_have_it():
+    model, x, r = seeded(Optional), normal(2, 3), normal(2, 2)
+    assert_close(R.propagate(model, x, r)[0], R.propagate(model.layer, torch.relu(x), r)[0], **F64)
+
+
+def test_hooks_of_all_modules_are_seen():
+    model, x, r = seeded(lambda: mlp(4, 6, 2)), normal(3, 4), normal(3, 2, seed=2)
+    for change, harmless in ((lambda *call: None, True), (lambda *call: 2 * call[2], False)):
+        handle = nn.modules.module.register_module_forward_hook(change)
+        try:
+            if harmless:
+                R.propagate(model, x, r)
+            else:
+                with pytest.raises(TypeError, match="'0' has a hook or another forward"):
+                    R.propagate(model, x, r)
+        finally:
+            handle.remove()
+
+
 def test_outputs_without_an_axis():
     class Single(nn.Module):
         def __init__(self):
@@ -683,7 +725,9 @@ class Second(nn.Linear):
 
 
 class TwoInputs(nn.Module):
-    def forward(self, x, mask=None):
+    """The second one without a default."""
+
+    def forward(self, x, mask):
         return torch.relu(x)
 
 
@@ -723,7 +767,7 @@ LINEAR = neuron([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0])
         (TypeError, r"function 'add' in forward", Does(lambda m, x: torch.add(x, m.layer(x), alpha=2))),
         (TypeError, r"get_attr 'offset' in forward", Does(lambda m, x: x + m.offset)),
         (TypeError, r"cannot be followed.*torch\.fx stopped at", Does(lambda m, x: m.layer(x) if x.sum() > 0 else x)),
-        (TypeError, r"second input, mask", TwoInputs()),
+        (TypeError, r"missing 1 required positional argument: 'mask'", TwoInputs()),
         (TypeError, r"'0' has a hook", changed(lambda m: m[0].register_forward_hook(lambda *a: 2 * a[2]))),
         (TypeError, r"'0' has a hook", changed(lambda m: m[0].register_forward_pre_hook(lambda _, a: (a[0] + 1,)))),
         (TypeError, r"'0' has a hook or another forward", changed(patched)),
@@ -760,6 +804,7 @@ def test_models_that_are_refused(error, says, model):
         (ValueError, r"shape \(1, 2, 0\)", lambda: R.propagate(LINEAR, X, torch.ones(1, 2, 0))),
         (TypeError, r"relevance must be.*got list", lambda: R.propagate(LINEAR, X, [[1.0, 2.0]])),
         (TypeError, r"relevance must be.*got torch\.int64", lambda: R.propagate(LINEAR, X, torch.ones(1, 2).long())),
+        (TypeError, r"relevance must be dense; got the layout", lambda: R.propagate(LINEAR, X, GOOD.to_sparse())),
         (ValueError, r"relevance holds NaN", lambda: R.propagate(LINEAR, X, row(1, torch.nan))),
         (ValueError, r"relevance is on meta", lambda: R.propagate(LINEAR, X, GOOD.to("meta"))),
         (ValueError, r"eps must be.*got -1", lambda: R.propagate(LINEAR, X, GOOD, eps=-1)),

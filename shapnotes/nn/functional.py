@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import pi
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import linear, pad
 
 from shapnotes.exact import shapley_values
+from shapnotes.nn.random_prefix import Geometry, measured, sa_layer, shaplu_layer
 
-SATURATED = 40.0  # standard deviations; Phi and its density are 0 or 1 beyond, in double precision too
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -23,23 +22,26 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
     Phi is the standard normal distribution function; mu and sigma are mean and standard deviation of the sum of the
     w_i x_i that come first in a random order, their number uniform on 0..n. "Absent" means x_i = 0. The approximation
-    is one of a normal law for that sum; it shares the bias equally among the inputs, so the values of a neuron sum to
-    its Shapley Activation Phi((mu + b) / sigma) (W x + b), not to its output. `exact_relu_shapley_values` has the
-    exact ones.
+    is to take that sum for normal; it shares the bias equally among the inputs, so the values of a neuron sum to its
+    Shapley Activation Phi((mu + b) / sigma) (W x + b), not to its output. `exact_relu_shapley_values` has the exact
+    ones.
 
     x      : [batch, in]
     weight : [out, in]
     bias   : [out] or None (zero)
 
-    Returns [batch, out, in]. Where sigma is zero (every w_i x_i is), the limit: max(b, 0) / n each. Cost:
+    Returns [batch, out, in], computed in float32 at least. Where sigma is zero (every w_i x_i is), the limit:
+    max(b, 0) / n each. Where a w_i x_i overflows, its own value does, and those of the others are right. Cost:
     O(batch out in) time and memory.
 
     Source: Li and Cui, equation 1. Our `weight`, `bias` are their w and b; their y is the output of one neuron.
     """
     _check_layer(x, weight, bias)
-    n = weight.shape[1]
-    terms = x[:, None, :] * weight
-    b = x.new_zeros(()) if bias is None else bias[:, None]
+    n, dtype = weight.shape[1], x.dtype
+    x, weight = (tensor.to(torch.promote_types(dtype, torch.float32)) for tensor in (x, weight))
+    b = x.new_zeros(()) if bias is None else bias[:, None].to(x.dtype)
+    guard = measured(x, weight, x.dtype).guard(1, x.dtype)[..., None]
+    terms = (x[:, None, :] * guard) * weight
     # Measured in units of the largest term, so that squares neither overflow nor vanish.
     unit = terms.detach().abs().amax(-1, keepdim=True)
     moving = unit > 0
@@ -49,8 +51,8 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
     variance = (scaled**2).sum(-1, keepdim=True) / 6 + total**2 / 12
     sigma = torch.where(moving, variance, 1.0).sqrt()
     step = (torch.sign(b.detach()) + 1) / 2  # the limit of Phi as sigma goes to 0; one half is the middle at b = 0
-    probability = torch.where(moving, torch.special.ndtr((total / 2 + b / unit) / sigma), step)
-    return probability * (terms + b / n)
+    probability = torch.where(moving, torch.special.ndtr((total / 2 + b * guard / unit) / sigma), step)
+    return (probability * (terms + b * guard / n) / guard).to(dtype)
 
 
 def exact_relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -84,14 +86,15 @@ def shapley_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
     Returns [..., out]. Where sigma is zero (a blank input, zero weights) the limit max(b, 0), with the gradient of
     Phi's limit: 1 for b > 0, 0 for b < 0, one half of either at b = 0. There the limit of the gradient depends on the
-    direction one comes from, so no value would make it continuous. Phi is its limit, step(mu + b), as well where sigma
-    is below about 1e-16 (float32) or 1e-151 (float64) of max|x| max|w|: squares of such terms vanish in rounding.
+    direction one comes from, so no value would make it continuous. sigma is taken for no smaller than about 1e-16
+    (float32) or 1e-151 (float64) of max|x| max|w|: squares of such terms vanish in rounding.
 
-    Half precisions and autocast: s is what `nn.Linear` computes and decides the result's dtype; sigma, Phi and the
-    product with s are computed in float32.
+    Half precisions and autocast: the sums of the w_i x_i are taken as in `nn.Linear`, which decides the result's dtype;
+    all else is computed in float32. Where a sum overflows, SA and its gradients are right all the same, as far as they
+    are numbers of that dtype themselves (gradients by torch.func are not).
 
-    Gradients of any order, to all three. Cost: two matrix products, W x and the squares of W times those of x;
-    O(batch out) memory beside the arguments and their squares, never [batch, out, in].
+    Gradients of any order, to all three. Cost: two matrix products, W x and the squares of W times those of x, and four
+    for the gradients; O(batch out) memory beside the arguments and their squares, never [batch, out, in].
 
     Raises TypeError for anything but floating-point tensors of one dtype, ValueError for shapes that do not fit.
 
@@ -101,7 +104,8 @@ def shapley_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     torch.Size([2, 2])
     """
     _check_linear(x, weight, bias)
-    return _shapley_activation_of(linear, x, weight, bias)
+    rows = sa_layer(x.reshape(-1, x.shape[-1]), weight, bias)
+    return rows.view(*x.shape[:-1], len(weight))
 
 
 def shapley_activation_conv2d(
@@ -123,14 +127,13 @@ def shapley_activation_conv2d(
     bias   : [out] or None (zero)
     stride, padding, dilation, groups: as in `torch.nn.functional.conv2d`
 
-    Returns what `conv2d` returns, in shape and dtype. Cost: two convolutions. All else, limits, precisions and errors,
-    as in `shapley_activation`, where "max|x|" now is that of a whole image.
+    Returns what `conv2d` returns, in shape and dtype. Cost: two convolutions, and as much as four for
+    the gradients. All else, limits, precisions and errors, as in `shapley_activation`, where "max|x|" now is that of a
+    whole image.
 
     Source: Li and Cui, equation 5 and section 3.
     """
-    _check_conv2d(x, weight, bias, groups)
-    convolve = partial(conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _shapley_activation_of(convolve, x, weight, bias)
+    return _convolved(sa_layer, x, weight, bias, stride, padding, dilation, groups)
 
 
 def shaplu(x: Tensor, weight: Tensor, bias: Tensor | None = None, full_gradient: bool = False) -> Tensor:
@@ -156,16 +159,19 @@ def shaplu(x: Tensor, weight: Tensor, bias: Tensor | None = None, full_gradient:
                     term, which does not fall with n: sum_k g_k = phi(z) s
 
     Returns [..., out]. Where sigma is zero, the gradients are step(b) w_k, step(b) x_k and step(b), with step(0) = 1/2.
-    Precisions and errors as in `shapley_activation`; the forward pass is that of `nn.Linear` and a ReLU in each.
+    Precisions and errors as in `shapley_activation`; the forward pass is that of `nn.Linear` and a ReLU in each. Where
+    its sum overflows, the gradient takes it for the largest or smallest that terms of these squares can have,
+    sigma^2 = (1/6 + n/12) sum_i (w_i x_i)^2.
 
-    Cost: forward as `shapley_activation`; a third product, of cubes, with full_gradient. t_k makes the gradient a
-    polynomial in w_k and x_k with coefficients that depend on the neuron only, so that the backward pass is made of
-    matrix products as well, never of a [batch, out, in] tensor. Without autograd, only the ReLU layer is computed.
+    Cost: forward a linear layer and its ReLU, backward three matrix products, one of them of squares; four more with
+    full_gradient. t_k makes the gradient a polynomial in w_k and x_k with coefficients that depend on the neuron only,
+    so that it is made of matrix products, never of a [batch, out, in] tensor.
 
     Source: Li and Cui, equations 3 and 4.
     """
     _check_linear(x, weight, bias)
-    return _shaplu_of(linear, x, weight, bias, full_gradient)
+    rows = shaplu_layer(x.reshape(-1, x.shape[-1]), weight, bias, full_gradient)
+    return rows.view(*x.shape[:-1], len(weight))
 
 
 def shaplu_conv2d(
@@ -188,174 +194,41 @@ def shaplu_conv2d(
 
     Source: Li and Cui, equations 3 and 4.
     """
+    form = partial(shaplu_layer, full_gradient=full_gradient)
+    return _convolved(form, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolved(
+    form: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int] | str,
+    dilation: int | tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """`sa_layer` or `shaplu_layer`, for arguments as `conv2d` takes them."""
     _check_conv2d(x, weight, bias, groups)
-    convolve = partial(conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _shaplu_of(convolve, x, weight, bias, full_gradient)
+    stride, dilation = _pair(stride), _pair(dilation)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f'padding="same" leaves as many pixels as there were, at stride 1; got stride {stride}')
+        spread = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
+        # Where it is odd, the pixel more is on the right and below.
+        x = pad(x, (0, spread[1] % 2, 0, spread[0] % 2)) if spread[0] % 2 or spread[1] % 2 else x
+        padding = tuple(width // 2 for width in spread)
+    elif isinstance(padding, str):
+        if padding != "valid":
+            raise ValueError(f'padding must be a number, two, "same" or "valid"; got {padding!r}')
+        padding = 0
+    geometry = Geometry(stride, _pair(padding), dilation, groups)
+    images = form(x if x.dim() == 4 else x[None], weight, bias, geometry=geometry)
+    return images if x.dim() == 4 else images[0]
 
 
-# A layer's sums of terms: (x, weight, bias) -> [batch, out, ...], linear in x and in weight.
-_Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-def _shapley_activation_of(product: _Product, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`shapley_activation` of any layer that sums terms w_i x_i: `product` is `linear`, a convolution, ...
-
-    The first axis of weight is that of the neurons; product(x**2, weight**2, None) has to be the sum of the squares of
-    the terms that product(x, weight, None) sums, which holds wherever each term is one weight times one value.
-    """
-    _check_tensors(x, weight, bias)
-    s = product(x, weight, bias)
-    b = _spread_bias(weight, bias, s)
-    scaled = _scale(x, weight, s)
-    probability = _prefix(s, b, scaled, _powers(product, scaled, 2)).probability
-    return (probability * s).to(s.dtype)
-
-
-def _shaplu_of(product: _Product, x: Tensor, weight: Tensor, bias: Tensor | None, full_gradient: bool) -> Tensor:
-    """`shaplu` of any layer that sums terms w_i x_i; `product` as in `_shapley_activation_of`."""
-    _check_tensors(x, weight, bias)
-    s = product(x, weight, bias)
-    if not torch.is_grad_enabled():
-        return torch.relu(s)
-    b = _spread_bias(weight, bias, s)
-    n = weight.shape[1:].numel()
-    scaled = _scale(x, weight, s)
-    with torch.set_grad_enabled(full_gradient):
-        squares = _powers(product, scaled, 2)
-        cubes = _powers(product, scaled, 3) if full_gradient else None
-    # The Jacobian's diagonal is the gradient of Phi s + sum_k h(w_k x_k), the neuron's coefficients in the cubic h held
-    # fixed, where h(0) = 0 and h'(a) = phi (a + b/n) t(a). Of the terms, that needs the sums of three powers.
-    with torch.no_grad():
-        p = _prefix(s, b, scaled, squares)
-        density = torch.where(p.saturated, 0.0, torch.exp(-(p.z**2) / 2) / (2 * pi) ** 0.5)
-        on_s, on_b, on_squares, on_cubes = p.probability, density * p.s / p.sigma, None, None
-        if full_gradient:
-            share = p.b / n
-            cubic = p.z / p.sigma**2 / 6
-            level = 1 / (2 * p.sigma) - cubic * p.mu
-            on_s = on_s + density * share * level
-            on_b = on_b - density * share * level  # b is part of s, and its gradient has no such term
-            on_squares = density * (level - share * cubic) / 2 * scaled.x_unit * scaled.weight_unit
-            on_cubes = -density * cubic / 3 * scaled.x_unit * scaled.weight_unit
-        on_s = on_s.to(s.dtype)
-    return _ReLUWithGradient.apply(s, b, squares, cubes, on_s, on_b, on_squares, on_cubes)
-
-
-class _ReLUWithGradient(torch.autograd.Function):
-    """max(s, 0), whose gradients with respect to four tensors are four given ones."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(s, b, squares, cubes, on_s, on_b, on_squares, on_cubes):
-        return torch.relu(s)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output, *inputs[4:])
-
-    @staticmethod
-    def backward(ctx, gradient):
-        y, *replacements = ctx.saved_tensors
-        wanted = [
-            _TimesOnce.apply(gradient, on, y) if needed and on is not None else None
-            for on, needed in zip(replacements, ctx.needs_input_grad[:4], strict=True)
-        ]
-        return *wanted, None, None, None, None
-
-
-class _TimesOnce(torch.autograd.Function):
-    """gradient * on, and a refusal to differentiate it. y, which it depends on by way of `on`, carries the refusal."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(gradient, on, y):
-        return gradient * on
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, gradient):
-        raise RuntimeError(
-            "the Shapley gradient of shaplu is not the derivative of a function, so it has no second derivatives; "
-            "use shapley_activation where you need them"
-        )
-
-
-class _Scaled(NamedTuple):
-    """x and weight with absolute values up to 1, so that powers neither overflow nor vanish, and their units."""
-
-    x: Tensor
-    weight: Tensor
-    x_unit: Tensor
-    weight_unit: Tensor
-
-
-class _Prefix(NamedTuple):
-    """The law of a random prefix of a neuron's terms, all in units of x_unit * weight_unit; zeros where saturated."""
-
-    probability: Tensor
-    z: Tensor
-    s: Tensor
-    b: Tensor
-    mu: Tensor
-    sigma: Tensor
-    saturated: Tensor
-
-
-def _scale(x: Tensor, weight: Tensor, s: Tensor) -> _Scaled:
-    wide = torch.promote_types(s.dtype, torch.float32)
-    x, weight = x.to(wide), weight.to(wide)
-    axes = tuple(range(1 - weight.dim(), 0))  # those of one example
-    x_unit = x.detach().abs().amax(axes, keepdim=True)
-    weight_unit = weight.detach().abs().flatten(1).amax(1)
-    # Nothing depends on the units but rounding, hence the detach. Subnormal ones would not survive a division.
-    x_unit, weight_unit = (torch.where(u >= torch.finfo(wide).tiny, u, 1.0) for u in (x_unit, weight_unit))
-    of_weight = weight_unit.view(-1, *[1] * (weight.dim() - 1))
-    return _Scaled(x / x_unit, weight / of_weight, x_unit, _beside(weight_unit, weight))
-
-
-def _beside(vector: Tensor, weight: Tensor) -> Tensor:
-    """One number a neuron, so that it broadcasts to the layer's output."""
-    return vector.view(-1, *[1] * (weight.dim() - 2))
-
-
-def _spread_bias(weight: Tensor, bias: Tensor | None, s: Tensor) -> Tensor:
-    wide = torch.promote_types(s.dtype, torch.float32)
-    return (s.new_zeros((), dtype=wide) if bias is None else _beside(bias.to(wide), weight)).expand_as(s)
-
-
-def _powers(product: _Product, scaled: _Scaled, power: int) -> Tensor:
-    """sum_i (w_i x_i)^power, in full precision under autocast as well."""
-    with torch.autocast(scaled.x.device.type, enabled=False):
-        return product(scaled.x**power, scaled.weight**power, None)
-
-
-def _prefix(s: Tensor, b: Tensor, scaled: _Scaled, squares: Tensor) -> _Prefix:
-    n = scaled.weight.shape[1:].numel()
-
-    def in_units(value: Tensor) -> Tensor:
-        return value / scaled.x_unit / scaled.weight_unit  # one after the other: their product may overflow
-
-    def variance_of(total: Tensor) -> Tensor:
-        return (2 * squares + total**2) / 12
-
-    s = s.to(squares.dtype)
-    with torch.no_grad():
-        middle = s / 2 + b / 2  # mu + b
-        # |total| <= n; what lies far outside is the rounding of s - b under a bias that saturates the neuron anyway.
-        variance = variance_of(in_units(s - b).clamp(-2 * n, 2 * n))
-        saturated = in_units(middle).abs() >= SATURATED * variance.sqrt()
-        saturated = saturated | (variance < 1e6 * torch.finfo(s.dtype).tiny)
-        limit = (torch.sign(middle) + 1) / 2
-    s, b = (in_units(torch.where(saturated, 0.0, value)) for value in (s, b))
-    sigma = torch.where(saturated, 1.0, variance_of(s - b)).sqrt()
-    z = (s + b) / 2 / sigma
-    probability = torch.where(saturated, limit, torch.special.ndtr(z))
-    return _Prefix(probability, z, s, b, (s - b) / 2, sigma, saturated)
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -365,6 +238,7 @@ def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"x [batch, in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     _check_bias(weight, bias)
+    _check_together(x, weight, bias)
 
 
 def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -373,6 +247,8 @@ def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(
             f"x [..., in] and weight [out, in] must agree on in >= 1; got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
+    _check_bias(weight, bias)
+    _check_together(x, weight, bias)
 
 
 def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
@@ -382,12 +258,14 @@ def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
             "x [batch, in, height, width] and weight [out, in/groups, kh, kw] must agree on in >= 1; "
             f"got {tuple(x.shape)} and {tuple(weight.shape)} with groups={groups}"
         )
-
-
-def _check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    _check_floating(x, weight, bias)
     _check_bias(weight, bias)
-    dtypes = {tensor.dtype for tensor in (x, weight, bias) if tensor is not None}
+    _check_together(x, weight, bias)
+
+
+def _check_together(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    devices, dtypes = ({getattr(t, key) for t in (x, weight, bias) if t is not None} for key in ("device", "dtype"))
+    if len(devices) > 1:
+        raise ValueError(f"x, weight and bias must be on one device; got {', '.join(sorted(map(str, devices)))}")
     if len(dtypes) > 1 and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
             f"x, weight and bias must have one dtype outside autocast; got {', '.join(sorted(map(str, dtypes)))}"
@@ -398,9 +276,11 @@ def _check_floating(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor is None and name == "bias":
             continue
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATING:
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(f"{name} must be a floating-point tensor; got {kind}")
+            raise TypeError(f"{name} must be a floating-point tensor of 16 bits or more; got {kind}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{name} must be dense; got the layout {tensor.layout} (use .to_dense())")
 
 
 def _check_bias(weight: Tensor, bias: Tensor | None) -> None:

@@ -1,12 +1,12 @@
 """Linear layers and convolutions with a Shapley Activation or a ShapLU built in, and their swap in whole models."""
 
 import warnings
-from copy import deepcopy
 
 import torch
 from torch import Tensor, fx, nn
 
 from shapnotes.nn import functional
+from shapnotes.tracing import Untraceable, as_its_class, copied, traced
 
 
 class SALinear(nn.Linear):
@@ -32,8 +32,7 @@ class SAConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        # Every padding mode copies values or writes zeros, so padding squares is squaring what was padded.
-        return functional._shapley_activation_of(self._conv_forward, x, self.weight, self.bias)
+        return functional.shapley_activation_conv2d(*_convolution(self, x))
 
 
 class ShapLULinear(nn.Linear):
@@ -75,10 +74,18 @@ class ShapLUConv2d(nn.Conv2d):
         self.full_gradient = full_gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional._shaplu_of(self._conv_forward, x, self.weight, self.bias, self.full_gradient)
+        return functional.shaplu_conv2d(*_convolution(self, x), self.full_gradient)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, full_gradient={self.full_gradient}"
+
+
+def _convolution(layer: nn.Conv2d, x: Tensor) -> tuple:
+    """The arguments of a convolution; x is padded by anything but zeros before, as `nn.Conv2d` does it."""
+    padding = layer.padding
+    if layer.padding_mode != "zeros":
+        x, padding = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), 0
+    return x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups
 
 
 # What computes W x + b under each name; "relu" is the plain layer, which is followed by a ReLU of its own.
@@ -102,27 +109,31 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
     With a normalisation in between it is not: the activation needs the neuron's own terms, and folding the
     normalisation into them would hold in evaluation mode only. Put it after the activation, as Li and Cui do.
 
+    A layer whose forward was replaced on the instance is left as it is, and so is a ReLU with a hook.
+
     model : any module that `torch.fx` can trace: its forward must not branch on values, nor depend on train or eval
             other than through its layers (`nn.Dropout`, not `F.dropout(x, training=self.training)`)
     to    : "sa", "shaplu" or "relu"
 
     Returns a `torch.fx.GraphModule` that shares nothing with `model`: the layers have the names they had, and with them
-    their state_dict, hooks and training flags; what forward does not use is left out. Warns of each ReLU that is left.
+    their state_dict, hooks and training flags; what forward does not use is left out. Its forward takes the arguments
+    that have no default; the others have theirs for good. Warns of each ReLU that is left.
 
     Raises ValueError where nothing can be swapped, saying what was found, and TypeError for a model that cannot be
-    traced.
+    traced. While it traces, `torch.fx` patches the modules of the whole process: other threads may go on using theirs,
+    but not this very model, and they should not trace (compile, export) others.
     """
     if to not in KINDS:
         raise ValueError(f'to must be "sa", "shaplu" or "relu"; got {to!r}')
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got {type(model).__name__}")
-    model = deepcopy(model)
+    model = copied(model)
     graph = _trace(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     swapped = 0
     for target, calls in _calls_of_layers(graph, modules).items():
         layer = modules[target]
-        if type(layer) in KINDS[to]:
+        if type(layer) in KINDS[to] or _replaced(layer):
             continue
         if type(layer) in KINDS["relu"]:
             relus = [_only_relu(call, modules) for call in calls]
@@ -144,15 +155,18 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
     if left:
         warnings.warn(f"left as they are: {_described(left, modules)}", stacklevel=2)
     graph.lint()
-    return fx.GraphModule(model, graph, class_name=type(model).__name__)
+    result = fx.GraphModule(model, graph, class_name=type(model).__name__)
+    result.__dict__.update({name: value for name, value in vars(model).items() if name.endswith("_hooks")})
+    return result
 
 
-class _Tracer(fx.Tracer):
-    """Takes this package's layers for what they are, not for the arithmetic inside."""
+def _is_ours(module: nn.Module) -> bool:
+    """Taken for what it is, not for the arithmetic inside."""
+    return any(isinstance(module, kind) for kinds in KINDS.values() for kind in kinds)
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = any(isinstance(m, kind) for kinds in KINDS.values() for kind in kinds)
-        return ours or super().is_leaf_module(m, module_qualified_name)
+
+def _replaced(module: nn.Module) -> bool:
+    return "forward" in vars(module)
 
 
 def _trace(model: nn.Module) -> fx.Graph:
@@ -160,13 +174,14 @@ def _trace(model: nn.Module) -> fx.Graph:
     graphs = []
     try:
         for _ in range(2):
-            graphs.append(_Tracer().trace(model))
+            graphs.append(traced(model, _is_ours))
             for module in model.modules():
                 module.training = not module.training
     except Exception as error:
+        why = f"{type(error).__name__}: {error}; its forward must not branch on values"
+        why = str(error) if isinstance(error, Untraceable) else why
         raise TypeError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({type(error).__name__}: {error}); "
-            "its forward must not branch on values. Use the layers of shapnotes.nn in its code instead"
+            f"{type(model).__name__} cannot be traced by torch.fx ({why}). Or use layers of shapnotes.nn in its code"
         ) from error
     if len({graph.python_code("self").src for graph in graphs}) > 1:
         raise TypeError(
@@ -195,7 +210,10 @@ def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 def _only_relu(call: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
     users = list(call.users)
-    return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
+    if len(users) == 1 and _is_relu(users[0], modules):
+        # A hook would be gone with its module.
+        return None if users[0].op == "call_module" and not as_its_class(modules[users[0].target]) else users[0]
+    return None
 
 
 def _as_kind(layer: nn.Module, to: str) -> nn.Module:
@@ -213,13 +231,18 @@ def _described(relus: list[fx.Node], modules: dict[str, nn.Module]) -> str:
     parts = []
     for relu in relus:
         before = relu.all_input_nodes[0]
-        kind = f" ({type(modules[before.target]).__name__})" if before.op == "call_module" else ""
-        parts.append(f"{relu.name} after {before.name}{kind}")
+        kind = f" ({_named(modules[before.target])})" if before.op == "call_module" else ""
+        hooked = relu.op == "call_module" and not as_its_class(modules[relu.target])
+        parts.append(f"{relu.name}{' (with a hook or another forward)' if hooked else ''} after {before.name}{kind}")
     return ", ".join(parts)
 
 
+def _named(layer: nn.Module) -> str:
+    return f"{type(layer).__name__}{' whose forward was replaced' if _replaced(layer) else ''}"
+
+
 def _inventory(graph: fx.Graph, modules: dict[str, nn.Module], left: list[fx.Node]) -> str:
-    layers = [f"{target} ({type(modules[target]).__name__})" for target in _calls_of_layers(graph, modules)]
+    layers = [f"{target} ({_named(modules[target])})" for target in _calls_of_layers(graph, modules)]
     found = f"found {', '.join(layers) or 'no nn.Linear or nn.Conv2d'}"
     if left:
         found += f" and the ReLUs {_described(left, modules)}; a ReLU must follow its layer directly, and alone"

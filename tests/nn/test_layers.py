@@ -2,6 +2,8 @@
 
 import pickle
 from copy import deepcopy
+from io import BytesIO
+from types import MethodType
 
 import pytest
 import torch
@@ -90,6 +92,18 @@ def test_exported(case):
     assert_close(program.module()(more), layer(more))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "shape"), [(SALinear, (3, 6)), (SAConv2d, (2, 4, 9, 8))])
+def test_traced(kind, shape):
+    """The older export keeps operations, and gets their gradients; ShapLU's is that of no operation."""
+    layer = made(kind, (6, 4) if kind is SALinear else (4, 6, 3))
+    x = normal(*shape, dtype=torch.float32)
+    file = BytesIO()
+    torch.jit.save(torch.jit.trace(layer, x), file)
+    file.seek(0)
+    assert_same(results(torch.jit.load(file), 2 * x), results(layer, 2 * x))
+
+
 def test_autocast(case):
     """The dtype that the plain layer returns, gradients in the parameters' own, and the plain layer's rounding."""
     layer, plain, x = case
@@ -109,13 +123,21 @@ def test_autocast(case):
 
 
 def test_functional_call_and_vmap_over_parameters(case):
-    """An ensemble: one set of weights a member."""
+    """An ensemble, one set of weights a member: values, and gradients of all members together."""
     layer, _, x = case
-    stacked = {key: torch.stack([value.detach(), -value.detach()]) for key, value in layer.named_parameters()}
+    stacked = {
+        key: torch.stack([value.detach(), -value.detach()]).requires_grad_() for key, value in layer.named_parameters()
+    }
     together = torch.func.vmap(lambda weights: torch.func.functional_call(layer, weights, (x,)))(stacked)
+    gradients = torch.autograd.grad(together, list(stacked.values()), torch.ones_like(together))
     for member in (0, 1):
-        weights = {key: value[member] for key, value in stacked.items()}
-        assert_close(together[member], torch.func.functional_call(layer, weights, (x,)))
+        weights = {key: value[member].detach().requires_grad_() for key, value in stacked.items()}
+        alone = torch.func.functional_call(layer, weights, (x,))
+        assert_close(together[member], alone)
+        for all_of_them, one in zip(
+            gradients, torch.autograd.grad(alone, list(weights.values()), torch.ones_like(alone)), strict=True
+        ):
+            assert_close(all_of_them[member], one)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
@@ -164,6 +186,7 @@ def test_both_train():
         assert losses[-1] < 0.2 * losses[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # as above
 def test_a_swapped_model_survives_tools():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3)).eval()
     swapped, x = swap_activations(model, "sa"), normal(2, 1, 6, 6, dtype=torch.float32)
@@ -182,6 +205,59 @@ def test_a_swap_takes_hooks_along():
     x = normal(1, 2, dtype=torch.float32)
     swap_activations(model, "shaplu")(x)
     assert seen == [ShapLULinear]
+
+
+def test_a_swap_takes_the_models_own_hooks_along():
+    model, x = nn.Sequential(made(nn.Linear, (2, 3)), nn.ReLU()), normal(4, 2, dtype=torch.float32)
+    model.register_forward_pre_hook(lambda _, arguments: (3 * arguments[0],))
+    model.register_forward_hook(lambda *call: call[2] + 1)
+    swapped = swap_activations(model, "sa")
+    assert torch.equal(swapped(x), F.shapley_activation(3 * x, model[0].weight, model[0].bias) + 1)
+    assert torch.equal(swap_activations(swapped, "relu")(x), model(x))
+
+
+def test_another_forward_is_not_lost():
+    """Of a layer: it stays, with its ReLU. Of the model: it is the one that is swapped."""
+    model, x = nn.Sequential(made(nn.Linear, (2, 2)), nn.ReLU(), made(nn.Linear, (2, 2)), nn.ReLU()), normal(4, 2)
+    model, one = model.double(), model[0]
+    one.forward = lambda x: 2 * nn.functional.linear(x, one.weight)
+    with pytest.warns(UserWarning, match=r"_1 after _0 \(Linear whose forward was replaced\)"):
+        swapped = swap_activations(model, "sa")
+    expected = torch.relu(2 * x @ one.weight.T)
+    assert_close(swapped(x), F.shapley_activation(expected, model[2].weight, model[2].bias))
+    whole = nn.Sequential(made(nn.Linear, (2, 2)), nn.Tanh()).double()
+    whole.forward = MethodType(lambda self, x: torch.relu(self[0](x + 1)), whole)
+    assert_close(swap_activations(whole, "sa")(x), F.shapley_activation(x + 1, whole[0].weight, whole[0].bias))
+
+
+def test_a_relu_with_a_hook_stays():
+    """Its hook would be gone with it."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU())
+    model[1].register_forward_hook(lambda *call: None)
+    with pytest.warns(UserWarning, match=r"_1 \(with a hook or another forward\) after _0 \(Linear\)"):
+        swapped = swap_activations(model, "sa")
+    assert type(getattr(swapped, "0")) is nn.Linear and isinstance(getattr(swapped, "2"), SALinear)
+
+
+class Tempered(nn.Module):
+    """Arguments that have a default, one of them used."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = made(nn.Linear, (3, 4)), made(nn.Linear, (4, 2))
+
+    def forward(self, x, temperature=None, scale=2.0):
+        x = nn.ReLU()(self.layer(x))
+        return scale * self.last(x if temperature is None else x / temperature)
+
+
+def test_arguments_with_a_default_have_it():
+    model, x = Tempered(), normal(4, 3, dtype=torch.float32)
+    swapped = swap_activations(model, "sa")
+    assert_close(swapped(x), 2 * model.last(F.shapley_activation(x, model.layer.weight, model.layer.bias)))
+    assert torch.equal(swap_activations(swapped, "relu")(x), model(x))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'temperature'"):
+        swapped(x, temperature=2.0)
 
 
 def test_what_is_left_is_said():
