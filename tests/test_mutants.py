@@ -332,13 +332,13 @@ MUTANTS = [
     ),
     Mutant(
         "shapnet/transform.py",
-        "return torch.where(moved, z, z - z.detach() if z.requires_grad else 0.0)",
+        "return torch.where(moved, z, z - z.detach() if graph else 0.0)",
         "return z",
         "rounding left at the reference",
     ),
     Mutant(
         "shapnet/transform.py",
-        "z - z.detach() if z.requires_grad else 0.0",
+        "z - z.detach() if graph else 0.0",
         "0.0",
         "no gradient at the reference",
     ),
