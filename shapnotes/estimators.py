@@ -209,7 +209,7 @@ class _ShapNetEstimator(BaseEstimator):
             return X, y, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         kept = weight > 0
-        if not kept.any():
+        if not kept.any():  # older releases of scikit-learn let that pass
             raise ValueError("Sample weights must contain at least one non-zero number; got zeros only")
         weight = weight[kept]
         return X[kept], y[kept], None if (weight == weight[0]).all() else weight / weight.mean()

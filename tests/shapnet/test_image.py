@@ -263,6 +263,21 @@ def test_one_program_is_for_all_widths(programs):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_gradients_can_be_penalised_through_programs(programs):
+    net, x, results = network((2, 3, 2), dilations=(1, 2)), normal(2, 2, 5, 4), []
+    for _ in range(2):
+        z = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(z).square().sum(), z, create_graph=True)
+        gradient.square().sum().backward()
+        results.append([gradient.detach(), z.grad, *(p.grad for p in net.parameters())])
+        net.zero_grad()
+        net.compile()
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, **F64)
+    assert sum(counter.frame_count for counter in programs)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_windows_of_other_kinds_have_programs_of_their_own(programs):
     """More than the eight that PyTorch makes of one function."""
     for kernel in (1, (1, 2), 3, (1, 3), 2):
