@@ -87,7 +87,8 @@ class ShapNet(Prunable, nn.Module):
         program is made at the first call, in some seconds, and once more when the number of inputs changes.
 
         It is used where nothing is pruned, no module has a hook, and x needs no gradient itself: the compiler makes no
-        second derivatives, as penalties on gradients take. A copy of the network is not compiled.
+        second derivatives, as penalties on gradients take, and refuses those by weights alone. A copy of the network is
+        not compiled.
         """
         self._program, self._registrations = own_program(self._representations, **settings), -1
 
@@ -96,12 +97,13 @@ class ShapNet(Prunable, nn.Module):
 
     def _hooked(self) -> bool:
         """Whether there are hooks, which a program that is there already would pass by."""
-        if self._registrations == RemovableHandle.next_id:  # nobody has registered any since none were found
+        registrations = RemovableHandle.next_id
+        if self._registrations == registrations:  # nobody has registered any since none were found
             return False
         hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
         found = _has_any_global_hook() or any(getattr(m, name) for m in self.stages.modules() for name in hooks)
         if not found:
-            self._registrations = RemovableHandle.next_id
+            self._registrations = registrations
         return found
 
     def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
