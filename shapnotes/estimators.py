@@ -19,7 +19,7 @@ from shapnotes.progress import progress_bar
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapNet, all_pairs, l1_penalty, linf_penalty, singletons
 from shapnotes.shapnet.door import flag, is_several, is_whole
 
-ROWS_AT_ONCE = 256  # when predicting: all pairs of 30 features take a megabyte a row
+ROWS_AT_ONCE = 256  # when predicting: all pairs of 30 features take a megabyte per row
 # The intercept's learning rate over that of the weights. In an ordinary network many weights move the prediction at the
 # mean together; here nothing else can.
 INTERCEPT_PACE = 30

@@ -60,7 +60,7 @@ class ImageTransform(nn.Module):
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
     these 4 2^k + (k - 1) 2^(k - 2) + 3 k for sums, their differences and values (see `loops`): 88 for 2 x 2 windows, 45
     for 1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three convolutions;
-    processors are quickest at products, so expect some twenty. The gradient keeps k numbers for a pixel and channel.
+    processors are fastest at products, so expect some twenty. The gradient keeps k numbers for a pixel and channel.
     The first call on a CPU takes some seconds more, in which numba compiles.
     Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what they
     would have cost (see `sparse`).

@@ -19,7 +19,7 @@ from shapnotes.shapnet.tracing import opaque
 SMALL = 2**21  # multiplications that take less time than the calls it takes to avoid them
 TILE = 2**19  # hidden numbers at once on a CPU, without gradients: what its cache holds
 TILE_ELSEWHERE = 2**28
-NARROW = 32  # numbers that a module sees or answers for which one product is quicker than k and the additions
+NARROW = 32  # numbers that a module sees or answers for which one product is faster than k and the additions
 LISTED = 4  # players of modules whose coalitions are written out
 FUSED = 4  # channels for which a compiler does better with a sum than with a product by itself
 
