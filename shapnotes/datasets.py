@@ -8,14 +8,17 @@ Hugging Face hub, for which ``pip install "shapnotes[data]"``). A file is looked
    as ``<repository>/<file>``: ``ylecun/mnist/mnist/train-00000-of-00001.parquet``;
 2. the cache, in the same layout: ``data_home``, else ``SHAPNOTES_CACHE``, else
    ``$XDG_CACHE_HOME/shapnotes``, else ``~/.cache/shapnotes``;
-3. the network, into the cache.
+3. the network, into the cache: of the hub a revision that is named here, not whatever is newest.
 
 The hub's client resumes a dropped connection; when the call itself is interrupted, that one file
 starts over. Decoded images are kept in the cache under the SHA-256 of their file. Every file is
-written under another name and renamed when complete, so an interruption leaves no half file.
+written under another name and renamed when complete, so an interruption leaves no half file; what
+a killed process leaves is removed by a load an hour later. Data that are there are loaded, with a
+warning, also where the cache cannot be written to.
 
 **Checked on every load**: the file's SHA-256, against the one recorded when this path was first
-loaded (and against the hub's own after a download); the number of rows, and of rows in each class;
+loaded (after a download also against the hub's own, and of MNIST and CIFAR-10 against the one that
+is recorded here); the number of rows, and of rows in each class;
 the mean of each channel to 0.005, which notices swapped channels or inverted images but not a
 changed pixel; for MNIST and Yeast a digest of all labelled rows: every value and label is the
 original, in whatever encoding and order. **Checked when a file is first decoded**: the Parquet
@@ -23,7 +26,7 @@ structure, that every image decodes, its size and its colour mode.
 
 **Not checked**: the order of the rows; and in a copy of FashionMNIST or CIFAR-10 that did not come
 from the hub, single pixels and exchanged labels before the first load, since no digest of the
-originals is stored here. JPEG copies of CIFAR-10 differ from the original by the loss of that
+originals' rows is stored here. JPEG copies of CIFAR-10 differ from the original by the loss of that
 encoding, which cannot be bounded without it; :attr:`Dataset.note` says "JPEG re-encoded".
 """
 
@@ -36,11 +39,15 @@ import math
 import os
 import re
 import shutil
+import time
 import urllib.request
 import uuid
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from numbers import Real
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -52,6 +59,9 @@ from shapnotes.progress import progress_bar
 
 __all__ = ["DamagedFileError", "Dataset", "breast_cancer", "cifar10", "digits", "fashion_mnist"]
 __all__ += ["mnist", "standardise", "synthetic_regression", "train_test_split", "yeast"]
+
+
+ABANDONED = 3600  # seconds: a file that nobody has written to for so long is not being written
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,18 +118,22 @@ def synthetic_regression(
     Returns: x ``[n_samples, 16]``, y float32 ``[n_samples]``.
     Raises: TypeError, ValueError for anything else.
     """
-    if isinstance(n_samples, bool) or not isinstance(n_samples, int):
+    try:
+        rows = index(n_samples)
+    except TypeError:
+        rows = None
+    if rows is None or isinstance(n_samples, bool):
         raise TypeError(f"n_samples must be an integer, got {n_samples!r}")
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    if not (math.isfinite(noise) and noise >= 0):
+    if rows < 1:
+        raise ValueError(f"n_samples must be at least 1, got {rows}")
+    if not isinstance(noise, Real) or not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be finite and at least 0, got {noise}")
     if reading not in ("product", "sum"):
         raise ValueError(f'reading must be "product" or "sum", got {reading!r}')
     _check_generator(generator)
 
-    v = torch.rand(n_samples, 16, generator=generator, device=generator.device) - 0.5
-    epsilon = torch.randn(n_samples, generator=generator, device=generator.device)
+    v = torch.rand(rows, 16, generator=generator, device=generator.device) - 0.5
+    epsilon = torch.randn(rows, generator=generator, device=generator.device)
     first = v.prod(dim=1) if reading == "product" else v.sum(dim=1)
     y = first + v.square().sum(dim=1) + noise * epsilon
     names = tuple(f"v{i}" for i in range(1, 17))
@@ -160,21 +174,26 @@ class Arrays(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One split of a source: its file, the rows of each class, the digest of its content."""
+    """One split of a source: its file, the rows of each class, the digest of its content, the file's SHA-256."""
 
     file: str
     class_counts: tuple[int, ...]
     digest: str | None = None
+    sha256: str | None = None
 
 
 class Source(NamedTuple):
-    """A public data set; `folder` is the hub's repository, or where the file at `url` is kept."""
+    """A public data set; `folder` is the hub's repository, or where the file at `url` is kept.
+
+    revision: the commit of the hub's repository that is fetched.
+    """
 
     title: str
     folder: str
     shape: tuple[int, ...]
     class_names: tuple[str, ...]
     parts: dict[str, Part]
+    revision: str | None = None
     columns: tuple[str, str] = ("image", "label")
     means: tuple[float, ...] | None = None
     url: str | None = None
@@ -187,26 +206,31 @@ _GARMENTS = tuple("T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,
 _OBJECTS = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 # The digests are `_content_digest` of UCI's file, and of a copy of MNIST with the pixels and labels
-# of the original IDX files. The tests recompute them where SHAPNOTES_DATA holds the data.
+# of the original IDX files. The tests recompute them where SHAPNOTES_DATA holds the data. SHA-256 are
+# those of the hub's files at these revisions.
 # fmt: off
 SOURCES = {
     "mnist": Source("MNIST", "ylecun/mnist", (1, 28, 28), tuple("0123456789"), {
         "train": Part(f"mnist/{_TRAIN}",
                       (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-                      "54e1ab866c9484947dd4821c52bb7a43938f555d6b046be6af55247f8e6ffc64"),
+                      "54e1ab866c9484947dd4821c52bb7a43938f555d6b046be6af55247f8e6ffc64",
+                      "f2c01285a9f89399335b00ee4e8d499dc4e46db5e39c74903ce5618d895eb3bf"),
         "test": Part(f"mnist/{_TEST}",
                      (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
-                     "97b756d55950f1841ebd48df7379b9b2fc87a10d63e08d6213dad41d564e8508"),
-    }, means=(0.1307,)),
+                     "97b756d55950f1841ebd48df7379b9b2fc87a10d63e08d6213dad41d564e8508",
+                     "d49fcf556ce25b002b302e318ce4a11098bbfe5d4499c3f35d7c72297c52374b"),
+    }, "77f3279092a1c1579b2250db8eafed0ad422088c", means=(0.1307,)),
     "fashion_mnist": Source(
         "FashionMNIST", "zalando-datasets/fashion_mnist", (1, 28, 28), _GARMENTS, {
         "train": Part(f"fashion_mnist/{_TRAIN}", (6000,) * 10),
         "test": Part(f"fashion_mnist/{_TEST}", (1000,) * 10),
-    }, means=(0.2860,)),
+    }, "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2", means=(0.2860,)),
     "cifar10": Source("CIFAR-10", "uoft-cs/cifar10", (3, 32, 32), _OBJECTS, {
-        "train": Part(f"plain_text/{_TRAIN}", (5000,) * 10),
-        "test": Part(f"plain_text/{_TEST}", (1000,) * 10),
-    }, columns=("img", "label"), means=(0.4914, 0.4822, 0.4465)),
+        "train": Part(f"plain_text/{_TRAIN}", (5000,) * 10,
+                      sha256="8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883"),
+        "test": Part(f"plain_text/{_TEST}", (1000,) * 10,
+                     sha256="841389e6f2d64f28bf17310e430aebac20ec3ba611a3c5e231dc93c645ce84de"),
+    }, "0b2714987fa478483af9968de7c934580d0bb9a2", columns=("img", "label"), means=(0.4914, 0.4822, 0.4465)),
     "yeast": Source(
         "Yeast", "uci/yeast", (8,), tuple("CYT ERL EXC ME1 ME2 ME3 MIT NUC POX VAC".split()), {
         "all": Part("yeast.data", (463, 5, 35, 44, 51, 163, 244, 429, 20, 30),
@@ -242,7 +266,7 @@ def cifar10(split: str = "train", *, data_home: str | Path | None = None) -> Dat
 
 def _load(name: str, split: str, data_home: str | Path | None) -> Dataset:
     source = SOURCES[name]
-    if split not in source.parts:
+    if not isinstance(split, str) or split not in source.parts:
         raise ValueError(f"{source.title} has the splits {sorted(source.parts)}, got {split!r}")
     part = source.parts[split]
     home = _cache_folder(data_home)
@@ -258,8 +282,10 @@ def _load(name: str, split: str, data_home: str | Path | None) -> Dataset:
             path.unlink(missing_ok=True)
         raise
     if not record.exists():
-        with _atomic(record) as temporary:  # the format of `sha256sum --check`
+        with _if_possible(home, "whether it changes before it is loaded again"), _atomic(record) as temporary:
+            # The format of `sha256sum --check`.
             temporary.write_text(f"{sha256}  {path.resolve()}\n", encoding="utf-8")
+    _sweep(home / "decoded", home / "sha256", home / source.folder)
 
     x = torch.from_numpy(arrays.x)
     if x.dtype == torch.uint8:
@@ -277,6 +303,8 @@ def _cache_folder(data_home: str | Path | None) -> Path:
     if data_home is None:
         xdg = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         data_home = os.environ.get("SHAPNOTES_CACHE") or Path(xdg) / "shapnotes"
+    if not isinstance(data_home, str | os.PathLike):
+        raise TypeError(f"data_home must be the path of a folder; got {type(data_home).__name__}")
     return Path(data_home).expanduser()
 
 
@@ -293,6 +321,14 @@ def _locate(source: Source, split: str, home: Path) -> tuple[Path, bool]:
     if path.is_file():
         return path, False
     where = source.url or f"https://huggingface.co/datasets/{source.folder}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{source.title} ({split}) is not on this machine, and cannot be fetched into the cache {home}: "
+            f"{type(error).__name__}: {error}\nGive another folder as data_home or SHAPNOTES_CACHE; or set "
+            f"SHAPNOTES_DATA to a folder that holds {relative.as_posix()}."
+        ) from error
     try:
         if source.url:
             _fetch_url(source.url, path)
@@ -318,18 +354,20 @@ def _fetch_url(url: str, path: Path) -> None:
 
 
 def _fetch_hub(source: Source, split: str, path: Path, home: Path) -> None:
-    hub = _optional("huggingface_hub")
-    where = {"repo_id": source.folder, "filename": source.parts[split].file, "repo_type": "dataset"}
+    hub, part = _optional("huggingface_hub"), source.parts[split]
+    where = {"repo_id": source.folder, "filename": part.file, "repo_type": "dataset", "revision": source.revision}
     # token=False: the files are public, and a stale token on the machine must not be in the way.
     etag = hub.get_hf_file_metadata(hub.hf_hub_url(**where), token=False).etag
     hub.hf_hub_download(**where, local_dir=home / source.folder, token=False)
     # The hub's tag of a large file is its SHA-256; of a small one it is a git hash (40 digits).
-    if re.fullmatch("[0-9a-f]{64}", etag or "") and (sha256 := _file_sha256(path)) != etag:
-        path.unlink()
-        raise DamagedFileError(
-            f"{path} arrived damaged and was removed: its SHA-256 is {sha256}, the hub's {etag}. "
-            "Call again to fetch it afresh."
-        )
+    tag = etag if re.fullmatch("[0-9a-f]{64}", etag or "") else None
+    for whose, wanted in (("the hub's", tag), ("the one recorded here", part.sha256)):
+        if wanted is not None and (sha256 := _file_sha256(path)) != wanted:
+            path.unlink()
+            raise DamagedFileError(
+                f"{path} arrived damaged and was removed: its SHA-256 is {sha256}, {whose} {wanted}. "
+                "Call again to fetch it afresh."
+            )
 
 
 def _decoded(source: Source, part: Part, path: Path, store: Path) -> Arrays:
@@ -346,7 +384,8 @@ def _decoded(source: Source, part: Part, path: Path, store: Path) -> Arrays:
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoders
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    with _atomic(store) as temporary, temporary.open("wb") as file:
+    what = f"the decoded rows of {path}, which take as long the next time"
+    with _if_possible(store.parents[1], what), _atomic(store) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays._asdict())
     return arrays
 
@@ -410,7 +449,15 @@ def _check_content(arrays: Arrays, source: Source, part: Part, path: Path) -> No
 
 
 def _check_record(path: Path, sha256: str, record: Path) -> None:
-    if record.exists() and (known := record.read_text(encoding="utf-8")[:64]) != sha256:
+    if not record.exists():
+        return
+    try:
+        known = record.read_bytes()[:64].decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        known = ""
+    if not re.fullmatch("[0-9a-f]{64}", known):
+        raise DamagedFileError(f"{record}, which holds the SHA-256 of {path}, is damaged; delete it and call again.")
+    if known != sha256:
         raise DamagedFileError(
             f"{path} has changed since it was first loaded: SHA-256 {known} then, {sha256} now. "
             f"Restore it; or, if the change was meant, delete {record} and call again."
@@ -445,6 +492,28 @@ def _atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def _if_possible(home: Path, what: str) -> Iterator[None]:
+    """Goes on with a warning where the cache cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(
+            f"the cache {home} cannot keep {what}: {type(error).__name__}: {error} "
+            "(data_home and SHAPNOTES_CACHE name other folders)",
+            stacklevel=5,  # where a data set is asked for
+        )
+
+
+def _sweep(*folders: Path) -> None:
+    """Remove what processes that were killed have left of `_atomic`."""
+    for path in (path for folder in folders for path in folder.glob("*.part")):
+        with suppress(OSError):
+            old = time.time() - path.stat().st_mtime > ABANDONED
+            if old and re.search(r"\.[0-9a-f]{32}\.part$", path.name):
+                path.unlink()
+
+
 def _optional(module: str) -> Any:
     try:
         return importlib.import_module(module)
@@ -463,8 +532,14 @@ def train_test_split(
     round(test_fraction · rows) rows are for testing; ValueError if that leaves either side empty.
     """
     _check_generator(generator)
+    for name, given in (("x", x), ("y", y)):
+        if not isinstance(given, Tensor) or not given.dim():
+            got = "a single number" if isinstance(given, Tensor) else type(given).__name__
+            raise TypeError(f"{name} must be a tensor [rows, ...], got {got} (torch.as_tensor makes one)")
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} rows and y {len(y)}; they must be equal")
+    if not isinstance(test_fraction, Real):
+        raise TypeError(f"test_fraction must be a number, got {test_fraction!r}")
     n_test = round(test_fraction * len(x)) if 0 < test_fraction < 1 else 0
     if not 0 < n_test < len(x):
         raise ValueError(f"test_fraction {test_fraction} of {len(x)} rows leaves one side empty")
@@ -478,19 +553,26 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 
     Args: train ``[rows, *features]``; others ``[any, *features]``, treated with the statistics of
         `train`. A column that is constant in `train` is only centred.
-    Returns: all of them, in order, in their own dtype. Raises ValueError on other shapes or NaN.
+    Returns: all of them, in order, in their own dtype. Raises ValueError on other shapes, NaN or
+        infinity, in whichever of them, and TypeError on what is not floating point.
     """
     for tensor in (train, *others):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"expected tensors of floating-point numbers, got {got} (use .float())")
         if tensor.shape[1:] != train.shape[1:] or tensor.ndim < 2:
             expected = ["rows", *train.shape[1:]] if train.ndim > 1 else ["rows", "features"]
             raise ValueError(f"expected {expected}, got {list(tensor.shape)}")
-    if not len(train) or not train.isfinite().all():
-        raise ValueError("train must have rows, and no NaN or infinity")
+    if not len(train) or not all(t.isfinite().all() for t in (train, *others)):
+        raise ValueError("train must have rows, and neither it nor the others NaN or infinity")
     # float64, and max = min for "constant": rounding must not turn a constant column into noise.
     mean = train.double().mean(dim=0)
     deviation = train.double().std(dim=0, correction=0)
     deviation[train.amax(dim=0) == train.amin(dim=0)] = 1.0
-    return tuple(((t.double() - mean) / deviation).to(t.dtype) for t in (train, *others))
+    standard = tuple(((t.double() - mean) / deviation).to(t.dtype) for t in (train, *others))
+    if not deviation.isfinite().all() or not all(t.isfinite().all() for t in standard):
+        raise ValueError("what is standardised is too large for its precision; divide it by a constant first")
+    return standard
 
 
 def _check_generator(generator: torch.Generator) -> None:

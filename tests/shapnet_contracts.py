@@ -316,7 +316,7 @@ def ways_to_add_up(sn):
 
 def gathered_windows_are_the_same(sn):
     """Compiled, windows gather their players from tables; here what is compiled runs as it is, an image at a time."""
-    gathered, plain = sn.shapnet.gathered, lambda function: function
+    gathered, plain = sn.shapnet.gathered, lambda function, *_: function
     usual, gathered._program = {name: getattr(gathered, name) for name in ("_program", "TERMS")}, plain
     try:
         for kernel, dilation, stride, padding in GEOMETRIES:

@@ -4,6 +4,7 @@ The loader is exercised on small Parquet files written here; the real files are 
 SHAPNOTES_DATA names a folder that holds them. No test touches the network or the user's cache.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -11,6 +12,7 @@ import shutil
 import sys
 import threading
 import time
+import uuid
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -95,6 +97,9 @@ def test_synthetic_depends_on_the_generator_only():
     [
         ({"n_samples": 0}, ValueError, "at least 1, got 0"),
         ({"n_samples": 2.0}, TypeError, "integer, got 2.0"),
+        ({"n_samples": True}, TypeError, "integer, got True"),
+        ({"noise": "0.1"}, ValueError, "noise must be .* got 0.1"),
+        ({"noise": None}, ValueError, "noise must be .* got None"),
         ({"reading": "max"}, ValueError, '"product" or "sum", got \'max\''),
         ({"noise": -1.0}, ValueError, "noise must be .* got -1.0"),
         ({"noise": float("nan")}, ValueError, "noise must be .* got nan"),
@@ -106,6 +111,12 @@ def test_synthetic_refuses_bad_input(change, error, message):
     arguments = {"n_samples": 3, "generator": generator()} | change
     with pytest.raises(error, match=message):
         datasets.synthetic_regression(**arguments)
+
+
+def test_synthetic_takes_numpys_numbers():
+    given = datasets.synthetic_regression(np.int64(4), generator=generator(), noise=np.float32(0.5))
+    plain = datasets.synthetic_regression(4, generator=generator(), noise=0.5)
+    assert torch.equal(given.x, plain.x) and torch.equal(given.y, plain.y)
 
 
 def test_synthetic_needs_a_generator():
@@ -265,6 +276,58 @@ def test_interrupted_decoding_leaves_nothing_half_done(monkeypatch, fashion, hom
     assert len(datasets.fashion_mnist()) == 20
 
 
+def unwritable(monkeypatch, home, how):
+    """A cache that cannot be written to: on a full disk, or because it is no folder."""
+    if how == "full":
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(datasets.np, "savez", full)
+        monkeypatch.setattr(Path, "write_text", full)
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+        home.write_text("not a folder")
+
+
+@pytest.mark.parametrize("how", ["full", "a file"])
+def test_data_that_are_there_load_where_the_cache_cannot_be_written_to(monkeypatch, home, tmp_path, fashion, how):
+    given = write_parquet(tmp_path / "given" / fashion.relative_to(home))
+    monkeypatch.setenv("SHAPNOTES_DATA", str(tmp_path / "given"))
+    unwritable(monkeypatch, home, how)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=f"the cache {home} cannot keep") as warned:
+            data = datasets.fashion_mnist()
+        assert data.y.tolist() == LABELS.tolist() and leftovers(tmp_path) == []
+        said = [str(one.message) for one in warned]
+        assert len(said) == 2 and f"the decoded rows of {given}" in said[0] and "SHAPNOTES_CACHE" in said[0]
+        assert {one.filename for one in warned} <= {__file__, datasets.__file__}
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "yeast"])
+def test_a_cache_that_is_no_folder_is_no_fault_of_the_network(monkeypatch, home, name):
+    unwritable(monkeypatch, home, "a file")
+    with pytest.raises(OSError, match=rf"cannot be fetched into the cache {home}: .*(?s:.*)SHAPNOTES_CACHE") as caught:
+        getattr(datasets, name)()
+    assert "network" not in str(caught.value)
+    with pytest.raises(TypeError, match="data_home must be the path of a folder; got int"):
+        getattr(datasets, name)(data_home=3)
+
+
+def test_what_a_killed_process_left_is_removed_later(fashion, home):
+    datasets.fashion_mnist()
+    left = f"{uuid.uuid4().hex}.part"
+    folders = home / "decoded", home / "sha256", home / "zalando-datasets/fashion_mnist"
+    old, new = ([folder / f"{age}.npz.{left}" for folder in folders] for age in ("old", "new"))
+    others = [home / f"other.npz.{left}", home / "decoded" / "mine.part"]
+    for path in (*old, *new, *others):
+        path.write_bytes(b"half")
+    for path in (*old, *others):
+        os.utime(path, (time.time() - 4000,) * 2)
+    datasets.fashion_mnist()
+    assert not any(path.exists() for path in old) and all(path.exists() for path in (*new, *others))
+
+
 def test_a_file_appears_under_its_name_by_renaming_only(monkeypatch, tmp_path):
     def full(source, target):
         raise OSError("no rename")
@@ -303,6 +366,21 @@ def test_every_change_after_the_first_load_is_noticed(fashion, home):
     assert len(datasets.fashion_mnist()) == 20
     (record,) = (home / "sha256").iterdir()
     assert record.read_text().split() == [hashlib.sha256(whole).hexdigest(), str(fashion.resolve())]
+
+
+@pytest.mark.parametrize("harm", ["bytes", "short", "folder"])
+def test_a_damaged_record_is_named(fashion, home, harm):
+    datasets.fashion_mnist()
+    (record,) = (home / "sha256").iterdir()
+    if harm == "folder":
+        record.unlink()
+        record.mkdir()
+    else:
+        record.write_bytes({"bytes": b"\xff\xfe" * 40, "short": b"0123"}[harm])
+    with refused(record, "holds the SHA-256 of .*is damaged; delete it and call again"):
+        datasets.fashion_mnist()
+    record.rmdir() if harm == "folder" else record.unlink()
+    assert len(datasets.fashion_mnist()) == 20
 
 
 def test_flipped_byte_in_a_png_before_the_first_load(fashion):
@@ -396,6 +474,9 @@ def test_offline_and_absent_names_the_file_and_both_ways_out(monkeypatch, tmp_pa
 def test_unknown_split(name):
     with pytest.raises(ValueError, match=r"splits \['test', 'train'\], got 'valid'"):
         getattr(datasets, name)("valid")
+    for odd in (["train"], 3, None):
+        with pytest.raises(ValueError, match="splits"):
+            getattr(datasets, name)(odd)
 
 
 @pytest.mark.parametrize("module", ["huggingface_hub", "pyarrow.parquet", "PIL.Image"])
@@ -465,7 +546,8 @@ def test_hub_is_asked_once_and_without_a_token(monkeypatch, hub):
     monkeypatch.setenv("HF_TOKEN", "hf_stale")
     first = datasets.fashion_mnist()
     assert first.y.tolist() == LABELS.tolist() and hub.path.read_bytes() == hub.content
-    file = "datasets/zalando-datasets/fashion_mnist/resolve/main/fashion_mnist"
+    revision = datasets.SOURCES["fashion_mnist"].revision
+    file = f"datasets/zalando-datasets/fashion_mnist/resolve/{revision}/fashion_mnist"
     paths = {path for _, path, _, _ in hub.log}
     assert paths == {f"/{file}/train-00000-of-00001.parquet"}
     assert {token for *_, token in hub.log} == {None}
@@ -496,6 +578,29 @@ def test_download_that_is_not_what_the_hub_has_is_removed(hub, home):
     assert not hub.path.exists() and not (home / "decoded").exists()
     hub.content = whole
     assert len(datasets.fashion_mnist()) == 20
+
+
+def test_download_that_is_not_what_is_recorded_is_removed(monkeypatch, hub, home):
+    """Whatever the hub says of it."""
+    source = datasets.SOURCES["fashion_mnist"]
+    for sha256, message in (("0" * 64, "the one recorded here 0{64}"), (hub.etag, None)):
+        part = source.parts["train"]._replace(sha256=sha256)
+        monkeypatch.setitem(datasets.SOURCES, "fashion_mnist", source._replace(parts={"train": part}))
+        if message:
+            with refused(hub.path, message):
+                datasets.fashion_mnist()
+            assert not hub.path.exists() and not (home / "decoded").exists()
+    assert len(datasets.fashion_mnist()) == 20
+
+
+def test_what_is_fetched_is_named_to_the_byte():
+    """A commit of each repository, and of MNIST and CIFAR-10 the files' SHA-256."""
+    for name in ("mnist", "fashion_mnist", "cifar10"):
+        source = datasets.SOURCES[name]
+        assert len(source.revision) == 40 and int(source.revision, 16)
+        for part in source.parts.values():
+            assert (part.sha256 is None) == (name == "fashion_mnist")
+            assert part.sha256 is None or (len(part.sha256) == 64 and int(part.sha256, 16))
 
 
 def test_download_with_the_wrong_content_is_removed(monkeypatch, hub):
@@ -661,6 +766,11 @@ def test_split_refuses_bad_input():
         datasets.train_test_split(x, y[:3], generator=generator())
     with pytest.raises(TypeError, match=r"torch.Generator.*got 0"):
         datasets.train_test_split(x, y, generator=0)
+    for name, given in (("x", (x.numpy(), y)), ("x", (x.tolist(), y)), ("y", (x, None)), ("y", (x, torch.tensor(1.0)))):
+        with pytest.raises(TypeError, match=rf"{name} must be a tensor \[rows, ...\], got"):
+            datasets.train_test_split(*given, generator=generator())
+    with pytest.raises(TypeError, match="test_fraction must be a number, got"):
+        datasets.train_test_split(x, y, "0.5", generator=generator())
 
 
 def test_standardise_uses_training_statistics():
@@ -686,3 +796,26 @@ def test_standardise_refuses_bad_input():
         datasets.standardise(torch.tensor([[float("nan")], [1.0]]))
     with pytest.raises(ValueError, match="must have rows"):
         datasets.standardise(torch.zeros(0, 2))
+    train = torch.tensor([[1.0], [2.0], [3.0], [10.0]])
+    for odd in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="neither it nor the others NaN or infinity"):
+            datasets.standardise(train, torch.tensor([[odd]]))
+    for integers in (train.long(), train.to(torch.uint8), train > 2, train.to(torch.complex64)):
+        for given in ((integers,), (train, integers)):
+            with pytest.raises(TypeError, match=f"floating-point numbers, got {integers.dtype}"):
+                datasets.standardise(*given)
+    for other in (train.numpy(), train.tolist(), None):
+        with pytest.raises(TypeError, match=f"floating-point numbers, got {type(other).__name__}"):
+            datasets.standardise(other)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (torch.tensor([[1e308], [-1e308]], dtype=torch.float64),),
+        (torch.tensor([[1e-3], [-1e-3]]).half(), torch.tensor([[6e4]]).half()),
+    ],
+)
+def test_standardise_says_when_numbers_are_too_large(given):
+    with pytest.raises(ValueError, match="too large for its precision"):
+        datasets.standardise(*given)

@@ -1,7 +1,9 @@
 """The files that repeat pyproject.toml (versions, the public address) say what it says."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -69,6 +71,44 @@ def test_the_lock_holds_every_package_that_pyproject_names():
 def test_the_lock_is_usable_on_every_machine():
     """No local label such as +cpu, no editable line, no path."""
     assert not [version for version in locked().values() if not re.fullmatch(r"[\w.]+", version)]
+
+
+def test_actions_are_pinned_to_commits():
+    """A tag can be moved to other code; beside the commit stands the version whose code it is."""
+    used = [
+        line.split("uses:")[1].strip()
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text("utf8").splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) > 10
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+    assert len({action.split("@")[0] for action in used}) == len(set(used)), "one version of each"
+
+
+def imported() -> set[str]:
+    """What the package imports at some place, but for what an extra brings."""
+    names = set()
+    for path in (ROOT / "shapnotes").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"shapnotes"}
+
+
+def test_what_the_package_imports_is_declared():
+    distributions = {
+        "sklearn": "scikit-learn",
+        "huggingface_hub": "huggingface-hub",
+        "PIL": "pillow",
+        "interpret": "interpret-core",
+        "dask": "distributed",  # which is made for it, and brings it
+    }
+    lines = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
+    declared = {bounds(line)[0] for line in lines}
+    assert {distributions.get(name, name) for name in imported()} - declared == set()
 
 
 def tracked_texts() -> list[Path]:

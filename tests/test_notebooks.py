@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import nbformat
 import notebooks
@@ -205,37 +206,112 @@ def test_badge_and_install_cell_come_right_after_the_title_and_stay_out_of_the_b
     assert title.source == "# A title"
     assert "github/someone/elsewhere/blob/main/book/01_small.ipynb" in badge.source
     assert f'"{URL}"' in install.source and "shapnotes-book[notebooks]" in install.source
+    assert f'"--branch", "{notebooks.tag()}"' in install.source
     assert badge.metadata.tags == install.metadata.tags == ["remove-cell"]
     assert (text.source, code.cell_type) == ("Text with $x$.", "code")
 
 
-def test_the_install_cell_fetches_the_records_and_installs(tmp_path, monkeypatch):
-    """On a machine with one notebook and no package; run again, in a new kernel, it only goes back to the records."""
+@pytest.fixture
+def hosted(tmp_path, monkeypatch):
+    """A machine with one notebook and no package; a repository whose version v1 is older than its newest commit.
+
+    Returns what runs the install cell, and what pip was asked to install; an error in place of pip can be set.
+    """
     origin, alone = tmp_path / "origin", tmp_path / "alone"
     (origin / "book" / "results").mkdir(parents=True)
-    (origin / "book" / "results" / "x.jsonl").write_text("{}\n")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(origin)]
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"]):
-        subprocess.run([*git, *command], check=True)
-    run, installed = subprocess.run, []
-    monkeypatch.setattr(
-        subprocess, "run", lambda given, **how: installed.append(given) if "pip" in given else run(given, **how)
-    )
-    source = notebooks.INSTALL.format(url=origin.as_uri())
     alone.mkdir()
-    for present, restarted in ((False, True), (True, False), (True, True)):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, present=present: object() if present else None)
-        if restarted:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(origin)]
+    (origin / "pyproject.toml").write_text("")
+    for version in ("v1", "newest"):
+        (origin / "book" / "results" / "x.jsonl").write_text(version)
+        for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", version], ["tag", version]):
+            subprocess.run([*git, *command], check=True)
+    run = subprocess.run
+
+    class Hosted:
+        installed: ClassVar = []
+        pip_fails = present = False
+
+        def __call__(self, tag="v1"):
+            """In a new kernel, which starts beside the notebook; returns the version that is there then."""
             monkeypatch.chdir(alone)
-        exec(source, {})
-        assert Path("results/x.jsonl").exists()
-    assert [given[-1] for given in installed] == ["./shapnotes-book[notebooks]"]
+            exec(notebooks.INSTALL.format(url=origin.as_uri(), tag=tag), {})
+            return Path("results/x.jsonl").read_text()
+
+        def run(self, given, **how):
+            if "pip" not in given:
+                return run(given, **how)
+            self.installed.append(given[-1])
+            if self.pip_fails:
+                raise subprocess.CalledProcessError(1, given)
+
+    host = Hosted()
+    host.installed.clear()
+    monkeypatch.setattr(subprocess, "run", host.run)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if host.present else None)
+    return host
+
+
+def test_the_install_cell_fetches_the_records_and_installs(hosted):
+    """Run again, in a new kernel, it only goes back to the records; in the same one, it stays there."""
+    assert hosted() == "v1" and hosted.installed == ["./shapnotes-book[notebooks]"]
+    hosted.present = True
+    assert hosted() == "v1"
+    exec(notebooks.INSTALL.format(url=URL, tag="v1"), {})
+    assert Path("results/x.jsonl").exists() and len(hosted.installed) == 1
+
+
+def test_the_install_cell_can_be_run_again_after_it_failed(hosted, tmp_path):
+    """In pip, with the book there already; or in git, which was killed."""
+    hosted.pip_fails = True
+    with pytest.raises(subprocess.CalledProcessError):
+        hosted()
+    hosted.pip_fails = False
+    assert hosted() == "v1" and len(hosted.installed) == 2
+    shutil.rmtree(tmp_path / "alone" / "shapnotes-book")
+    (tmp_path / "alone" / "shapnotes-book" / ".git").mkdir(parents=True)
+    assert hosted() == "v1" and len(hosted.installed) == 3
+
+
+def test_the_install_cell_takes_the_newest_of_a_version_that_is_not_published(hosted, tmp_path):
+    assert hosted("v2") == "newest"
+    shutil.rmtree(tmp_path / "origin")
+    shutil.rmtree(tmp_path / "alone" / "shapnotes-book")
+    with pytest.raises(subprocess.CalledProcessError):
+        hosted("v2")
+
+
+def test_a_new_install_cell_is_stored_without_executing(stored, monkeypatch):
+    """Every release has one; whatever else is out of date is executed."""
+    text = stored(GOOD, show({"output_type": "stream", "name": "stdout", "text": "2"}))
+    before = text.with_suffix(".ipynb").read_text("utf8")
+    executed = []
+    monkeypatch.setattr(notebooks, "execute", lambda text, url: executed.append(text) or "executed")
+    monkeypatch.setattr(notebooks, "tag", lambda: "v9")
+    assert "stale" in notebooks.check_one(text, URL)[0]
+    notebooks.store(text, URL)
+    after = text.with_suffix(".ipynb").read_text("utf8")
+    assert notebooks.check_one(text, URL) == [] and not executed
+    assert '"v9' in after.replace("\\", "") and json.loads(after)["cells"][-1] == json.loads(before)["cells"][-1]
+    notebooks.store(text, URL, everything=True)
+    text.write_text(text.read_text("utf8").replace("1 + 1", "2"), "utf8")
+    text.with_suffix(".ipynb").write_text(after, "utf8")
+    notebooks.store(text, URL)
+    text.with_suffix(".ipynb").unlink()
+    notebooks.store(text, URL)
+    assert executed == [text] * 3
+
+
+@pytest.mark.parametrize(("version", "tag"), [("1.2.0", "v1.2.0"), ("1.3.dev0", "main")])
+def test_notebooks_name_the_version_they_belong_to(tmp_path, version, tag):
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n', "utf8")
+    assert notebooks.tag(tmp_path) == tag
 
 
 def test_the_install_cell_does_nothing_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing to install"))
-    exec(notebooks.INSTALL.format(url=URL), {})
+    exec(notebooks.INSTALL.format(url=URL, tag="v1"), {})
     assert Path.cwd() == tmp_path
 
 

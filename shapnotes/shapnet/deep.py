@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from itertools import cycle, islice
 
+import torch
 from torch import Tensor
 
+from shapnotes.shapnet.door import flag, is_several, is_whole, whole, whole_numbers
 from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.transform import ActiveSets, ShapleyTransform
 
@@ -32,6 +34,7 @@ class DeepShapNet(ShapNet):
     keep_variance : start with weights under which every stage's representation, and H, keep the size of the inputs,
                    derived in `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear
                    layers. With it the first epochs learn faster; nine epochs end no better
+    generator    : draws the weights; None is PyTorch's global one
 
     Called with x [batch, n_features] or [batch, n_features, in_channels] it returns H(x) [batch, out_features];
     `explain(x)` has h(x) and `layers(x)` the representation of every stage.
@@ -54,11 +57,17 @@ class DeepShapNet(ShapNet):
         residual: bool = False,
         negative_slope: float = 0.0,
         keep_variance: bool = False,
+        generator: torch.Generator | None = None,
     ):
-        stages = butterfly(n_features) if active_sets is None else list(active_sets)
-        between = _fitted([channels] if isinstance(channels, int) else channels, len(stages) - 1, "channels")
-        widths = [in_channels, *between, out_features]
-        each_stage = hidden if len(hidden) and not isinstance(hidden[0], int) else [hidden]
+        n_features, out_features = whole(n_features, "n_features"), whole(out_features, "out_features")
+        keep_variance = flag(keep_variance, "keep_variance")
+        stages = butterfly(n_features) if active_sets is None else active_sets
+        if not is_several(stages) or not (stages := list(stages)):
+            raise ValueError(f"active_sets must hold a list of sets for each stage, at least one; got {active_sets!r}")
+        channels = whole_numbers([channels] if is_whole(channels) else channels, "channels")
+        widths = [in_channels, *_fitted(channels, len(stages) - 1, "channels"), out_features]
+        alike = not is_several(hidden) or not any(map(is_several, hidden := list(hidden)))
+        each_stage = [whole_numbers(one, "hidden") for one in ([hidden] if alike else hidden)]
         # The last representation is added up over players; with `residual`, stages add up as well.
         variances = [1.0 / (len(stages) if residual else 1)] * len(stages)
         variances[-1] /= n_features
@@ -72,6 +81,7 @@ class DeepShapNet(ShapNet):
                     inner_hidden,
                     negative_slope=negative_slope,
                     variance=variances[stage] if keep_variance else None,
+                    generator=generator,
                 )
                 for stage, (sets, inner_hidden) in enumerate(
                     zip(stages, _fitted(each_stage, len(stages), "hidden"), strict=True)
@@ -93,9 +103,7 @@ def butterfly(n: int) -> list[list[tuple[int, ...]]]:
     >>> butterfly(3)
     [[(0, 1), (2,)], [(0, 2), (1,)]]
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"a butterfly needs a whole number of players, at least 1; got n={n!r}")
-    stages = []
+    n, stages = whole(n, "n"), []
     for digit in range(max(1, (n - 1).bit_length())):
         stride = 1 << digit
         first = [i for i in range(n) if not i & stride]

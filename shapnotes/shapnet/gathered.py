@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.nn.functional import embedding_bag
 
 from shapnotes.shapnet.geometry import Geometry, windows_along
+from shapnotes.shapnet.tracing import own_program
 from shapnotes.shapnet.windows import differentiated_again, listed_gradients, listed_values, zero_where_blank
 
 PROGRAMMED = 4  # players of the largest windows that get a program: of more it would be too long
@@ -36,6 +37,7 @@ class Places(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def places(geometry: Geometry, height: int, width: int, images: int, device: torch.device) -> Places:
     """As `Places`, for so many images."""
     (kernel_rows, kernel_columns), *_ = geometry
@@ -78,7 +80,7 @@ class _GatheredValues(Function):
                 table = x.new_empty(pixels * k + 1, channels)
                 table[-1] = 0
             torch.mm(some.flatten(0, 2), weight.flatten(1), out=table[:-1].view(pixels, -1))
-            values = _program(_values)(table, here.terms, bias.detach(), slope)
+            values = _program(_values, k, x.dtype, x.device)(table, here.terms, bias.detach(), slope)
             added = embedding_bag(here.values, values.view(-1, channels), mode="sum")  # gathers and adds in one go
             onto.copy_(added.view(onto.shape))
             kept += [table] * keep
@@ -99,7 +101,9 @@ class _GatheredValues(Function):
         for some, onto, table in zip(*parts, kept, strict=True):
             here = places(geometry, height, width, len(some), x.device)
             onto = torch.cat([onto.flatten(0, 2), onto.new_zeros(1, channels)])
-            found, on_sums = _program(_gradients)(table, onto, here.terms, here.pixels, bias.detach(), slope)
+            found, on_sums = _program(_gradients, k, x.dtype, x.device)(
+                table, onto, here.terms, here.pixels, bias.detach(), slope
+            )
             products = found.view(-1, channels).index_select(0, here.values.flatten()).view(-1, k * channels)
             on_weight.flatten(1).addmm_(some.flatten(0, 2).T, products)
             on_bias += on_sums
@@ -128,6 +132,6 @@ def _gradients(
 
 
 @cache
-def _program(function: Callable) -> Callable:
+def _program(function: Callable, k: int, dtype: torch.dtype, device: torch.device) -> Callable:
     """One for all sizes, as long as no argument is a parameter: those are taken to be of one size for ever."""
-    return torch.compile(function, dynamic=True)
+    return own_program(function, dynamic=True)

@@ -67,14 +67,19 @@ def regions(geometry: Geometry, height: int, width: int) -> tuple[Region, ...]:
 
 
 def windows_along(geometry: Geometry, height: int, width: int) -> list[list[list[int]]]:
-    """Rows and columns where each window has its positions, which may be outside: [windows][positions] each."""
-    return [
-        [
-            [stride * window - padding[0] + dilation * u for u in range(kernel)]
-            for window in range((size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1)
-        ]
-        for size, kernel, dilation, stride, padding in zip((height, width), *geometry, strict=True)
-    ]
+    """Rows and columns where each window has its positions, which may be outside: [windows][positions] each.
+
+    Windows that are in the padding from end to end are left out, however much of it there is.
+    """
+    axes = []
+    for size, kernel, dilation, stride, padding in zip((height, width), *geometry, strict=True):
+        spread = dilation * (kernel - 1)
+        first = max(0, -((spread - padding[0]) // stride))  # the window's last position is at 0 or after it
+        last = min(size - 1 + padding[0], size + sum(padding) - spread - 1) // stride  # its first one before the end
+        axes.append(
+            [[stride * window - padding[0] + dilation * u for u in range(kernel)] for window in range(first, last + 1)]
+        )
+    return axes
 
 
 def _intervals(places: list[list[int]], size: int) -> list[tuple[tuple[Pair, ...], int]]:

@@ -7,12 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
+from shapnotes.shapnet.door import (
+    check_finite,
+    check_fits,
+    check_tensor,
+    flag,
+    is_several,
+    is_whole,
+    real_number,
+    whole,
+    whole_numbers,
+)
 from shapnotes.shapnet.gathered import PROGRAMMED, gathered_values
 from shapnotes.shapnet.geometry import Geometry, regions
-from shapnotes.shapnet.network import _finite
-from shapnotes.shapnet.pruning import Pruning
+from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
 from shapnotes.shapnet.sparse import kept_values, mostly_blank
-from shapnotes.shapnet.windows import opaque, window_values
+from shapnotes.shapnet.tracing import opaque
+from shapnotes.shapnet.windows import window_values
 
 LARGEST = 9  # pixels of a window: 512 coalitions
 DILATIONS = (1, 3, 5, 7, 9, 11, 13)  # the paper's
@@ -36,17 +47,20 @@ class ImageTransform(nn.Module):
     stride         : pixels from one window to the next. The result has as many pixels as x all the same
     padding        : "same", as many windows as pixels at stride 1; or rows and columns on each side, 0 for none
     negative_slope : of the leaky ReLU; 0 is ReLU
+    generator      : draws the weights; None is PyTorch's global one
 
     Parameters `weight` [out, in, *kernel_size] and `bias` [out], which start as those of `nn.Conv2d`.
 
     Called with x [batch, height, width, in_channels] it returns Z [batch, height, width, out_channels]. A pixel whose
-    channels are all zero has the value zero, exactly and in every precision; gradients are those of the value.
+    channels are all zero has the value zero, exactly and in every precision; gradients are those of the value. What
+    does not fit, NaN and infinity are refused, with a ValueError or TypeError; as a stage of a network, which looks at
+    its images itself, it does not look again (`checks`).
     `compile()` has windows of up to four pixels computed by programs that all transforms share (see `gathered`).
 
     Cost: the products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond
     these 4 2^k + (k - 1) 2^(k - 2) + 3 k for sums, their differences and values (see `loops`): 88 for 2 x 2 windows, 45
     for 1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three convolutions;
-    processors are quickest at products, so expect some twenty. The gradient keeps k numbers for a pixel and channel.
+    processors are fastest at products, so expect some twenty. The gradient keeps k numbers for a pixel and channel.
     The first call on a CPU takes some seconds more, in which numba compiles.
     Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what they
     would have cost (see `sparse`).
@@ -64,12 +78,11 @@ class ImageTransform(nn.Module):
         stride: Size = 1,
         padding: Size | str = "same",
         negative_slope: float = 0.01,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
-        if min(in_channels, out_channels) < 1:
-            raise ValueError(f"a transform needs at least one channel; got {in_channels} in and {out_channels} out")
-        if not negative_slope >= 0:
-            raise ValueError(f"negative_slope must be at least 0, which is ReLU; got {negative_slope}")
+        self.in_channels, self.out_channels = whole(in_channels, "in_channels"), whole(out_channels, "out_channels")
+        self.negative_slope = real_number(negative_slope, "negative_slope")
         kernel = _pair(kernel_size, "kernel_size", 1)
         if kernel[0] * kernel[1] > LARGEST:
             raise ValueError(
@@ -77,17 +90,16 @@ class ImageTransform(nn.Module):
                 "pixels are the most: use smaller windows, dilated, and more stages"
             )
         dilation, stride = _pair(dilation, "dilation", 1), _pair(stride, "stride", 1)
-        if padding == "same":
+        if isinstance(padding, str) and padding == "same":
             spread = [d * (size - 1) for d, size in zip(dilation, kernel, strict=True)]
             sides = tuple((width // 2, width - width // 2) for width in spread)
         else:
             sides = tuple((width, width) for width in _pair(padding, "padding", 0))
         self.geometry = Geometry(kernel, dilation, stride, sides)
-        self.in_channels, self.out_channels, self.negative_slope = in_channels, out_channels, negative_slope
-        self.compiled = False
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel))
-        self.bias = nn.Parameter(torch.empty(out_channels))
-        self.reset_parameters()
+        self.compiled, self.checks = False, True
+        self.weight = nn.Parameter(torch.empty(self.out_channels, self.in_channels, *kernel))
+        self.bias = nn.Parameter(torch.empty(self.out_channels))
+        self.reset_parameters(generator)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -99,12 +111,19 @@ class ImageTransform(nn.Module):
         self.compiled = True
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.checks:
+            check_tensor(x)
         if x.dim() != 4 or x.shape[3] != self.in_channels:
             raise ValueError(
                 f"a transform of {self.in_channels} channels takes [batch, height, width, {self.in_channels}]; got "
                 f"shape {tuple(x.shape)}"
             )
-        if not regions(self.geometry, *x.shape[1:3]):
+        if self.checks:
+            if not x.numel():
+                raise ValueError(f"x must hold at least one image of at least one pixel; got shape {tuple(x.shape)}")
+            check_fits(x, self.weight, "transform")
+            check_finite(x)
+        if not regions(self.geometry, *map(int, x.shape[1:3])):
             kernel, dilation, _, padding = self.geometry
             raise ValueError(
                 f"an image of {x.shape[1]} x {x.shape[2]} pixels has no window of {kernel} at dilation {dilation} and "
@@ -127,7 +146,7 @@ class ImageTransform(nn.Module):
         )
 
 
-class ImageShapNet(nn.Module):
+class ImageShapNet(Prunable, nn.Module):
     """A Deep ShapNet for images, whose players are pixels: Shapley transforms on windows, dilated more and more.
 
         H(x) = sum over pixels of h(x),      h = T_L o ... o T_1
@@ -144,11 +163,13 @@ class ImageShapNet(nn.Module):
     coupling       : where a stage has as many channels before and after it, let it take half of them and add the values
                      it finds to the other half; from one such stage to the next the halves exchange their roles. It
                      takes a quarter of the products and half of the rest
+    generator      : draws the weights; None is PyTorch's global one
 
     Called with x [batch, channels, height, width], of any height and width, it returns H(x) [batch, outputs].
     `explain(x)` has h(x) [batch, height, width, outputs], `layers(x)` the representation of every stage [batch, height,
     width, channels], and `baseline` [channels, 1, 1] is the reference, zero. `compile()` has `torch.compile` make one
-    program of the arithmetic of windows, the same for all stages and image sizes: the same numbers, sooner.
+    program of the arithmetic of windows, the same for all stages and image sizes: the same numbers, faster. `pruning`
+    is the rule of the `pruned` context that one is in.
 
     Raises ValueError or TypeError for inputs of another shape or dtype, with NaN, or on the wrong device.
 
@@ -168,20 +189,23 @@ class ImageShapNet(nn.Module):
         *,
         padding: Size | str = "same",
         coupling: bool = False,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = whole_numbers(channels, "channels")
         if len(self.channels) < 2:
             raise ValueError(
                 f"channels are those of the images, between stages, and outputs: at least two numbers; got {channels}"
             )
-        if not len(dilations):
-            raise ValueError("dilations is empty; one is enough to be repeated")
-        self.pruning: Pruning | None = None  # what `pruned` has set for the time being
+        steps = list(dilations) if is_several(dilations) else []
+        if not steps:
+            raise ValueError(
+                f"dilations must be a sequence, one for each stage, and one is enough to be repeated; got {dilations!r}"
+            )
         self.seen: list[slice | None] = []  # the channels that a stage takes; None for all of them
         self.stages = nn.ModuleList()
-        coupled = 0
-        for (before, after), dilation in zip(pairwise(self.channels), cycle(dilations), strict=False):
+        coupling, coupled = flag(coupling, "coupling"), 0
+        for (before, after), dilation in zip(pairwise(self.channels), cycle(steps), strict=False):
             seen = None
             if coupling and before == after > 1:
                 seen = slice(before // 2, before) if coupled % 2 else slice(0, before // 2)
@@ -191,9 +215,16 @@ class ImageShapNet(nn.Module):
             self.seen.append(seen)
             self.stages.append(
                 ImageTransform(
-                    before, after, kernel_size, dilation=dilation, padding=padding, negative_slope=negative_slope
+                    before,
+                    after,
+                    kernel_size,
+                    dilation=dilation,
+                    padding=padding,
+                    negative_slope=negative_slope,
+                    generator=generator,
                 )
             )
+            self.stages[-1].checks = False  # the network looks at its images
         self.register_buffer("baseline", torch.zeros(self.channels[0], 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +237,7 @@ class ImageShapNet(nn.Module):
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, [batch, height, width, channels]; the last is the explanation."""
-        z, representations, rule = self._opened(x), [], pruning or self.pruning
+        z, representations, rule = self._opened(x), [], checked_rule(pruning) or self.pruning
         for number, (stage, seen) in enumerate(zip(self.stages, self.seen, strict=True)):
             if seen is None:
                 z = stage(z)
@@ -237,35 +268,20 @@ class ImageShapNet(nn.Module):
 
     def _opened(self, x: Tensor) -> Tensor:
         """x as [batch, height, width, channels], or a refusal."""
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a tensor; got {type(x).__name__} (torch.as_tensor makes one)")
+        check_tensor(x)
         if x.dim() != 4 or x.shape[1] != self.channels[0] or not x.numel():
             raise ValueError(
                 f"x must be [batch, {self.channels[0]}, height, width], at least one image of at least one pixel; got "
                 f"shape {tuple(x.shape)}"
             )
-        weight = self.stages[0].weight
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"x is {x.dtype} and the network's weights are {weight.dtype}; convert one, for instance by "
-                f"x.to({weight.dtype})"
-            )
-        if x.device != weight.device:
-            raise ValueError(f"x is on {x.device} and the network on {weight.device}; move one of them")
-        if not _finite(x):
-            raise ValueError(
-                f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
-            )
+        check_fits(x, self.stages[0].weight, "network")
+        check_finite(x)
         return x.permute(0, 2, 3, 1)
 
 
 def _pair(size: Size, name: str, least: int) -> tuple[int, int]:
     """A number or a pair as (rows, columns)."""
-    pair = (size, size) if isinstance(size, int) else size
-    if (
-        not isinstance(pair, Sequence)
-        or len(pair) != 2
-        or not all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in pair)
-    ):
+    pair = (size, size) if is_whole(size) else tuple(size) if is_several(size) else ()
+    if len(pair) != 2 or not all(is_whole(n) and n >= least for n in pair):
         raise ValueError(f"{name} must be a whole number or two of them, at least {least}; got {size!r}")
-    return tuple(pair)
+    return int(pair[0]), int(pair[1])

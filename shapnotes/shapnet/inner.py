@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
-from shapnotes.game import checked_output
+from shapnotes.game import _refuse_training_mode, checked_output
 from shapnotes.shapnet.initialisation import value_variance
+from shapnotes.shapnet.tracing import opaque
 
 SMALL = 2**21  # multiplications that take less time than the calls it takes to avoid them
 TILE = 2**19  # hidden numbers at once on a CPU, without gradients: what its cache holds
 TILE_ELSEWHERE = 2**28
-NARROW = 32  # numbers that a module sees or answers for which one product is quicker than k and the additions
+NARROW = 32  # numbers that a module sees or answers for which one product is faster than k and the additions
 LISTED = 4  # players of modules whose coalitions are written out
 FUSED = 4  # channels for which a compiler does better with a sum than with a product by itself
 
@@ -83,7 +84,8 @@ class Block(nn.Module):
 class Enumerated(Block):
     """Any function, evaluated on all 2^k coalitions of its players.
 
-    f : [rows, k * channels] -> [rows, outputs], deterministic, each row by itself; all modules share it
+    f : [rows, k * channels] -> [rows, outputs], deterministic, each row by itself; all modules share it. A network in
+        which chance or other rows have a say while it trains, as in dropout, is refused until it is in eval()
     """
 
     def __init__(self, sets: Sets, n_players: int, channels: int, f: Callable[[Tensor], Tensor]):
@@ -93,6 +95,8 @@ class Enumerated(Block):
         self.f = f
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:
+        _refuse_training_mode(self.f)
+
         def worths(present: Tensor) -> Tensor:
             rows = self.mixed(present, absent).transpose(1, 2).flatten(0, 1)
             worths = checked_output(self.f(rows), len(rows))
@@ -117,6 +121,7 @@ class Perceptrons(Block):
     negative_slope : slope of a where its argument is negative
     variance       : at initialisation, the mean square of a value over that of its player's x_i - r_i; None leaves it
                      to weights and biases that are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers
+    generator      : draws the weights; None is PyTorch's global one
 
     With a `variance` weights are normal. Hidden ones have variance 2 / ((1 + slope^2) fan-in), as He et al. derive;
     those of V variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the
@@ -134,15 +139,11 @@ class Perceptrons(Block):
         outputs: int,
         negative_slope: float = 0.0,
         variance: float | None = None,
+        generator: torch.Generator | None = None,
     ):
         super().__init__(sets, n_players, channels)
-        if not hidden or min(*hidden, channels, outputs) < 1:
-            raise ValueError(
-                f"an inner perceptron needs at least one hidden layer, and widths of at least 1; got hidden="
-                f"{tuple(hidden)}, {channels} channels, {outputs} outputs"
-            )
-        if not negative_slope >= 0:
-            raise ValueError(f"negative_slope must be at least 0, which is ReLU; got {negative_slope}")
+        if not hidden:
+            raise ValueError("hidden is empty; an inner perceptron needs at least one hidden layer, as hidden=(100,)")
         self.widths, self.negative_slope, self.variance = (*hidden, outputs), negative_slope, variance
         modules = len(sets)
         self.first = nn.Parameter(torch.empty(modules, hidden[0], self.k * channels))
@@ -150,7 +151,7 @@ class Perceptrons(Block):
         self.weights = nn.ParameterList(torch.empty(modules, width, fan_in) for fan_in, width in pairwise(hidden))
         self.biases = nn.ParameterList(torch.empty(modules, width, 1) for width in hidden[1:])
         self.last = nn.Parameter(torch.empty(modules, outputs, hidden[-1]))
-        self.reset_parameters()
+        self.reset_parameters(generator)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -167,7 +168,8 @@ class Perceptrons(Block):
             weight.normal_(0, (gain / weight.shape[2]) ** 0.5, generator=generator)
         for bias in biases:
             bias.normal_(0, self.bias_variance**0.5, generator=generator)
-        value = value_variance(self.k, len(biases), self.negative_slope, self.bias_variance)
+        with torch.device("cpu"):  # whatever device is PyTorch's default
+            value = value_variance(self.k, len(biases), self.negative_slope, self.bias_variance)
         self.last.normal_(0, (self.variance / (self.last.shape[2] * value)) ** 0.5, generator=generator)
 
     def only(self, modules: list[int]) -> "Perceptrons":
@@ -321,8 +323,6 @@ def listed_sums(constant: Tensor, terms: Sequence[Tensor], table: Tensor | None 
 
 def _may_be_written(*tensors: Tensor) -> bool:
     """Whether results may go straight where they belong, without a copy: there is no graph, no vmap, no compiler."""
-    if torch.compiler.is_compiling():
-        return False
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return False
-    return not any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors)
+    return not opaque(*tensors)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from shapnotes.coalitions import shapley_matrix
+from shapnotes.shapnet.door import is_several, is_whole, stage_number
 from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.transform import ShapleyTransform
 
@@ -34,13 +35,19 @@ def module_sizes(net: ShapNet, x: Tensor, by: str = "dividend") -> list[Tensor]:
     """
     if by not in MEASURES:
         raise ValueError(f"by={by!r}; it has to be one of {', '.join(MEASURES)}")
-    sizes = []
-    inputs = [x.reshape(len(x), net.n_players, -1), *net.layers(x)]
+    _check_net(net)
+    layers, sizes = net.layers(x), []
+    inputs = [x.reshape(len(x), net.n_players, -1), *layers]
     reference: Tensor | None = net.baseline.to(x.dtype).view(net.n_players, -1)
     for stage, z in zip(net.stages, inputs, strict=False):
         sizes.append(_sizes(stage, z, reference, by))
         reference = None
     return sizes
+
+
+def _check_net(net: object) -> None:
+    if not isinstance(net, ShapNet):
+        raise TypeError(f"net must be a ShapNet; got {type(net).__name__}")
 
 
 def _sizes(stage: ShapleyTransform, z: Tensor, reference: Tensor | None, by: str) -> Tensor:
@@ -91,15 +98,17 @@ def strip(net: ShapNet, stage: int, keep: Sequence[int]) -> None:
 
     The parameters of the stage are new tensors, so make the optimiser anew.
     """
-    old = net.stages[stage]
-    keep = sorted({int(j) for j in keep})
-    if not keep or keep[0] < 0 or keep[-1] >= len(old.active_sets):
+    _check_net(net)
+    number = stage_number(stage, len(net.stages))
+    old = net.stages[number]
+    kept, count = list(keep) if is_several(keep) else [], len(old.active_sets)
+    if not kept or not all(is_whole(j) and 0 <= j < count for j in kept):
         raise ValueError(
-            f"keep={keep} names none of, or more than, the {len(old.active_sets)} modules of stage {stage}; give at "
-            f"least one index from 0 to {len(old.active_sets) - 1}"
+            f"keep={keep!r} must name some of the {count} modules of stage {stage}: give at least one index from 0 to "
+            f"{count - 1}"
         )
-    places = _places(old)
-    net.stages[stage] = old.only({places[j] for j in keep}, [old.active_sets[j] for j in keep])
+    kept, places = sorted(set(map(int, kept))), _places(old)
+    net.stages[number] = old.only({places[j] for j in kept}, [old.active_sets[j] for j in kept])
 
 
 def learn_active_sets(
@@ -122,9 +131,12 @@ def learn_active_sets(
 
     Source: Shapley Explanation Networks, appendix E, which describes the idea and not a procedure.
     """
-    counts = [keep] * len(net.stages) if isinstance(keep, int) else list(keep)
-    if len(counts) != len(net.stages) or min(counts) < 0:
+    _check_net(net)
+    counts = list(keep) if is_several(keep) else [keep] * len(net.stages)
+    if len(counts) != len(net.stages) or not all(is_whole(count) and count >= 0 for count in counts):
         raise ValueError(f"keep={keep!r}; give one number of modules, or one for each of {len(net.stages)} stages")
+    if not callable(train):
+        raise TypeError(f"train must be a function that trains the network it is given; got {type(train).__name__}")
     for stage in reversed(range(len(net.stages))):
         train(net)
         sets = net.stages[stage].active_sets

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import njit
+from numba.core.caching import FunctionCache
 from torch import Tensor
 
 from shapnotes.coalitions import value_weights
@@ -23,12 +24,28 @@ AT_ONCE = 2**13  # sums of a run of windows, which the cache holds together with
 ALONE = 2**17  # sums that take less time than it takes to start a thread
 
 
+class Kept(FunctionCache):
+    """Machine code on disk. A disk that is full, or files that are damaged, are no reason not to compute."""
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unreadable, or cut short: what is in a damaged pickle is anybody's guess
+            with suppress(OSError):
+                self.flush()
+            return None  # it is made anew
+
+    def save_overload(self, sig, data):
+        with suppress(Exception):  # likewise: the index is read first
+            super().save_overload(sig, data)
+
+
 def machine_code(function: Callable) -> Callable:
     """What numba makes of a function, kept on disk where that can be written to."""
-    try:
-        return njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # there is no such place: it is made anew in each process
-        return njit(function, nogil=True, error_model="numpy")
+    made = njit(function, nogil=True, error_model="numpy")
+    with suppress(RuntimeError):  # there is no place for it: it is made anew in each process
+        made._cache = Kept(function)
+    return made
 
 
 class Runs(NamedTuple):
@@ -94,7 +111,7 @@ def _on_images(work: Callable[[int, int], None], geometry: Geometry, shape: torc
     """work(image, its first pixel) for each, in as many threads as PyTorch has, if these are more than two.
 
     PyTorch's own threads are still spinning for a while where these begin, and share the processors with them: two
-    would be no quicker than one. So each takes the next image when it is done with one.
+    would be no faster than one. So each takes the next image when it is done with one.
     """
     images, height, width, channels = shape
     sums = images * height * width * channels << geometry.kernel[0] * geometry.kernel[1]

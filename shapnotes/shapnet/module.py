@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor
 
 from shapnotes.shapnet.network import ShapNet
-from shapnotes.shapnet.transform import Inner, ShapleyTransform
+from shapnotes.shapnet.transform import Inner, ShapleyTransform, listed_sets
 
 
 class ShapleyModule(ShapNet):
@@ -14,7 +14,8 @@ class ShapleyModule(ShapNet):
         F_i(x) = phi_i(f, x) for i in the active set A, 0 otherwise
 
     inner       : f: [rows, k * in_channels] -> [rows, outputs] of the k features of A in the order given, any function
-                  or nn.Module; deterministic, each row by itself
+                  or nn.Module; deterministic, each row by itself. An nn.Module with dropout or batch statistics is
+                  refused, by a ValueError, until it is in eval(): its values would not add up
     active_set  : A, the indices of the features that f sees, counted from 0
     n_features  : how many there are; 1 + the largest of A when None
     in_channels : length of the vector that each feature carries
@@ -44,7 +45,7 @@ class ShapleyModule(ShapNet):
         in_channels: int = 1,
         baseline: Tensor | float | Sequence[float] | None = None,
     ):
-        active_set = tuple(active_set)
+        (active_set,) = listed_sets([active_set])
         n_features = max(active_set, default=0) + 1 if n_features is None else n_features
         super().__init__([ShapleyTransform([active_set], n_features, in_channels, inner=inner)], in_channels, baseline)
 

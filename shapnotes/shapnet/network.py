@@ -1,17 +1,20 @@
 """Networks made of Shapley transforms, and what their inputs have to be."""
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils.hooks import RemovableHandle
 
 from shapnotes.explanation import Explanation
-from shapnotes.shapnet.pruning import Pruning
+from shapnotes.shapnet.door import check_finite, check_fits, check_tensor, flag, whole
+from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
+from shapnotes.shapnet.tracing import finite, own_program
 from shapnotes.shapnet.transform import ShapleyTransform
 
 
-class ShapNet(nn.Module):
+class ShapNet(Prunable, nn.Module):
     """A cascade of Shapley transforms: a network that predicts by adding up its own explanation.
 
         H(x) = sum_i h_i(x),      h = T_L o ... o T_1
@@ -26,7 +29,7 @@ class ShapNet(nn.Module):
     residual    : add to each stage's representation the one before, in as many channels as both have. That is the
                   Shapley transform of f + sum_i x_i
 
-    Attributes: `baseline`, a buffer shaped like one input; `pruning`, what `pruned` has set for the time being.
+    Attributes: `baseline`, a buffer shaped like one input; `pruning`, the rule of the `pruned` context that one is in.
 
     Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs]. After
     `compile()` all of this is one program.
@@ -45,14 +48,21 @@ class ShapNet(nn.Module):
         residual: bool = False,
     ):
         super().__init__()
+        stages = list(stages) if isinstance(stages, Iterable) else [stages]
+        for stage in stages:
+            if not hasattr(stage, "n_players"):
+                raise TypeError(f"stages must be transforms, as ShapleyTransform is; got {type(stage).__name__}")
+            stage.checks = False  # the network looks at its inputs
         self.stages = nn.ModuleList(stages)
         players = {stage.n_players for stage in self.stages}
         if len(players) != 1:
             raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
-        self.n_players, self.in_channels, self.residual = players.pop(), in_channels, residual
-        self.pruning: Pruning | None = None
+        self.n_players, self.in_channels = players.pop(), whole(in_channels, "in_channels")
+        self.residual = flag(residual, "residual")
         self._program: Callable[[Tensor, Pruning | None], list[Tensor]] | None = None
-        self.register_buffer("baseline", one_input(baseline, self.n_players, in_channels))
+        self.register_buffer("baseline", one_input(baseline, self.n_players, self.in_channels))
+        # As it was given, whatever precision it is converted to.
+        self._largest = 0.0 if baseline is None else float(self.baseline.abs().max())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)[-1].sum(1)
@@ -64,20 +74,37 @@ class ShapNet(nn.Module):
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
-        z, rule = self._opened(x), pruning or self.pruning
-        return self._representations(z, rule) if rule or self._program is None else self._program(z, None)
+        z, rule = self._opened(x), checked_rule(pruning) or self.pruning
+        if rule or self._program is None or (torch.is_grad_enabled() and z.requires_grad) or self._hooked():
+            return self._representations(z, rule)
+        return self._program(z, None)
 
     def compile(self, **settings) -> None:
-        """Have `torch.compile`, with these settings, make one program of all stages, used where nothing is pruned.
+        """Have `torch.compile`, with these settings, make one program of all stages.
 
-        The same numbers, sooner: of modules with one hidden layer and up to four players, which are written out
+        The same numbers, faster: of modules with one hidden layer and up to four players, which are written out
         coalition by coalition, most intermediate results then never reach memory. A C++ compiler must be there. The
         program is made at the first call, in some seconds, and once more when the number of inputs changes.
+
+        It is used where nothing is pruned, no module has a hook, and x needs no gradient itself: the compiler makes no
+        second derivatives, as penalties on gradients take, and refuses those by weights alone. A copy of the network is
+        not compiled.
         """
-        self._program = torch.compile(self._representations, **settings)
+        self._program, self._registrations = own_program(self._representations, **settings), -1
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_program": None}  # which belongs to this object; a copy is not compiled
+        return super().__getstate__() | {"_program": None}  # which belongs to this object
+
+    def _hooked(self) -> bool:
+        """Whether there are hooks, which a program that is there already would pass by."""
+        registrations = RemovableHandle.next_id
+        if self._registrations == registrations:  # nobody has registered any since none were found
+            return False
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        found = _has_any_global_hook() or any(getattr(m, name) for m in self.stages.modules() for name in hooks)
+        if not found:
+            self._registrations = registrations
+        return found
 
     def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
         reference = self.baseline.to(z.dtype).view(self.n_players, -1)
@@ -102,27 +129,20 @@ class ShapNet(nn.Module):
 
     def _opened(self, x: Tensor) -> Tensor:
         """x as [batch, n_players, in_channels], or a refusal."""
-        one = (self.n_players, self.in_channels)
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a tensor; got {type(x).__name__} (torch.as_tensor makes one)")
-        if tuple(x.shape[1:]) not in (self.baseline.shape, one) or not len(x):
+        one, baseline = (self.n_players, self.in_channels), self.baseline
+        check_tensor(x)
+        if tuple(x.shape[1:]) not in (baseline.shape, one) or not len(x):
             raise ValueError(
-                f"x must be [batch, {', '.join(map(str, self.baseline.shape))}], at least one input; got shape "
+                f"x must be [batch, {', '.join(map(str, baseline.shape))}], at least one input; got shape "
                 f"{tuple(x.shape)}"
             )
-        weight = getattr(self.stages[0].blocks[0], "first", None)  # sooner than to go through all parameters
-        weight = next(self.parameters(), x) if weight is None else weight
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"x is {x.dtype} and the network's weights are {weight.dtype}; convert one, for instance by "
-                f"x.to({weight.dtype})"
-            )
-        if x.device != self.baseline.device:
-            raise ValueError(f"x is on {x.device} and the network on {self.baseline.device}; move one of them")
-        if not _finite(x):
-            raise ValueError(
-                f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
-            )
+        weight = getattr(self.stages[0].blocks[0], "first", None)  # faster than to go through all parameters
+        check_fits(x, next(self.parameters(), x) if weight is None else weight, "network")
+        if x.device != baseline.device:
+            raise ValueError(f"x is on {x.device} and the baseline on {baseline.device}; move one of them")
+        check_finite(x)
+        if self._largest > torch.finfo(x.dtype).max and not finite(baseline.to(x.dtype)):
+            raise ValueError(f"the baseline is beyond the largest {x.dtype}, {torch.finfo(x.dtype).max:.3g}")
         return x.reshape(-1, *one)
 
 
@@ -146,12 +166,3 @@ def one_input(baseline: Tensor | float | Sequence[float] | None, n_players: int,
     if not bool(torch.isfinite(baseline).all()):
         raise ValueError("baseline holds NaN or infinity; give a value that stands for absent")
     return baseline
-
-
-def _finite(x: Tensor) -> bool:
-    if torch.compiler.is_compiling():
-        return True
-    try:
-        return isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow
-    except RuntimeError:  # inside torch.func.vmap, where nothing can be decided on values
-        return True

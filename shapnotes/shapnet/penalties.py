@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from shapnotes.shapnet.door import check_tensor, is_several
+
 
 def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
     """The mean over inputs and channels of sum_i |Z_i|, the sum over players: makes explanations sparse.
@@ -11,7 +13,8 @@ def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
     representations : [batch, *players, channels], for instance `net.explain(x).attributions`, or a list of them whose
                       penalties are added, as `net.layers(x)` for those of every stage
 
-    Returns a scalar, in the unit of Z. Source: Shapley Explanation Networks, section 2.4, which leaves the mean open.
+    Returns a scalar, in the unit of Z. Raises ValueError or TypeError for anything else, and where there are no inputs,
+    players or channels. Source: Shapley Explanation Networks, section 2.4, which leaves the mean open.
     """
     return sum(z.abs().flatten(1, -2).sum(1).mean() for z in _several(representations))
 
@@ -19,16 +22,19 @@ def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
 def linf_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
     """The mean over inputs and channels of max_i |Z_i|, over players: keeps any one from becoming too important.
 
-    Arguments, result and source as in `l1_penalty`.
+    Arguments, result, errors and source as in `l1_penalty`.
     """
     return sum(z.abs().flatten(1, -2).amax(1).mean() for z in _several(representations))
 
 
 def _several(representations: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    several = [representations] if isinstance(representations, Tensor) else list(representations)
-    if not several or any(z.dim() < 3 for z in several):
+    one = isinstance(representations, Tensor) or not is_several(representations)
+    several = [representations] if one else list(representations)
+    for z in several:
+        check_tensor(z, "a representation")
+    if not several or any(z.dim() < 3 or not z.numel() for z in several):
         raise ValueError(
-            f"a penalty takes representations [batch, *players, channels], one or a list; got shapes "
-            f"{[tuple(z.shape) for z in several]}"
+            f"a penalty takes representations [batch, *players, channels], one or a list, none of them empty; got "
+            f"shapes {[tuple(z.shape) for z in several]}"
         )
     return several

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from itertools import combinations
 
+import torch
 from torch import Tensor
 
+from shapnotes.shapnet.door import flag, whole
 from shapnotes.shapnet.network import ShapNet
-from shapnotes.shapnet.transform import ActiveSets, Inner, ShapleyTransform
+from shapnotes.shapnet.transform import ActiveSets, Inner, ShapleyTransform, listed_sets
 
 
 class ShallowShapNet(ShapNet):
@@ -27,6 +29,7 @@ class ShallowShapNet(ShapNet):
     inner, negative_slope : as in `ShapleyTransform`
     keep_variance : start with weights under which G has the size of the inputs, derived in
                    `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear layers
+    generator    : draws the weights; None is PyTorch's global one
 
     Called with x [batch, n_features] or [batch, n_features, in_channels] it returns G(x) [batch, out_features];
     `explain(x)` has the exact values, at no further cost.
@@ -46,19 +49,22 @@ class ShallowShapNet(ShapNet):
         inner: Inner | Sequence[Inner] | None = None,
         negative_slope: float = 0.0,
         keep_variance: bool = False,
+        generator: torch.Generator | None = None,
     ):
-        sets = [tuple(players) for players in active_sets]
+        sets = listed_sets(active_sets)
         if n_features is None:
             n_features = 1 + max((player for players in sets for player in players), default=0)
+        n_features = whole(n_features, "n_features")
         transform = ShapleyTransform(
             sets,
             n_features,
             in_channels,
-            out_features,
+            whole(out_features, "out_features"),
             hidden,
             inner=inner,
             negative_slope=negative_slope,
-            variance=1 / n_features if keep_variance else None,
+            variance=1 / n_features if flag(keep_variance, "keep_variance") else None,
+            generator=generator,
         )
         super().__init__([transform], in_channels, baseline)
 
@@ -69,7 +75,7 @@ def all_pairs(n: int) -> list[tuple[int, int]]:
     >>> all_pairs(3)
     [(0, 1), (0, 2), (1, 2)]
     """
-    return list(combinations(range(n), 2))
+    return list(combinations(range(whole(n, "n")), 2))
 
 
 def singletons(n: int) -> list[tuple[int]]:
@@ -78,4 +84,4 @@ def singletons(n: int) -> list[tuple[int]]:
     >>> singletons(3)
     [(0,), (1,), (2,)]
     """
-    return [(i,) for i in range(n)]
+    return [(i,) for i in range(whole(n, "n"))]

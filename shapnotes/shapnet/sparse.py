@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shapnotes.shapnet.geometry import Geometry, regions
-from shapnotes.shapnet.windows import opaque
+from shapnotes.shapnet.tracing import opaque
 
 WORTHWHILE = 0.55  # of the pixels: with more than that to do, all of the image takes less time
 LEAST = 2**10  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
@@ -30,7 +30,7 @@ def mostly_blank(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
 
 def kept_pixels(x: Tensor) -> Tensor:
     """Which pixels of x [batch, height, width, channels] are not zero in all channels: [batch, height, width], bool."""
-    return x.abs().sum(3) != 0  # sooner than to compare each channel
+    return x.abs().sum(3) != 0  # faster than to compare each channel
 
 
 def window_counts(kept: Tensor, geometry: Geometry) -> Tensor:
@@ -75,6 +75,7 @@ def _memberships(rows: Tensor, geometry: Geometry, batch: int, height: int, widt
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _windows(geometry: Geometry, height: int, width: int) -> tuple[Tensor, int]:
     """As `_memberships` for one image and all of its pixels, [height * width, k]."""
     here, (kernel_height, kernel_width) = regions(geometry, height, width), geometry.kernel

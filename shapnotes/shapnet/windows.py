@@ -24,14 +24,10 @@ from torch.autograd import Function
 from shapnotes.coalitions import shapley_rows
 from shapnotes.shapnet import strips
 from shapnotes.shapnet.geometry import Geometry, regions
+from shapnotes.shapnet.tracing import opaque
 
 TERMS = 2**21  # numbers at once on a CPU
 TERMS_ELSEWHERE = 2**28
-
-
-def opaque(*tensors: Tensor) -> bool:
-    """Whether they are traced or mapped, so that nothing may depend on what is in them."""
-    return torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float) -> Tensor:
@@ -47,7 +43,7 @@ def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, n
 
 def _with_a_graph(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, slope: float) -> Tensor:
     """The same from operations that can be differentiated again, mapped and compiled as part of a larger program."""
-    height, width = x.shape[1:3]
+    height, width = map(int, x.shape[1:3])
     terms = (x @ weight.flatten(1)).unflatten(3, weight.shape[1:]).unbind(3)
     z = torch.zeros_like(terms[0])
     for region in regions(geometry, height, width):
@@ -69,7 +65,7 @@ def differentiated_again(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
     """z, in place, exactly zero at pixels whose channels in x are; the gradient stays that of the value."""
-    zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: sooner than to look at all channels of all pixels
+    zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: faster than to look at all channels of all pixels
     z[zero] *= (x[zero] != 0).any(-1, keepdim=True)
     return z
 
@@ -169,7 +165,7 @@ def _listed_sums(terms: Sequence[Tensor], bias: Tensor) -> tuple[list[Tensor], l
 
 def _size(s: Tensor) -> Tensor:
     """|s|, with the derivative -1 at zero, as a leaky ReLU has its slope there."""
-    return torch.where(s > 0, s, -s) if torch.is_grad_enabled() else s.abs()
+    return torch.where(s > 0, s, -s) if torch.is_grad_enabled() or torch.jit.is_tracing() else s.abs()
 
 
 def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:

@@ -98,7 +98,7 @@ def test_channels_are_cycled_or_cut():
     with pytest.raises(ValueError, match="hidden layer"):
         DeepShapNet(5, 2, 1, hidden=())
     for n in (0, 2.0, True):
-        with pytest.raises(ValueError, match="whole number of players, at least 1"):
+        with pytest.raises(ValueError, match="n must be a whole number, at least 1"):
             butterfly(n)
 
 

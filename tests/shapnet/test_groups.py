@@ -1,5 +1,7 @@
 """Groups of features as players."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from contracts import network, normal
@@ -19,7 +21,38 @@ def test_groups_of_unequal_size_are_players():
     assert built(grouped(x, groups).float()).shape == (3, 2)
 
 
-@pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [2, 1]], [[0, 1, 2], []], [[0, 1, 3]]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 2, 2, 0, 1],
+        (0, 2, 2, 0, 1),
+        torch.tensor([0, 2, 2, 0, 1]),
+        np.array([0, 2, 2, 0, 1]),
+        pd.Series([0, 2, 2, 0, 1]),
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_groups_may_be_labels(labels):
+    x = normal(3, 5)
+    assert torch.equal(grouped(x, labels), grouped(x, [[0, 3], [4], [1, 2]]))
+    assert torch.equal(grouped(x, np.array([[0], [4], [1], [2], [3]])), x[:, [0, 4, 1, 2, 3], None])
+
+
+@pytest.mark.parametrize(
+    "groups", [None, 3, "012", [[0], [1], 2], [[0], [1], [2.0]], [0.0, 1.0, 1.0], [True, False, False]]
+)
+def test_groups_in_other_words_are_refused(groups):
+    with pytest.raises(
+        TypeError, match=r"groups must be lists of features, as .* or the number of each feature's group"
+    ):
+        grouped(normal(2, 3), groups)
+    with pytest.raises(TypeError, match=r"x must be a tensor \[batch, features\]; got shape \(3,\)"):
+        grouped(normal(3), [[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    "groups", [[0, 0], [0, 2, 2], [0, -1, 1], [[0, 1]], [[0, 1], [2, 1]], [[0, 1, 2], []], [[0, 1, 3]]]
+)
 def test_other_groups_are_refused(groups):
     with pytest.raises(ValueError, match=r"each of the features 0..2 once"):
         grouped(normal(2, 3), groups)

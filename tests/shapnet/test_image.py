@@ -16,6 +16,7 @@ from torch.testing import assert_close
 import shapnotes
 from shapnotes import shapley_from_table
 from shapnotes.shapnet import ImageShapNet, ImageTransform, gathered, loops, strips, windows
+from shapnotes.shapnet.tracing import own_program
 
 F64 = tolerance(torch.float64)
 
@@ -236,37 +237,75 @@ def test_compiled_it_gives_the_same_numbers():
     assert_close(*results, **tolerance(torch.float32))
 
 
+@pytest.fixture
+def programs(monkeypatch):
+    """How many programs were made of each function, for each kind of window and number."""
+    counters = []
+
+    def counted(function, **settings):
+        counters.append(CompileCounter())
+        return own_program(function, backend=counters[-1], **settings)
+
+    monkeypatch.setattr(gathered, "own_program", counted)
+    gathered._program.cache_clear()
+    yield counters
+    gathered._program.cache_clear()
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_one_program_is_for_all_widths(monkeypatch):
+def test_one_program_is_for_all_widths(programs):
     """A parameter as an argument would have PyTorch make a program for each width, and give up after eight."""
-    counters, programs = {}, {}
-
-    def program(function):
-        if function not in programs:
-            counters[function] = CompileCounter()
-            programs[function] = torch.compile(function, backend=counters[function], dynamic=True)
-        return programs[function]
-
-    monkeypatch.setattr(gathered, "_program", program)
     for width in range(3, 11):
         net = ImageShapNet((1, width, width + 1, 2), dilations=(1, 2))
         net.compile()
         net(normal(2, 1, 9, 8).float()).sum().backward()
-    assert len(counters) == 2 and max(counter.frame_count for counter in counters.values()) <= 4
+    assert len(programs) == 2 and max(counter.frame_count for counter in programs) <= 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_gradients_can_be_penalised_through_programs(programs):
+    net, x, results = network((2, 3, 2), dilations=(1, 2)), normal(2, 2, 5, 4), []
+    for _ in range(2):
+        z = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(z).square().sum(), z, create_graph=True)
+        gradient.square().sum().backward()
+        results.append([gradient.detach(), z.grad, *(p.grad for p in net.parameters())])
+        net.zero_grad()
+        net.compile()
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, **F64)
+    assert sum(counter.frame_count for counter in programs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_windows_of_other_kinds_have_programs_of_their_own(programs):
+    """More than the eight that PyTorch makes of one function."""
+    for kernel in (1, (1, 2), 3, (1, 3), 2):
+        for dtype in (torch.float32, torch.float64):
+            layer, x = ImageTransform(1, 2, kernel).to(dtype), normal(2, 5, 6, 1).to(dtype)
+            expected = layer(x)
+            layer.compile()
+            for size in (6, 5):
+                z = layer(x[:, :, :size])
+                z.sum().backward()
+                assert z.shape == (2, 5, size, 2)
+            assert_close(layer(x), expected, **tolerance(dtype))
+    assert len(programs) == 2 * 4 * 2  # nine pixels have none
+    assert all(1 <= counter.frame_count <= 2 for counter in programs)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"channels": (3,)}, "at least two numbers"),
-        ({"channels": (3, 0)}, "at least one channel; got 3 in and 0 out"),
+        ({"channels": (3, 0)}, "channels must be a whole number, at least 1; got 0"),
         ({"kernel_size": 4}, r"4 x 4 pixels has 2\*\*16 coalitions; 9 pixels are the most"),
         ({"kernel_size": (2, 2, 2)}, r"kernel_size must be a whole number or two of them, at least 1; got \(2, 2, 2\)"),
         ({"dilations": (0,)}, "dilation must be .* at least 1; got 0"),
-        ({"dilations": ()}, "dilations is empty"),
+        ({"dilations": ()}, r"dilations must be a sequence, .* got \(\)"),
         ({"padding": -1}, "padding must be .* at least 0; got -1"),
         ({"padding": "full"}, "padding must be"),
-        ({"negative_slope": -1.0}, "negative_slope must be at least 0"),
+        ({"negative_slope": -1.0}, "negative_slope must be a number, at least 0; got -1.0"),
     ],
 )
 def test_networks_that_make_no_sense_are_refused(settings, message):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from contracts import normal
 from oracles import tolerance
+from torch import nn
 from torch.testing import assert_close
 
 import shapnotes as sn
@@ -130,6 +131,31 @@ def test_stages_are_stripped_from_the_last_to_the_first():
 def test_impossible_modules_are_refused(keep):
     with pytest.raises(ValueError, match="at least one index from 0 to 4"):
         strip(shallow(), 0, keep)
+
+
+class Products(nn.Module):
+    """A block that answers with values: of pairs with a product, half of it each, beyond that at the reference."""
+
+    def __init__(self, sets):
+        super().__init__()
+        self.sets, self.k = sets, 2
+        self.register_buffer("players", torch.tensor(sets).flatten())
+
+    def forward(self, present, absent):
+        pairs = present.index_select(0, self.players).view(len(self.sets), 2, -1)
+        return (pairs.prod(1, keepdim=True) / 2).expand(-1, 2, -1).reshape(2 * len(self.sets), -1)
+
+
+def test_modules_that_answer_with_values_have_no_dividends():
+    net = ShallowShapNet([(0, 1), (1, 2)], 1, inner=lambda rows: rows.prod(1, keepdim=True))
+    x, expected = normal(5, 3), net.explain(normal(5, 3)).attributions
+    sizes = {by: module_sizes(net, x, by)[0] for by in ("values", "inputs")}
+    net.stages[0].blocks = nn.ModuleList([Products([(0, 1), (1, 2)])])
+    assert_close(net.explain(x).attributions, expected, **F64)
+    for by, size in sizes.items():
+        assert_close(module_sizes(net, x, by)[0], size, **F64)
+    with pytest.raises(ValueError, match="answer with values and have no worths of coalitions; use by='values'"):
+        module_sizes(net, x, "dividend")
 
 
 def test_unknown_measures_and_numbers_are_refused():

@@ -1,10 +1,14 @@
 """Loops beside tensor operations, in one thread and in several, and where their machine code is kept."""
 
+import errno
+import importlib.util
 import threading
+import uuid
 
 import pytest
 import torch
 from contracts import normal
+from numba.core import config
 from oracles import tolerance
 from torch.testing import assert_close
 
@@ -54,3 +58,58 @@ def test_threads_are_started_where_they_help(threads, started, monkeypatch):
 def test_machine_code_that_can_be_kept_nowhere():
     nowhere = eval("lambda x: x + 1")  # a function without a file has no place beside it
     assert loops.machine_code(nowhere)(2) == 3
+
+
+@pytest.fixture
+def doubling(tmp_path, monkeypatch):
+    """What makes machine code of a function in a file of its own, as a new process does; and its cache's folder."""
+    source = tmp_path / "doubling.py"
+    source.write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+
+    def made():
+        name = f"doubling_{uuid.uuid4().hex}"
+        spec = importlib.util.spec_from_file_location(name, source)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return loops.machine_code(module.double)
+
+    return made, tmp_path / "cache"
+
+
+def compiled(function) -> int:
+    """How many times machine code was made and not found."""
+    assert function(3) == 6
+    return sum(function.stats.cache_misses.values())
+
+
+def test_machine_code_is_kept(doubling):
+    made, cache = doubling
+    assert compiled(made()) == 1 and sum(made().stats.cache_hits.values()) == 0
+    assert compiled(made()) == 0
+    assert {path.suffix for path in cache.rglob("*") if path.is_file()} == {".nbi", ".nbc"}
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("harm", ["truncate", "empty", "garbage"])
+def test_damaged_machine_code_is_made_again(doubling, suffix, harm):
+    """At the next call, after which it is whole."""
+    made, cache = doubling
+    compiled(made())
+    (path,) = (path for path in cache.rglob("*") if path.suffix == suffix)
+    path.write_bytes({"truncate": path.read_bytes()[:-20], "empty": b"", "garbage": b"\x80\x04garbage" * 9}[harm])
+    assert compiled(made()) == 1
+    assert compiled(made()) == 0
+
+
+def test_a_disk_that_is_full_costs_time_only(doubling, monkeypatch):
+    made, cache = doubling
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_index", full)
+    assert compiled(made()) == 1 and compiled(made()) == 1
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._load_index", full)
+    assert compiled(made()) == 1

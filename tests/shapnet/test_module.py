@@ -1,11 +1,13 @@
 """One inner function and its values."""
 
+import pytest
 import torch
 from contracts import network, normal
 from oracles import model_values, tolerance
+from torch import nn
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ShapleyModule
+from shapnotes.shapnet import ShallowShapNet, ShapleyModule
 
 F64 = tolerance(torch.float64)
 
@@ -32,3 +34,17 @@ def test_it_trains_its_function():
     module = ShapleyModule(f, (1, 0))
     module(normal(5, 2)).square().mean().backward()
     assert float(f[0].weight.grad.abs().max()) > 0 and len(list(module.parameters())) == 4
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(4), nn.AlphaDropout(0.3)])
+def test_what_would_not_add_up_while_it_trains_is_refused(layer):
+    """Dropout that differs from coalition to coalition, or batch statistics over them: values of no one function."""
+    f = nn.Sequential(nn.Linear(2, 4), layer, nn.ReLU(), nn.Linear(4, 1)).double()
+    x = normal(5, 2)
+    for module in (ShapleyModule(f, (0, 1)), ShallowShapNet([(0, 1)], 1, inner=f)):
+        with pytest.raises(
+            ValueError, match=f"1 .{type(layer).__name__}. is in training mode, where its output depends"
+        ):
+            module.train()(x)
+        values = module.eval().explain(x).attributions
+        assert_close(values.sum(1), f(x) - f(torch.zeros_like(x[:1])), **F64)

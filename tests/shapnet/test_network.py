@@ -87,6 +87,13 @@ def test_inputs_that_do_not_fit(x, error, message):
             call(x)
 
 
+def test_a_network_without_weights_is_where_its_baseline_is():
+    net = ShallowShapNet([(0, 1)], 1, inner=lambda rows: rows.prod(1, keepdim=True))
+    assert net(torch.tensor([[2.0, 3.0]])).item() == 6
+    with pytest.raises(ValueError, match="x is on meta and the baseline on cpu"):
+        net(torch.ones(1, 2, device="meta"))
+
+
 def test_stages_that_do_not_fit():
     with pytest.raises(ValueError, match=r"as many players each; got \[2, 3\]"):
         ShapNet([ShapleyTransform([(0, 1)], 2), ShapleyTransform([(0, 1)], 3)])

@@ -137,11 +137,8 @@ def test_inner_functions_that_do_not_fit_are_refused():
         ShapleyTransform([(0,)], 2, inner=[3])
     with pytest.raises(ValueError, match="it must return one result a row"):
         ShapleyTransform([(0, 1)], 2, inner=lambda rows: rows.sum(0))(normal(3, 2, 1))
-    for settings in ({"hidden": ()}, {"hidden": (0,)}, {"in_channels": 0}):
-        with pytest.raises(ValueError, match="at least one hidden layer, and widths of at least 1"):
-            ShapleyTransform([(0,)], 2, **settings)
-    with pytest.raises(ValueError, match="negative_slope must be at least 0"):
-        ShapleyTransform([(0,)], 2, negative_slope=-0.1)
+    with pytest.raises(ValueError, match="at least one hidden layer"):
+        ShapleyTransform([(0,)], 2, hidden=())
 
 
 def test_representations_that_do_not_fit_are_refused():
@@ -149,6 +146,11 @@ def test_representations_that_do_not_fit_are_refused():
     for shape in ((4, 3, 1), (4, 2, 2), (4, 6)):
         with pytest.raises(ValueError, match=r"3 players with 2 channels each takes \[batch, 3, 2\]; got shape"):
             stage(normal(*shape))
+
+
+def test_defaults_are_one_output_of_a_hundred_units():
+    stage = ShapleyTransform([(0, 1), (2,)], 3)
+    assert [block.widths for block in stage.blocks] == [(100, 1)] * 2 and stage.in_channels == 1
 
 
 def test_it_says_what_it_is():
