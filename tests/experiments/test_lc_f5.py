@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from interrupted import stopped_and_gone_on
 from oracles import tolerance
 from torch import nn
 
@@ -59,6 +60,23 @@ def test_a_run_repeats():
     assert len(first["train_accuracy"]) == len(first["test_accuracy"]) == first["epochs"] == 2
     assert json.loads(json.dumps(first)) == first
     assert trained(config, 0, epochs=1)["train_accuracy"] == first["train_accuracy"][:1]
+
+
+@pytest.mark.parametrize("moments", [(2,), (4, 3)])
+def test_a_run_goes_on_inside_an_epoch(tmp_path, moments):
+    """With moved and mirrored images, running means and channels last: 96 images in batches of 32, two epochs."""
+    config = {"activation": "sa", "batch_size": 32, **lc_f5.SMOKE, "images": 96}
+
+    def run(checkpoint):
+        return lc_f5.run(config, (0,), "cpu", epochs=2, checkpoint=checkpoint)
+
+    (found,), steps = stopped_and_gone_on(run, tmp_path / "x.pt", *moments)
+    assert {key: value for key, value in found.items() if key != "epoch_seconds"} == trained(config, 0)
+    assert steps <= 6 + len(moments) and len(found["epoch_seconds"]) == 2
+    whole, gone_on = (tmp_path / name for name in ("whole.pt", "x.pt"))
+    list(run(Checkpoint(whole, {"run": "x"})))
+    states = [Checkpoint(one, {"run": "x"}).load()["net"] for one in (whole, gone_on)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_scales_say_what_they_are():
