@@ -67,9 +67,9 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
 
     Forward, cross entropy, backward and Adam, for the networks of LC-F3 (784-100-50-10, batch 10), LC-F4
     (3072-1024-512-512-10, and 3072-128-64-64-10 at the scale "cpu", batch 128) and LC-F5 (ResNet-20 v2, batch 32, on a
-    GPU 128). All activations are timed in turn, `repeats` times (the ResNet a third as often); a ratio is that of the
-    medians, with the smallest and largest ratio of one turn beside it, and the mean over the turns with its 95 %
-    interval.
+    GPU 128). All activations are timed in turn, `repeats` times (the ResNet a third as often, the others four steps in
+    a row); a ratio is that of the medians, with the smallest and largest ratio of one turn beside it, and the mean over
+    the turns with its 95 % interval.
     """
     rows = []
     for network, (shape, batch, gpu_batch, rarer) in NETWORKS.items():
@@ -81,7 +81,8 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
             models = [_perceptron(name, list(map(int, network.split("-")))) for name in ACTIVATIONS]
         else:
             models = [resnet20(name, generator).to(memory_format=torch.channels_last) for name in ACTIVATIONS]
-        times = in_turn([training_step(m.to(device), x, y) for m in models], max(1, repeats // rarer), x.device)
+        steps = [training_step(m.to(device), x, y) for m in models]
+        times = in_turn(steps, max(1, repeats // rarer), x.device, calls=1 if rarer > 1 else 4)
         for name, taken in zip(ACTIVATIONS, times, strict=True):
             each = [t / r for t, r in zip(taken, times[0], strict=True)]
             rows.append(

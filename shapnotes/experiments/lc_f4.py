@@ -129,7 +129,7 @@ class Perceptron(nn.Module):
 def masks(widths: Sequence[int], rate: float) -> Callable[[torch.Generator, int], list[Tensor]]:
     """What dropout multiplies layers of these widths by: 0 with probability `rate`, else 1 / (1 - rate).
 
-    Returns a function of a generator and a number of rows, for `train_together`: one tensor [rows, width] a layer.
+    Returns a function of a generator and a number of rows, for `train_together`: one tensor [rows, width] per layer.
     """
 
     def draw(generator: torch.Generator, rows: int) -> list[Tensor]:
@@ -175,8 +175,8 @@ def finding(runs: list[dict]) -> Finding:
         ),
         Statement(
             "SA improves stability: a smaller standard deviation",
-            "95 % interval, by Fisher's F, of the ratio of the standard deviations after the last epoch is below 1; "
-            f"the ratio is {ratio:.2f} ({low:.2f} to {high:.2f})",
+            "95 % interval, by Fisher's F, of the ratio of the standard deviations after the last epoch is below 1"
+            + (f"; the ratio is {ratio:.2f} ({low:.2f} to {high:.2f})" if ratio == ratio else ""),
             True if high < 1 else False if low > 1 else None,
         ),
     )

@@ -155,8 +155,8 @@ def finding(runs: list[dict]) -> Finding:
     statements = (
         Statement(
             "SA is ahead in training accuracy during the entire training",
-            "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each of "
-            f"{len(found)} rates",
+            "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate; "
+            f"rates so far: {len(found)}",
             every([above(one) for one in found.values()]) if found else None,
         ),
         Statement(

@@ -125,7 +125,7 @@ def test_the_verdict_follows_the_numbers(lead, ends, held, verdict):
     found = lc_f5.finding(record(lead, ends))
     assert [statement.held for statement in found.statements] == held
     assert found.verdict == verdict and found.reduced == ""
-    assert "each of 5 rates" in found.statements[0].criterion
+    assert "at each rate; rates so far: 5" in found.statements[0].criterion
 
 
 @pytest.mark.parametrize("lead", [0.01, -0.01])
