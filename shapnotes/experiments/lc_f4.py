@@ -156,6 +156,12 @@ def optimiser(name: str, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
 # --- what the record says ------------------------------------------------------------------------------------------
 
 
+def usable(runs: list[dict]) -> bool:
+    """Whether there are two pairs of SA and ReLU: fewer have no interval."""
+    seeds = [{run["seed"] for run in select(level(runs), activation)} for activation in ("sa", "relu")]
+    return len(seeds[0] & seeds[1]) > 1
+
+
 def finding(runs: list[dict]) -> Finding:
     """What the record says of the text about figure 4, which gives no number."""
     runs = level(runs)

@@ -145,6 +145,11 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 # --- what the record says ------------------------------------------------------------------------------------------
 
 
+def usable(runs: list[dict]) -> bool:
+    """Whether there are two pairs: fewer have no interval."""
+    return len(_pairs(level(runs))) > 1
+
+
 def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 5 and the text about it."""
     runs = level(runs)

@@ -21,7 +21,19 @@ from shapnotes.experiments.lc_f4 import (
 from shapnotes.experiments.statistics import Interval, interval, paired_interval
 from shapnotes.experiments.sweep import Batch
 
-__all__ = ["GROWS", "ID", "PAPER", "TITLE", "batches", "finding", "leads", "run", "span_difference", "summary"]
+__all__ = [
+    "GROWS",
+    "ID",
+    "PAPER",
+    "TITLE",
+    "batches",
+    "finding",
+    "leads",
+    "run",
+    "span_difference",
+    "summary",
+    "usable",
+]
 
 ID = "LC-T2"
 GROWS = True
@@ -69,6 +81,11 @@ def batches(scale: str) -> list[Batch]:
 
 
 # --- what the record says ------------------------------------------------------------------------------------------
+
+
+def usable(runs: list[dict]) -> bool:
+    """Whether each of the twelve settings has two pairs."""
+    return len(leads(level(runs))) == len(PAPER)
 
 
 def finding(runs: list[dict]) -> Finding:

@@ -175,7 +175,10 @@ def test_what_is_smaller_than_in_the_paper_is_told():
     for begun in (whole[:1], whole[:2], whole[20:21], [whole[0], whole[20]]):
         found = lc_f4.finding(begun)
         assert found.verdict == "smaller scale only" and {s.held for s in found.statements} == {None}
-        assert lc_f4.summary(begun)
+        assert lc_f4.summary(begun) and not lc_f4.usable(begun)
+    assert (
+        lc_f4.usable(whole[:2] + whole[20:22]) and not lc_f4.usable(whole[:2] + whole[22:24]) and not lc_f4.usable([])
+    )
 
 
 def test_runs_are_compared_at_equal_epochs():

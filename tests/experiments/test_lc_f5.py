@@ -142,6 +142,7 @@ def test_a_part_is_never_taken_for_the_whole(lead):
     for few in (1, 2, 3):  # a sweep that has only begun
         begun = lc_f5.finding(part[:few])
         assert begun.statements[0].held is begun.statements[1].held is None and lc_f5.summary(part[:few])
+        assert not lc_f5.usable(part[:few]) and lc_f5.usable(part[: few + 3])
 
 
 def test_leads_are_those_of_each_rate():

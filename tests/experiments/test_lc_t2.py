@@ -115,6 +115,7 @@ def test_a_smaller_or_unfinished_record_is_told():
     assert begun.verdict == "smaller scale only" and begun.reduced == "0 of 12 settings; 0 of 8 repeats"
     assert [s.held for s in begun.statements] == [None] * 4 and lc_t2.leads(runs[:1]) == {}
     assert len(lc_t2.summary(runs[:1])) == 3
+    assert lc_t2.usable(runs) and lc_t2.usable(runs[:-6]) and not lc_t2.usable(runs[:-7]) and not lc_t2.usable([])
 
 
 def test_runs_are_compared_at_equal_epochs():
