@@ -19,6 +19,7 @@ from shapnotes.experiments.statistics import interval
 from shapnotes.nn import SALinear, ShapLULinear
 
 ACTIVATIONS = ("relu", "gelu", "shaplu", "shaplu, full", "sa")
+TURN = 0.05  # seconds of steps with ReLU: what is shorter is decided by what else the machine does
 # Of LC-F3, of LC-F4 at the scales "cpu" and "paper", of LC-F5: the shape of an input, the batch, the batch on a GPU,
 # how many times rarer it is timed.
 NETWORKS = {
@@ -67,9 +68,9 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
 
     Forward, cross entropy, backward and Adam, for the networks of LC-F3 (784-100-50-10, batch 10), LC-F4
     (3072-1024-512-512-10, and 3072-128-64-64-10 at the scale "cpu", batch 128) and LC-F5 (ResNet-20 v2, batch 32, on a
-    GPU 128). All activations are timed in turn, `repeats` times (the ResNet a third as often, the others four steps in
-    a row); a ratio is that of the medians, with the smallest and largest ratio of one turn beside it, and the mean over
-    the turns with its 95 % interval.
+    GPU 128). All activations are timed in turn, `repeats` times (the ResNet a third as often), each for as many steps
+    as ReLU takes in a twentieth of a second; a ratio is that of the medians, with the smallest and largest ratio of one
+    turn beside it, and the mean over the turns with its 95 % interval.
     """
     rows = []
     for network, (shape, batch, gpu_batch, rarer) in NETWORKS.items():
@@ -82,7 +83,8 @@ def training(device: str = "cpu", repeats: int = 15) -> dict:
         else:
             models = [resnet20(name, generator).to(memory_format=torch.channels_last) for name in ACTIVATIONS]
         steps = [training_step(m.to(device), x, y) for m in models]
-        times = in_turn(steps, max(1, repeats // rarer), x.device, calls=1 if rarer > 1 else 4)
+        ((once,),) = in_turn(steps[:1], 1, x.device)
+        times = in_turn(steps, max(1, repeats // rarer), x.device, calls=max(1, round(TURN / once)))
         for name, taken in zip(ACTIVATIONS, times, strict=True):
             each = [t / r for t, r in zip(taken, times[0], strict=True)]
             rows.append(
