@@ -51,10 +51,17 @@ def test_functions_are_timed_in_turn():
 def test_training_steps_are_timed_and_shown(capsys, monkeypatch):
     networks = {name: (shape, 2, gpu, rarer) for name, (shape, _, gpu, rarer) in bench.NETWORKS.items()}
     monkeypatch.setattr(bench, "NETWORKS", networks)
-    made = bench.training(repeats=1)
+    monkeypatch.setattr(bench, "TURN", 0.001)
+    made = bench.training(repeats=2)
     assert [(row["network"], row["batch"]) for row in made["rows"][::5]] == [(name, 2) for name in networks]
     assert {row["activation"] for row in made["rows"]} == {"relu", "gelu", "sa", "shaplu", "shaplu, full"}
     assert all(row["over_relu"] == 1 for row in made["rows"] if row["activation"] == "relu")
+    for row in made["rows"]:
+        if row["network"].startswith("ResNet"):  # a third as often: one turn has no interval
+            assert row["over_relu_interval"] is None
+        else:
+            mean, half = row["over_relu_interval"]
+            assert row["range"][0] <= mean <= row["range"][1] and (half > 0) == (row["activation"] != "relu")
     monkeypatch.setattr(bench, "training", lambda device: made)
     assert cli.main(["bench", "training"]) == 0
     shown = capsys.readouterr().out
