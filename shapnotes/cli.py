@@ -76,10 +76,15 @@ def _reproduce(options: argparse.Namespace) -> None:
     how = {"device": options.device, "jobs": options.jobs, "scheduler": options.scheduler}
     how["deadline"] = None if options.budget is None else time.monotonic() + options.budget
     if options.id == PAPER_SCALE:
-        for line in paper_scale(options.out, **how):
+        for line in paper_scale(options.out, options.scale, **how):
             print(line, flush=True)
         return
     chosen, source = experiment(options.id), study(options.id)
+    if hasattr(source, "BENCH"):
+        what = Path(source.BENCH).stem.removeprefix("bench_")
+        raise ValueError(
+            f"{source.ID} is no run but a timing: shapnotes bench {what} --out {options.out / source.BENCH} makes it"
+        )
     stages = {batch.stage for batch in source.batches(options.scale)} if options.stage is None else {options.stage}
     for module in (*([experiment(source.NEEDS)] if hasattr(source, "NEEDS") else []), source):
         record = Record(options.out / f"{module.ID}.jsonl")

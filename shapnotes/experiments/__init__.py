@@ -18,6 +18,7 @@ MODULES = {
     "LC-F5": "lc_f5",
     "LC-F4": "lc_f4",
     "LC-T2": "lc_t2",
+    "LC-P1": "lc_p1",
     "LC-F6": "lc_f6",
     "LC-F7": "lc_f7",
     "SN-Tab1": "sn_tab1",

@@ -11,7 +11,7 @@ from shapnotes.experiments.maps import parts
 from shapnotes.relevance import Relevances, propagate, softmax_relevance
 from shapnotes.sampling import sample_shapley_values
 
-SAMPLED = (200, 20)  # images and random orders an image, for the Shapley values of the whole network
+SAMPLED = (200, 20)  # images and random orders per image, for the Shapley values of the whole network
 BATCH = 100
 
 

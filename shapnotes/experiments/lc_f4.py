@@ -3,27 +3,27 @@
 The paper: 3072-1024-512-512-10, dropout of 0.2 after each hidden activation, Glorot-uniform weights, batches of 128,
 Adam(1e-3, .9, .999), 20 repeats; its table 2, LC-T2, has the same network under other optimisers. It was written in
 Keras, whose defaults stand for what the paper leaves open: biases start at zero, pixels lie in [0, 1], and so on under
-`optimiser`. The number of epochs is not given. Here it is 20, and the record has both accuracies after every epoch, so
-that an earlier end can be read from it; runs that have not come to the end yet are compared where the shortest is.
+`optimiser`. The number of epochs is not given: ten or more are taken for the paper's scale here. Runs go on to 20, and
+the record has both accuracies after every epoch. They are compared at equal epochs, as many as all of them have.
 
 The training accuracy is measured after each epoch on the first 5,000 training images, without dropout. (Keras shows the
 mean over the epoch's batches, with dropout and with weights that move; figure 4 does not say which it is.)
 
-The scale "cpu" keeps the images, the batches, dropout, initialisation and optimisers; it has an eighth of the paper's
-width, 6 epochs and 4 repeats. It is another, smaller experiment, and its verdict says so.
+Our CIFAR-10 went through JPEG once more. The scale "cpu" keeps the images, the batches, dropout, initialisation and
+optimisers; it has an eighth of the paper's width, 6 epochs and 4 repeats: another, smaller experiment.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
 import torch
-from scipy.stats import f
 from torch import Tensor, nn
 
 from shapnotes import datasets
 from shapnotes.experiments import lc_f3
 from shapnotes.experiments.checkpoint import Checkpoint
-from shapnotes.experiments.statistics import mean_and_error, paired_interval
+from shapnotes.experiments.finding import Comparison, Finding, Statement, above
+from shapnotes.experiments.statistics import Interval, deviation, interval, paired_interval, ratio_of_deviations
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.training import curves_by_epoch
 
@@ -41,6 +41,7 @@ SIZES = {
     "smoke": {"data": "digits", "hidden": [8, 8, 8]},
 }
 EPOCHS = {"paper": 20, "cpu": 6, "smoke": 1}
+EARLY = 10  # epochs that are enough for the paper's scale
 REPEATS = {"paper": 20, "cpu": 4, "smoke": 2}
 TOGETHER = 4  # repeats that are trained side by side
 DROPOUT = 0.2
@@ -70,7 +71,7 @@ def configuration(scale: str, activation: str, optimiser: str) -> dict:
 def run(
     config: dict, seeds: tuple[int, ...], device: str, *, epochs: int, checkpoint: Checkpoint
 ) -> Iterator[list[dict]]:
-    """Train one network a seed, all of them together."""
+    """Train one network per seed, all of them together."""
     train, test = _data(config["data"])
     x, y = train.x.flatten(1).to(device), train.y.to(device)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -128,7 +129,7 @@ class Perceptron(nn.Module):
 def masks(widths: Sequence[int], rate: float) -> Callable[[torch.Generator, int], list[Tensor]]:
     """What dropout multiplies layers of these widths by: 0 with probability `rate`, else 1 / (1 - rate).
 
-    Returns a function of a generator and a number of rows, for `train_together`: one tensor [rows, width] a layer.
+    Returns a function of a generator and a number of rows, for `train_together`: one tensor [rows, width] per layer.
     """
 
     def draw(generator: torch.Generator, rows: int) -> list[Tensor]:
@@ -152,89 +153,127 @@ def optimiser(name: str, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     return kinds[kind](parameters, lr=float(rate))
 
 
-def summary(runs: list[dict]) -> list[str]:
-    """A line an activation: accuracies at the end, their lead over ReLU, and the spread over the repeats."""
-    lines = [setting(runs), f"{'activation':10}  training         minus ReLU       sd     test             minus ReLU"]
-    relu = of(runs, "relu")
+# --- what the record says ------------------------------------------------------------------------------------------
+
+
+def usable(runs: list[dict]) -> bool:
+    """Whether there are two pairs of SA and ReLU: fewer have no interval."""
+    seeds = [{run["seed"] for run in select(level(runs), activation)} for activation in ("sa", "relu")]
+    return len(seeds[0] & seeds[1]) > 1
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of the text about figure 4, which gives no number."""
+    runs = level(runs)
+    sa, relu = (select(runs, activation) for activation in ("sa", "relu"))
+    end, whole = (lead(sa, relu, of_seed) for of_seed in (at_end, over_all))
+    ratio, low, high = ratio_of_deviations(*(at_end(group).values() for group in (sa, relu)))
+    statements = (
+        Statement(
+            "SA improves training accuracy",
+            "95 % interval of the paired lead over ReLU after the last epoch is above 0",
+            end and above(end),
+        ),
+        Statement(
+            "SA improves convergence",
+            "95 % interval of the paired lead in the mean training accuracy over all epochs is above 0",
+            whole and above(whole),
+        ),
+        Statement(
+            "SA improves stability: a smaller standard deviation",
+            "95 % interval, by Fisher's F, of the ratio of the standard deviations after the last epoch is below 1"
+            + (f"; the ratio is {ratio:.2f} ({low:.2f} to {high:.2f})" if ratio == ratio else ""),
+            True if high < 1 else False if low > 1 else None,
+        ),
+    )
+    table = []
     for activation in ACTIVATIONS:
-        if not (group := of(runs, activation)):
-            continue
-        cells = []
-        for quantity in ("train_accuracy", "test_curve"):
-            lead = paired_interval(at_end(group, quantity), at_end(relu, quantity))
-            cells.append((mean_and_error(at_end(group, quantity).values()), lead))
-        (train, lead), (test, test_lead) = cells
-        deviation = train[1] * len(group) ** 0.5
-        lines.append(
-            f"{activation:10}  {_pm(train, '')}  {_pm(lead)}  {deviation:.3f}  {_pm(test, '')}  {_pm(test_lead)}"
-        )
+        if group := select(runs, activation):
+            for what, quantity in (("training", "train_accuracy"), ("test", "test_curve")):
+                table.append(Comparison(f"{what} accuracy", activation, interval(at_end(group, quantity).values())))
+                ahead = lead(group, relu, at_end, quantity)
+                if ahead and activation != "relu":
+                    table.append(Comparison(f"{what} accuracy minus ReLU's", activation, ahead, form="+.3f"))
+    shown = (f"{one.shown('+.3f')} {when}" for one, when in ((end, "at the end"), (whole, "over all epochs")) if one)
+    decides = "SA minus ReLU in training accuracy " + ", ".join(shown)
+    return Finding(statements, tuple(table), decides, reduced(runs, REPEATS["paper"], ("sa", "relu")))
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per activation: accuracies after the last epoch, their lead over ReLU, and the spread over the repeats."""
+    runs = level(runs)
+    lines = [setting(runs), f"{'activation':10} training       minus ReLU      sd     test           minus ReLU"]
+    relu = select(runs, "relu")
+    for activation in ACTIVATIONS:
+        if group := select(runs, activation):
+            cells = []
+            for quantity in ("train_accuracy", "test_curve"):
+                ahead = lead(group, relu, at_end, quantity) if activation != "relu" else None
+                cells += [interval(at_end(group, quantity).values()).shown(), ahead.shown("+.3f") if ahead else ""]
+            spread = deviation(at_end(group).values())
+            lines.append(
+                f"{activation:10} {cells[0]:13}  {cells[1]:14}  {spread:.3f}  {cells[2]:13}  {cells[3]}".rstrip()
+            )
     return lines
 
 
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to what the paper says of figure 4: the verdict, our numbers, the paper's.
-
-    "A significant improvement in training accuracy, convergence and stability (i.e. smaller std dev)" of SA over ReLU:
-    1. the 95 % interval of the paired lead in training accuracy at the end lies above zero;
-    2. so does that of the lead in the mean training accuracy over all epochs;
-    3. the standard deviation of the final training accuracy over the repeats is smaller than ReLU's: the 95 %
-       interval of their ratio, that of the F distribution, lies below one.
-    """
-    sa, relu = of(runs, "sa"), of(runs, "relu")
-    paper = f"{NETWORK}, 20 repeats: SA improves training accuracy, convergence and its standard deviation"
-    if len(at_end(sa).keys() & at_end(relu).keys()) < 2:
-        return word([False], runs, batches("paper")), f"{setting(runs)}: no two repeats of SA and ReLU yet", paper
-    end = paired_interval(at_end(sa), at_end(relu))
-    whole = paired_interval(over_all(sa), over_all(relu))
-    ratio, low, high = deviations(at_end(sa), at_end(relu))
-    kept = [end[0] > end[1], whole[0] > whole[1], high < 1]
-    ours = (
-        f"{setting(runs)}: {sum(kept)} of 3 statements hold; SA minus ReLU in training accuracy {_pm(end)} at the end, "
-        f"{_pm(whole)} over all epochs; ratio of the standard deviations {ratio:.2f} ({low:.2f} to {high:.2f}); "
-        f"test minus ReLU at the end "
-    )
-    others = [(a, of(runs, a)) for a in ACTIVATIONS[1:]]
-    test = {a: paired_interval(at_end(g, "test_curve"), at_end(relu, "test_curve")) for a, g in others if g}
-    ours += ", ".join(f"{activation} {_pm(lead)}" for activation, lead in test.items())
-    return word(kept, runs, batches("paper")), ours, paper
-
-
-def word(kept: list[bool], runs: list[dict], full: list[Batch]) -> str:
-    """The verdict in a word; only all runs at the paper's scale can make it more than "not run at full scale"."""
-    wanted = sum(len(batch.seeds) for batch in full)
-    if len(runs) < wanted or any(run["scale"] != "paper" for run in runs):
-        return "not run at full scale"
-    return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced"
+def reduced(runs: list[dict], repeats: int, activations: tuple[str, ...]) -> str:
+    """What is smaller than in the paper, in words; `activations` are those that its claim is about."""
+    config, epochs = runs[0]["config"], runs[0]["result"]["epochs"]
+    parts = [f"{widths(config)} in place of {NETWORK}"] if widths(config) != NETWORK else []
+    parts += [f"{epochs} epochs"] if epochs < EARLY else []
+    for activation in activations:
+        seeds = {run["seed"] for run in runs if run["config"]["activation"] == activation}
+        parts += [f"{len(seeds)} of {repeats} repeats ({activation})"] if len(seeds) < repeats else []
+    return "; ".join(parts)
 
 
 def setting(runs: list[dict]) -> str:
-    """What was run, for people who only read one line: network, epochs, repeats, images."""
+    """What was run: network, epochs, repeats, images."""
     config = runs[0]["config"]
-    inside, outside = ("64", "digits") if config["data"] == "digits" else ("3072", "CIFAR-10")
-    network = "-".join([inside, *map(str, config["hidden"]), "10"])
-    smaller = "" if network == NETWORK else f" in place of {NETWORK}"
+    data = "digits" if config["data"] == "digits" else "CIFAR-10"
     encoding = ", JPEG re-encoded" if "JPEG" in runs[0]["result"]["images"] else ""
     repeats = len({run["seed"] for run in runs})
-    return f"{network}{smaller}, {config['epochs']} epochs, {repeats} repeats, {outside}{encoding}"
+    return f"{widths(config)}, {runs[0]['result']['epochs']} epochs, {repeats} repeats, {data}{encoding}"
+
+
+def widths(config: dict) -> str:
+    """The widths of a configuration's network, as in the name of `NETWORK`."""
+    return "-".join(map(str, [64 if config["data"] == "digits" else 3072, *config["hidden"], 10]))
 
 
 def level(runs: list[dict]) -> list[dict]:
-    """The runs cut to as many epochs as all of them have."""
-    if len({run["result"]["epochs"] for run in runs}) < 2:
-        return runs
-    epochs = min(run["result"]["epochs"] for run in runs)
+    """The runs at equal epochs: cut to as many as all of them have.
+
+    Those that have not come to EARLY epochs yet are left out where others have: a run that has only begun does not
+    shorten the others.
+    """
+    epochs = [run["result"]["epochs"] for run in runs]
+    least = EARLY if max(epochs, default=0) >= EARLY else 0
+    common = min((count for count in epochs if count >= least), default=0)
 
     def cut(result: dict) -> dict:
-        curves = {key: result[key][: epochs + 1] for key in ("steps", "train_accuracy", "test_curve")}
-        return result | curves | {"epochs": epochs, "test_accuracy": curves["test_curve"][-1]}
+        spare = result["epochs"] - common  # every list has one entry more with every epoch
+        kept = {key: value[: len(value) - spare] if isinstance(value, list) else value for key, value in result.items()}
+        end = {"test_accuracy": kept["test_curve"][-1]} if "test_curve" in kept else {}
+        return kept | end | {"epochs": common}
 
-    return [run | {"result": cut(run["result"])} for run in runs]
+    return [run | {"result": cut(run["result"])} for run in runs if run["result"]["epochs"] >= least]
 
 
-def of(runs: list[dict], activation: str, optimiser: str = "Adam 0.001") -> list[dict]:
+def select(runs: list[dict], activation: str, optimiser: str = "Adam 0.001") -> list[dict]:
     """The runs of an activation under an optimiser."""
     wanted = {"activation": activation, "optimiser": optimiser}
-    return [run for run in runs if all(run["config"][key] == value for key, value in wanted.items())]
+    return [run for run in runs if wanted.items() <= run["config"].items()]
+
+
+def lead(runs: list[dict], relu: list[dict], of_seed: Callable[..., dict[int, float]], *which: str) -> Interval | None:
+    """By how much runs are ahead of those with ReLU, over pairs of seeds; None without a pair.
+
+    of_seed : `at_end` or `over_all`; which: the quantity, as these take it
+    """
+    ahead, behind = of_seed(runs, *which), of_seed(relu, *which)
+    return paired_interval(ahead, behind) if ahead.keys() & behind.keys() else None
 
 
 def at_end(runs: list[dict], quantity: str = "train_accuracy") -> dict[int, float]:
@@ -244,24 +283,21 @@ def at_end(runs: list[dict], quantity: str = "train_accuracy") -> dict[int, floa
 
 def over_all(runs: list[dict], quantity: str = "train_accuracy") -> dict[int, float]:
     """The mean accuracy over the ends of all epochs of each seed: high for those that learn early."""
-    return {run["seed"]: mean_and_error(run["result"][quantity][1:])[0] for run in runs}
+    return {run["seed"]: sum(run["result"][quantity][1:]) / run["result"]["epochs"] for run in runs}
 
 
-def deviations(one: dict[int, float], other: dict[int, float], level: float = 0.95) -> tuple[float, float, float]:
-    """The ratio of two standard deviations over the seeds, and an interval for it: of normal, independent samples."""
-    own, others = (mean_and_error(values.values())[1] * len(values) ** 0.5 for values in (one, other))
-    ratio = own / others if others else float("nan")
-    freedom = len(one) - 1, len(other) - 1
-    low, high = (float(f.ppf(p, *freedom)) ** 0.5 for p in ((1 + level) / 2, (1 - level) / 2))
-    return ratio, ratio / low, ratio / high
+# --- equal time ----------------------------------------------------------------------------------------------------
 
 
-def step_cost(bench: dict, activation: str, network: str = NETWORK) -> float:
-    """How long a step takes, in steps with ReLU, by the record of `shapnotes bench training`."""
-    costs = {row["activation"]: row["over_relu"] for row in bench["rows"] if row["network"] == network}
+def step_cost(bench: dict, activation: str, network: str = NETWORK) -> Interval:
+    """How long a step takes, in steps with ReLU, by the record of `shapnotes bench training`: the mean over its turns.
+
+    network : the widths of the network that was trained, `widths(config)`
+    """
+    costs = {row["activation"]: row["over_relu_interval"] for row in bench["rows"] if row["network"] == network}
     if activation not in costs:
         raise ValueError(f"no step of {network} with {activation!r} was timed; there are {', '.join(costs) or 'none'}")
-    return costs[activation]
+    return Interval(*costs[activation])
 
 
 def at_time(runs: list[dict], time: float, cost: float, quantity: str = "test_curve") -> dict[int, float]:
@@ -280,7 +316,3 @@ def _interpolated(steps: list[int], values: list[float], at: float) -> float:
     before = max(after - 1, 0)
     part = (at - steps[before]) / (steps[after] - steps[before]) if after else 0.0
     return values[before] + part * (values[after] - values[before])
-
-
-def _pm(pair: tuple[float, float], sign: str = "+") -> str:
-    return f"{pair[0]:{sign}.3f} ± {pair[1]:.3f}"

@@ -1,12 +1,15 @@
 """LC-F5: ResNet-20 v2 on CIFAR-10 with ReLU and with Shapley Activations (Li and Cui, figure 5).
 
 The paper: an example of Keras, unchanged but for normalisation, which comes after the activation in both arms; jumps at
-the epochs 80 and 120; 8 runs; about 92.5 % on the test images. It writes down no more. The example has batches of 32,
-200 epochs, Adam at 0.001 with the cuts in RATES, 1e-4 times the squared weights of the convolutions added to the loss,
-the mean training image subtracted, and images mirrored and moved by up to a tenth of their size, their border repeated.
-Its moves are real numbers and interpolate; ours are whole pixels, -3 to 3. Training accuracy is the one Keras shows:
-over an epoch's batches as they are trained on. Which convolutions have an SA the paper leaves open; `resnet` says what
-we take. Arithmetic is float32, without autocast (PyTorch's default on a GPU: TF32 inside convolutions).
+the epochs 80 and 120; 8 runs; about 92.5 % on the test images. It writes down no more, and no number of epochs. The
+example, which it cites for the rest, has 200 of them, batches of 32, Adam at 0.001 with the cuts in RATES, 1e-4 times
+the squared weights of the convolutions added to the loss, the mean training image subtracted, and images mirrored and
+moved by up to a tenth of their size, their border repeated. Its moves are real numbers and interpolate; ours are whole
+pixels, -3 to 3. Training accuracy is the one Keras shows: over an epoch's batches as they are trained on. Which
+convolutions have an SA the paper leaves open; `resnet` says what we take. Arithmetic is float32, without autocast
+(PyTorch's default on a GPU: TF32 inside convolutions). Our CIFAR-10 went through JPEG once more.
+
+Runs are compared at equal epochs, as many as all pairs have.
 """
 
 from collections.abc import Iterator
@@ -16,8 +19,10 @@ from torch import Tensor, nn
 
 from shapnotes import datasets
 from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments.finding import Comparison, Finding, Statement, above, every, matches
+from shapnotes.experiments.lc_f4 import level
 from shapnotes.experiments.resnet import resnet20
-from shapnotes.experiments.statistics import mean_and_error, paired_interval
+from shapnotes.experiments.statistics import Interval, interval, paired_interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.training import epochs_alone
 
@@ -33,6 +38,7 @@ PAPER = {"data": "cifar10", "images": 50_000, "test_images": 10_000, "width": 16
 # In a network half as wide, three fifths of the steps of one of the paper's epochs.
 CPU = {"data": "cifar10", "images": 10_000, "test_images": 2_000, "width": 8, "rates": RATES[:1]}
 SMOKE = {"data": "digits", "images": 256, "test_images": 256, "width": 2, "rates": [[0, 1e-3], [1, 1e-4]]}
+FINAL = 0.925  # accuracy on the test images, of both
 SETTINGS = {"paper": (PAPER, 8, 200), "cpu": (CPU, 3, 3), "smoke": (SMOKE, 2, 2)}  # repeats, epochs
 FIRST = (2, 10)  # pairs and epochs to begin with, at the paper's scale
 
@@ -136,74 +142,96 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return right / len(x)
 
 
+# --- what the record says ------------------------------------------------------------------------------------------
+
+
+def usable(runs: list[dict]) -> bool:
+    """Whether there are two pairs: fewer have no interval."""
+    return len(_pairs(level(runs))) > 1
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 5 and the text about it."""
+    runs = level(runs)
+    found = leads(runs)
+    ends = {arm: interval(final_accuracy(runs, arm).values()) for arm in ARMS if final_accuracy(runs, arm)}
+    near = {arm: matches(end, FINAL) for arm, end in ends.items()}
+    apart = paired_interval(*(final_accuracy(runs, arm) for arm in ARMS)) if found else None
+    statements = (
+        Statement(
+            "SA is ahead in training accuracy during the entire training",
+            "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate; "
+            f"rates so far: {len(found)}",
+            every([above(one) for one in found.values()]) if found else None,
+        ),
+        Statement(
+            "test accuracies at the end are not significantly different",
+            "95 % interval of the paired difference includes 0",
+            None if apart is None or apart.half != apart.half else apart.low <= 0 <= apart.high,
+        ),
+        Statement(
+            "both end near 92.5 %",
+            f"both means are within root 2 of their 95 % half-widths of {FINAL}",
+            every([near.get(arm) for arm in ARMS]),
+            size=True,
+        ),
+    )
+    table = [Comparison(f"training accuracy, {when}", "SA minus ReLU", one, form="+.4f") for when, one in found.items()]
+    table += [Comparison("test accuracy at the end", arm, end, FINAL, near[arm], ".4f") for arm, end in ends.items()]
+    if apart:
+        table.append(Comparison("test accuracy at the end", "SA minus ReLU", apart, form="+.4f"))
+    shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in found.items())
+    return Finding(statements, tuple(table), f"lead of SA in training accuracy {shown}", _reduced(runs))
+
+
+def _reduced(runs: list[dict]) -> str:
+    """What is smaller than in the paper, in words; its number of epochs is that of the example."""
+    config, (full, pairs, epochs) = runs[0]["config"], SETTINGS["paper"]
+    names = {"width": "channels", "images": "training images", "test_images": "test images"}
+    parts = [f"{config[k]} {name} in place of {full[k]}" for k, name in names.items() if config[k] != full[k]]
+    done, there = runs[0]["result"]["epochs"], len(_pairs(runs))
+    parts += [f"{done} epochs in place of the example's {epochs}"] if done < epochs else []
+    return "; ".join(parts + ([f"{there} of {pairs} pairs"] if there < pairs else []))
+
+
 def summary(runs: list[dict]) -> list[str]:
     """Final accuracies of both arms, the lead in training accuracy at each learning rate, and the ratio of times."""
-    lines = ["activation   runs   final training         final test"]
+    runs = level(runs)
+    lines = ["activation   runs   final training    final test"]
     for arm in ARMS:
-        curves = {key: _curves(runs, arm, key) for key in ("train_accuracy", "test_accuracy")}
-        if not curves["test_accuracy"]:
-            continue
-        cells = [mean_and_error(curve[-1] for curve in of.values()) for of in curves.values()]
-        lines.append(f"{arm:10} {len(curves['test_accuracy']):6d}   " + "   ".join(_told(*cell) for cell in cells))
+        if curves := _curves(runs, arm, "train_accuracy"):
+            ends = interval(curve[-1] for curve in curves.values()), interval(final_accuracy(runs, arm).values())
+            lines.append(f"{arm:10} {len(curves):6d}   " + "   ".join(end.shown(".4f") for end in ends))
     if _pairs(runs):
         lines.append("training accuracy of SA minus ReLU's, mean over the epochs at a rate and 95 % interval:")
-        lines += [f"  {name}: {_told(*lead, '+')}" for name, lead in leads(runs).items()]
-        seconds = [sum(run["seconds"] for run in runs if run["config"]["activation"] == arm) for arm in ARMS]
+        lines += [f"  {when}: {one.shown('+.4f')}" for when, one in leads(runs).items()]
+        seconds = [sum(map(_seconds, runs_of)) for runs_of in (_of_pairs(runs, arm) for arm in ARMS)]
         lines.append(f"time to train, SA over ReLU: {seconds[0] / seconds[1]:.2f}")
     return lines
 
 
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to the paper's two statements: the verdict, our numbers, the paper's.
+def leads(runs: list[dict]) -> dict[str, Interval]:
+    """For each learning rate: SA's lead in training accuracy over pairs of seeds, its mean over the epochs there.
 
-    SA ahead in training accuracy throughout (here: at each learning rate, the 95 % interval of the paired lead,
-    averaged over the epochs at that rate, lies above zero); both end near 92.5 % on the test images (here: both means
-    within a point of it, and the 95 % interval of their paired difference includes zero). Only the paper's own settings
-    with all 8 pairs can confirm or refute them; any other record is "not run at full scale", whatever it shows.
+    Runs at equal epochs, as `level` makes them; without a pair there is none.
     """
-    paper = "SA slightly ahead in training accuracy during all of 200 epochs; both end near 0.925 in test accuracy"
-    config = runs[0]["config"]
-    count = len(_pairs(runs))
-    ours = f"{count} pairs, {config['epochs']} epochs on {config['images']} images, width {config['width']}"
-    ours += f" ({runs[0]['result']['data']}): "
-    if count < 2:
-        return "not run at full scale", ours + "too few for an interval", paper
-    lead = leads(runs)
-    ends = {arm: {seed: curve[-1] for seed, curve in _curves(runs, arm, "test_accuracy").items()} for arm in ARMS}
-    apart = paired_interval(ends["sa"], ends["relu"])
-    ours += "lead of SA in training accuracy " + ", ".join(f"{_told(*at, '+')} ({name})" for name, at in lead.items())
-    ours += f", which is {_direction(lead)}; final test "
-    ours += ", ".join(f"{arm} {_told(*mean_and_error(end.values()))}" for arm, end in ends.items())
-    ours += f", difference {_told(*apart, '+')}"
-    if count < SETTINGS["paper"][1] or any(config[key] != value for key, value in PAPER.items()):
-        return "not run at full scale", ours, paper
-    kept = [_direction(lead) == "ahead throughout"]
-    near = all(abs(mean_and_error(end.values())[0] - 0.925) < 0.01 for end in ends.values())
-    kept += [near and abs(apart[0]) <= apart[1]]
-    return "reproduced" if all(kept) else "partly" if any(kept) else "not reproduced", ours, paper
-
-
-def leads(runs: list[dict]) -> dict[str, tuple[float, float]]:
-    """For each learning rate: SA's paired lead in training accuracy, averaged over the epochs, with its half-width."""
-    config = runs[0]["config"]
-    starts = [first for first, _ in config["rates"] if first < config["epochs"]]
-    ends = [*starts[1:], config["epochs"]]
+    if not _pairs(runs):
+        return {}
+    epochs = runs[0]["result"]["epochs"]
+    starts = [first for first, _ in runs[0]["config"]["rates"] if first < epochs]
     found = {}
-    for start, end in zip(starts, ends, strict=True):
-        of_arm = [
+    for start, end in zip(starts, [*starts[1:], epochs], strict=True):
+        means = [
             {seed: sum(c[start:end]) / (end - start) for seed, c in _curves(runs, arm, "train_accuracy").items()}
             for arm in ARMS
         ]
-        found[f"epochs {start + 1} to {end}"] = paired_interval(*of_arm)
+        found[f"epochs {start + 1} to {end}"] = paired_interval(*means)
     return found
 
 
-def _direction(lead: dict[str, tuple[float, float]]) -> str:
-    if all(mean > half for mean, half in lead.values()):
-        return "ahead throughout"
-    if all(-mean > half for mean, half in lead.values()):
-        return "behind throughout"
-    return "ahead in part" if any(mean > half for mean, half in lead.values()) else "no clear lead"
+def final_accuracy(runs: list[dict], arm: str) -> dict[int, float]:
+    """The accuracy on the test images after the last epoch of each seed."""
+    return {seed: curve[-1] for seed, curve in _curves(runs, arm, "test_accuracy").items()}
 
 
 def _curves(runs: list[dict], arm: str, key: str) -> dict[int, list[float]]:
@@ -216,5 +244,10 @@ def _pairs(runs: list[dict]) -> set[int]:
     return set(arms[0] & arms[1])
 
 
-def _told(mean: float, spread: float, sign: str = "") -> str:
-    return f"{mean:{sign}.4f} ± {spread:.4f}"
+def _of_pairs(runs: list[dict], arm: str) -> list[dict]:
+    return [run for run in runs if run["config"]["activation"] == arm and run["seed"] in _pairs(runs)]
+
+
+def _seconds(run: dict) -> float:
+    """What the epochs of a run took; older runs, which were trained in one go, tell it of all epochs together."""
+    return sum(run["result"].get("epoch_seconds") or [run["seconds"]])

@@ -5,9 +5,16 @@ The paper: "identical setup"; a pixel's brightness is "the average magnitude of 
 dp_c/dx_k, the gradient of the probability, like the relevance of LC-F6 (the paper does not say: of the logit would be
 another way), at every pixel, blank ones included. Networks, seeds and images are those of LC-F6.
 
-The paper calls figure 6 "far superior and much more intuitive". Its maps and ours are compared in four ways; `measures`
-says how. A third guess is compared with both: gradient times input. Per unit of grey it is the gradient again, but only
-where there is ink, as in figure 6.
+The paper calls figure 6 "far superior and much more intuitive". The maps are compared in four ways, and the sentence is
+taken for one statement about each:
+
+- removal: how far the probability falls while an image's pixels are blanked, the most important first;
+- shapley: how near the maps are to those of sampled Shapley values;
+- resemblance: how much they look like the digit;
+- increase: how near they are to the increase in probability if a pixel grows by 1, as it is measured.
+
+A third guess stands beside both and does not count: gradient times input. Per unit of grey it is the gradient again,
+but only where there is ink, as in figure 6.
 """
 
 import torch
@@ -15,9 +22,10 @@ from torch import Tensor
 
 from shapnotes.experiments import lc_f6
 from shapnotes.experiments.explained import Explained, explained, measured_increase
-from shapnotes.experiments.lc_f6 import between_seeds, told
+from shapnotes.experiments.finding import Comparison, Finding, Statement, above, below
+from shapnotes.experiments.lc_f6 import between_seeds, over_seeds, reduced
 from shapnotes.experiments.maps import agreement, packed, parts, per_unit_of_grey, rounded, signed
-from shapnotes.experiments.statistics import paired_interval
+from shapnotes.experiments.statistics import Interval, paired_interval
 from shapnotes.experiments.sweep import Batch
 
 ID = "LC-F7"
@@ -26,7 +34,13 @@ TITLE = "Gradients of the probabilities on MNIST"
 GUESSES = ("relevance", "gradient", "gradient times input")
 # Whether more or less of it is better.
 BETTER = {"removal": -1, "shapley": 1, "resemblance": 1, "increase": 1}
-BLANKED = 50  # pixels an image, in `removal`
+BETTER_WHERE = {
+    "removal": "without the pixels that relevance ranks first the probability falls further",
+    "shapley": "maps of relevance are nearer to those of Shapley values",
+    "resemblance": "maps of relevance look more like the digit",
+    "increase": "maps of relevance are nearer to the increase in probability if a pixel grows by 1",
+}
+BLANKED = 50  # pixels per image, in `removal`
 
 
 def batches(scale: str) -> list[Batch]:
@@ -35,7 +49,7 @@ def batches(scale: str) -> list[Batch]:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
-    """Train the networks of LC-F6 again; one set of maps and of measures a seed."""
+    """Train the networks of LC-F6 again; one set of maps and of measures per seed."""
     return [_one(explained(config, seed, device)) for seed in seeds]
 
 
@@ -106,8 +120,8 @@ def light_on_dim_pixels(maps: Tensor, x: Tensor) -> Tensor:
 # --- what the record says ------------------------------------------------------------------------------------------
 
 
-def lead(runs: list[dict], measure: str, ahead: str = "relevance", behind: str = "gradient") -> tuple[float, float]:
-    """By how much one guess is better, and the half-width of the 95 % interval over the seeds."""
+def lead(runs: list[dict], measure: str, ahead: str = "relevance", behind: str = "gradient") -> Interval:
+    """By how much one guess is better, over pairs: both are of the same network."""
     values = [
         {one["seed"]: BETTER[measure] * one["result"]["measures"][measure][name] for one in runs}
         for name in (ahead, behind)
@@ -115,36 +129,40 @@ def lead(runs: list[dict], measure: str, ahead: str = "relevance", behind: str =
     return paired_interval(*values)
 
 
-def summary(runs: list[dict]) -> list[str]:
-    """The measures of the three guesses, and what sets the maps of gradients apart, over the runs."""
-    lines = [f"accuracy: training {told(runs, 'accuracy', 'train')}, test {told(runs, 'accuracy', 'test')}"]
-    for measure in BETTER:
-        cells = [f"{name} {told(runs, 'measures', measure, name)}" for name in GUESSES]
-        lines.append(f"{measure}: {', '.join(cells)}")
-    for name in GUESSES[:2]:
-        lines.append(f"light on dim pixels, {name}: {told(runs, 'light_on_dim_pixels', name)}")
-    lines.append(f"agreement of the maps with those of relevance: {told(runs, 'agreement_with_relevance')}")
-    return [*lines, f"agreement between seeds: {between_seeds(runs):.4f}"]
-
-
-def verdict(runs: list[dict]) -> tuple[str, str, str]:
-    """How the record stands to the paper's sentence that figure 6 is far superior to figure 7.
-
-    Relevance is better than the gradient by each of the four measures: the 95 % interval of its lead over the runs lies
-    above zero. All of them, some, or none. Gradient times input stands beside them and does not count: the paper does
-    not compare it.
-    """
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of the paper's sentence that figure 6 is far superior to figure 7."""
     leads = {measure: lead(runs, measure) for measure in BETTER}
-    ahead = {measure for measure, (mean, half) in leads.items() if mean > half}
-    word = "reproduced" if len(ahead) == len(leads) else "partly" if ahead else "not reproduced"
-    cells = [
-        measure + " " + " / ".join(told(runs, "measures", measure, name, digits=3) for name in GUESSES)
-        for measure in BETTER
-    ]
-    ours = (
-        f"relevance / gradient / gradient times input: {'; '.join(cells)}; relevance is ahead of the gradient in "
-        f"{len(ahead)} of {len(leads)} (for removal less is better); correlation of the two figures "
-        f"{told(runs, 'agreement_with_relevance', digits=3)}"
+    statements = tuple(
+        Statement(
+            f"{measure}: {BETTER_WHERE[measure]}",
+            "95 % interval of relevance's paired lead over the gradient, over the networks, is above 0",
+            above(one),
+        )
+        for measure, one in leads.items()
     )
-    paper = "two figures side by side, without numbers: relevance is evidently far superior and much more intuitive"
-    return word, ours, paper
+    table = []
+    for measure, one in leads.items():
+        what = measure + (" (less is better)" if BETTER[measure] < 0 else "")
+        table += [Comparison(what, name, over_seeds(runs, "measures", measure, name)) for name in GUESSES]
+        table.append(Comparison(what, "relevance better than the gradient by", one, form="+.3f"))
+    ahead, behind = ([measure for measure, one in leads.items() if side(one) is True] for side in (above, below))
+    decides = f"relevance ahead in {len(ahead)} of {len(leads)} measures ({', '.join(ahead) or 'none'})"
+    return Finding(
+        statements, tuple(table), f"{decides}, behind in {len(behind)} ({', '.join(behind) or 'none'})", reduced(runs)
+    )
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """The measures of the three guesses, and what sets the maps of gradients apart, over the networks."""
+
+    def shown(*keys: str) -> str:
+        return over_seeds(runs, *keys).shown(".4f")
+
+    lines = [f"accuracy: training {shown('accuracy', 'train')}, test {shown('accuracy', 'test')}"]
+    for measure in BETTER:
+        lines.append(f"{measure}: " + ", ".join(f"{name} {shown('measures', measure, name)}" for name in GUESSES))
+        lines.append(f"{measure}: relevance better than the gradient by {lead(runs, measure).shown('+.4f')}")
+    for name in GUESSES[:2]:
+        lines.append(f"light on dim pixels, {name}: {shown('light_on_dim_pixels', name)}")
+    lines.append(f"agreement of the maps with those of relevance: {shown('agreement_with_relevance')}")
+    return [*lines, f"agreement between networks: {between_seeds(runs):.4f}"]

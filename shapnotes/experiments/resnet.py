@@ -113,7 +113,7 @@ def _normalisation(channels: int) -> nn.Module:
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            # Cutting a normal law at two standard deviations leaves 0.8796 of its standard deviation.
+            # Cutting a normal distribution at two standard deviations leaves 0.8796 of its standard deviation.
             deviation = (2 / layer.weight[0].numel()) ** 0.5 / 0.87962566
             nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
             layer.bias.zero_()

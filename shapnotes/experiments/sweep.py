@@ -68,6 +68,7 @@ def sweep(
     check_device(device)
     with record.alone():
         batches = experiment.batches(scale)
+        _tidy(experiment, scale, record, batches)
         chosen = [batch for batch in batches if stages is None or batch.stage in stages]
         missing = [part for batch in chosen for part in _missing(experiment, scale, record, batch)]
         start = partial(_start, experiment, scale, record.path, device, deadline)
@@ -138,6 +139,21 @@ def _start(
     else:
         checkpoint = _checkpoint(experiment, scale, path, batch, deadline)
         yield from run(batch.config, batch.seeds, device, epochs=batch.epochs, checkpoint=checkpoint)
+
+
+def _tidy(experiment: ModuleType, scale: str, record: Record, batches: list[Batch]) -> None:
+    """Remove what kills have left: files that were being written, and states of runs that the record has.
+
+    The record is ours alone, so that nobody is writing these files now.
+    """
+    folder, weights = record.path.parent, record.path.with_suffix("")
+    parts = [*folder.glob(f"{record.path.name}.*.part"), *weights.rglob("*.part")]
+    for part in [*parts, *(folder / ".unfinished").glob(f"{experiment.ID}-{'[0-9a-f]' * 16}.pt.*.part")]:
+        part.unlink(missing_ok=True)
+    for batch in batches:
+        ended = batch.epochs is not None and not any(_missing(experiment, scale, record, batch))
+        if ended and not any(_continues(other, batch) for other in batches):
+            _checkpoint(experiment, scale, record.path, batch).remove()
 
 
 Results = Iterator[tuple[Batch, list[dict], float]]

@@ -1,12 +1,17 @@
 """Images are prepared as the paper says, training can be stopped, and both kinds of networks start alike."""
 
+import json
+
 import pytest
 import torch
+from interrupted import stopped_and_gone_on
 from oracles import tolerance
+from safetensors.torch import save_file
 from torch import nn
 
 from shapnotes import datasets
 from shapnotes.experiments import images
+from shapnotes.experiments.checkpoint import Checkpoint
 from shapnotes.shapnet import ImageShapNet
 
 F64 = tolerance(torch.float64)
@@ -14,7 +19,6 @@ CONFIG = {
     "data": "digits",
     "model": "shapnet",
     "channels": [1, 2, 10],
-    "epochs": 2,
     "batch_size": 16,
     "images": 48,
     "rate": 0.003,
@@ -99,40 +103,87 @@ def test_the_loss_is_cross_entropy_and_the_penalty():
         torch.testing.assert_close(images.loss(net, x, y, CONFIG | change), expected, **F64)
 
 
-def test_training_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
-    whole = images.trained(CONFIG, 3, "cpu", tmp_path / "whole.safetensors")
-    calls, loss = [], images.loss
-
-    def stopped(*arguments):
-        calls.append(1)
-        if len(calls) == 5:  # in the second epoch of three steps
-            raise KeyboardInterrupt
-        return loss(*arguments)
-
-    monkeypatch.setattr(images, "loss", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        images.trained(CONFIG, 3, "cpu", tmp_path / "parts.safetensors")
-    assert [path.name for path in tmp_path.glob("parts*")] == ["parts.part"]
-    monkeypatch.setattr(images, "loss", lambda *arguments: calls.append(1) or loss(*arguments))
-    parts = images.trained(CONFIG, 3, "cpu", tmp_path / "parts.safetensors")
-    assert len(calls) == 5 + 3  # one epoch again, not two
-    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.safetensors", "whole.safetensors"]
+def trained(checkpoint, seed=0, epochs=2, **change):
+    """The networks of a training after every epoch, as weights, and what was measured."""
+    measure = lambda net: {"accuracy": 0.5}  # noqa: E731
+    for net, history in images.training(CONFIG | change, seed, "cpu", checkpoint, epochs, measure):
+        yield {name: value.clone() for name, value in net.state_dict().items()}, history
 
 
-def test_a_checkpoint_is_read_and_not_trained_again(tmp_path, monkeypatch):
-    path = tmp_path / "net.safetensors"
-    first = images.trained(CONFIG, 0, "cpu", path)
-    monkeypatch.setattr(images, "augmented", lambda *_: pytest.fail("trained again"))
-    again, loaded = images.trained(CONFIG, 0, "cpu", path), images.load(path)
+@pytest.mark.parametrize("change", [{}, {"model": "cnn", "penalty": "none"}])
+@pytest.mark.parametrize("moments", [(1,), (4,), (2, 3)])
+def test_training_goes_on_where_it_was_stopped(tmp_path, change, moments):
+    """48 images in batches of 16, two epochs: six steps, each with crops of its own."""
+    *_, (whole, history) = trained(Checkpoint(None, {}), 3, **change)
+    (found, told), steps = stopped_and_gone_on(lambda one: trained(one, 3, **change), tmp_path / "x.pt", *moments)
+    assert whole.keys() == found.keys() and all(torch.equal(value, found[name]) for name, value in whole.items())
+    assert [epoch["loss"] for epoch in told] == [epoch["loss"] for epoch in history]
+    assert [set(epoch) for epoch in told] == [{"loss", "accuracy", "seconds", "cpu_seconds"}] * 2
+    assert steps <= 6 + len(moments)
+    *_, (other, _) = trained(Checkpoint(None, {}), 4, **change)
+    assert any(not torch.equal(value, other[name]) for name, value in whole.items())
+
+
+def test_a_network_is_kept_with_how_it_was_trained(tmp_path):
+    path = tmp_path / "new" / "net.safetensors"
+    net = images.network("shapnet", CONFIG["channels"], seeded())
+    images.keep(net, path, CONFIG, 3, 2)
+    loaded = images.load(path)
     assert isinstance(loaded, ImageShapNet) and not any(p.requires_grad for p in loaded.parameters())
     x = images.like_mnist(datasets.digits().x[:2])
-    assert torch.equal(first(x), again(x)) and torch.equal(first(x), loaded(x))
-    with pytest.raises(ValueError, match=r"net.safetensors was trained otherwise.*Move it away"):
-        images.trained(CONFIG | {"epochs": 3}, 0, "cpu", path)
-    with pytest.raises(ValueError, match="trained otherwise"):
-        images.trained(CONFIG, 1, "cpu", path)
+    assert torch.equal(net(x), loaded(x))
+    assert images.configuration(path) == CONFIG
+    assert path.stat().st_mode & 0o777 == 0o644 and [one.name for one in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def kept(path, tensors=None, **change):
+    """A file of weights like those of the experiments; `change` to its metadata, None takes an entry away."""
+    net = images.network("shapnet", CONFIG["channels"], seeded())
+    told = {"config": json.dumps(CONFIG), "seed": "0", "epochs": "2"} | change
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+    save_file(
+        (tensors or (lambda w: w))(weights), path, {key: value for key, value in told.items() if value is not None}
+    )
+    return path
+
+
+def longer(weights):
+    name = next(iter(weights))
+    return weights | {name: torch.cat([weights[name]] * 2)}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "change", "message"),
+    [
+        (None, {"config": None}, "is no network of these experiments, or is damaged: KeyError"),
+        (None, {"config": "{"}, "is no network of these experiments, or is damaged: JSONDecodeError"),
+        (None, {"config": json.dumps({"model": "shapnet"})}, "is no network of these experiments, or is damaged"),
+        (None, {"config": json.dumps(CONFIG | {"model": "cnn"})}, "a network of the kind 'cnn', and no image ShapNet"),
+        (None, {"config": json.dumps(CONFIG | {"channels": [1, 10**6, 10]})}, "does not have the weights of an image"),
+        (longer, {}, "does not have the weights of an image ShapNet of the channels"),
+        (lambda w: {k: v for k, v in w.items() if "bias" not in k}, {}, "does not have the weights"),
+        (
+            lambda w: {k: v * float("nan") for k, v in w.items()},
+            {},
+            "has NaN or infinity; expected finite torch.float32",
+        ),
+        (lambda w: {k: v.to(torch.int8) for k, v in w.items()}, {}, "is torch.int8 or has NaN"),
+    ],
+)
+def test_what_is_no_network_is_named(tmp_path, tensors, change, message):
+    with pytest.raises(ValueError, match=rf"net\.safetensors.*{message}"):
+        images.load(kept(tmp_path / "net.safetensors", tensors, **change))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no network", slice(100), slice(-50)])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    path = kept(tmp_path / "net.safetensors")
+    path.write_bytes(path.read_bytes()[damage] if isinstance(damage, slice) else damage)
+    for read in (images.load, images.configuration):
+        with pytest.raises(ValueError, match=r"net\.safetensors is no network of these experiments, or is damaged"):
+            read(path)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        images.load(tmp_path / "gone.safetensors")
 
 
 def test_accuracy_is_that_of_all_images(monkeypatch):

@@ -1,6 +1,7 @@
-"""LC-F3: what is trained is what the configuration says, and the verdict follows the numbers."""
+"""LC-F3: what is trained is what the configuration says, and the finding follows the numbers."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -40,21 +41,64 @@ def test_activations_of_a_seed_start_from_the_same_weights():
 
 
 def changed(accuracy=None, test=None):
+    """The record with other accuracies: `accuracy(config)` in every epoch, seeds a little apart."""
     runs = copy.deepcopy(RUNS)
     for run in runs:
         if accuracy is not None:
-            run["result"]["train_accuracy"] = [accuracy(run)] * len(run["result"]["steps"])
+            level = accuracy(run["config"]) + run["seed"] * 1e-4 * (run["config"]["activation"] != "relu")
+            run["result"]["train_accuracy"] = [level] * len(run["result"]["steps"])
         if test is not None:
-            run["result"]["test_accuracy"] = test
+            run["result"]["test_accuracy"] = test + run["seed"] * 1e-4
     return runs
 
 
-def test_the_verdict_follows_the_numbers():
-    assert lc_f3.verdict(RUNS)[0] == "partly"
-    assert lc_f3.verdict(changed(accuracy=lambda run: 0.5))[0] == "partly"  # no lead, but similar under small rates
-    ahead = lambda run: 0.5 + 0.1 * (run["config"]["activation"] != "relu")  # noqa: E731
-    assert lc_f3.verdict(changed(accuracy=ahead, test=0.5))[0] == "partly"  # ahead everywhere, also where it should not
-    right = lambda run: ahead(run) if run["config"]["optimiser"] != "SGD 0.01" else 0.5  # noqa: E731
-    assert lc_f3.verdict(changed(accuracy=right))[0] == "reproduced"
-    behind = lambda run: 0.5 - 0.1 * (run["config"]["activation"] != "relu")  # noqa: E731
-    assert lc_f3.verdict(changed(accuracy=behind, test=0.5))[0] == "not reproduced"
+def ahead(config):
+    return 0.5 + 0.1 * (config["activation"] != "relu")
+
+
+def right(config):
+    return 0.5 if config["optimiser"] == "SGD 0.01" else ahead(config)
+
+
+@pytest.mark.parametrize(
+    ("runs", "held", "verdict"),
+    [
+        (RUNS, [True, True, False, True], "disagrees"),
+        (changed(right, 0.8597), [True, True, True, True], "numbers agree"),
+        (changed(right, 0.80), [True, True, True, False], "directions agree"),
+        (changed(ahead, 0.8597), [True, True, False, True], "disagrees"),  # ahead also where they should not be
+        (changed(lambda config: 1 - right(config), 0.8597), [False, False, True, True], "disagrees"),
+    ],
+)
+def test_the_verdict_follows_the_numbers(runs, held, verdict):
+    found = lc_f3.finding(runs)
+    assert [statement.held for statement in found.statements] == held
+    assert found.verdict == verdict and found.reduced == ""
+
+
+@pytest.mark.parametrize("arm", ["shaplu", "sa"])
+def test_every_arm_is_judged_alike(arm):
+    """One arm that is behind is enough to refute, one whose interval includes zero to leave it open."""
+    behind = changed(lambda config: 1 - right(config) if config["activation"] == arm else right(config))
+    assert [s.held for s in lc_f3.finding(behind).statements[:2]] == [False, False]
+    unsure = changed(right)
+    for run in unsure:
+        if run["config"]["activation"] == arm:
+            run["result"]["train_accuracy"] = [0.5 + (-1) ** run["seed"] / 10] * len(run["result"]["steps"])
+    assert [s.held for s in lc_f3.finding(unsure).statements[:3]] == [None, None, None]
+
+
+def test_an_unfinished_record_decides_nothing():
+    begun = [run for run in RUNS if run["config"]["activation"] == "relu"]
+    found = lc_f3.finding(begun)
+    assert found.verdict == "smaller scale only" and "0 of 10 runs (sa, SGD 0.5)" in found.reduced
+    assert [s.held for s in found.statements] == [None] * 4
+    assert len(lc_f3.summary(begun)) == 1 + len({json.dumps(run["config"], sort_keys=True) for run in begun})
+
+
+def test_the_summary_has_a_line_per_configuration():
+    lines = lc_f3.summary(RUNS)
+    assert len(lines) == 1 + len(lc_f3.batches("paper"))
+    one = next(line for line in lines if line.startswith("SGD 0.5     shaplu"))
+    assert lc_f3.lead(RUNS, "shaplu", "SGD 0.5").shown("+.3f") in one
+    assert lc_f3.lead(RUNS, "tanh", "SGD 0.5") is None

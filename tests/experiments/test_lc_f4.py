@@ -1,4 +1,4 @@
-"""LC-F4: networks, dropout and optimisers are what the paper says, and the verdict follows the numbers."""
+"""LC-F4: networks, dropout and optimisers are what the paper says, and the finding follows the numbers."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,22 @@ from oracles import tolerance
 from torch import nn
 
 from shapnotes.experiments import lc_f4
+from shapnotes.experiments.checkpoint import Checkpoint
 from shapnotes.nn import SALinear, ShapLULinear
 
 BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / "bench_training.json"
 
 
-def made(accuracy, *, scale="paper", repeats=None, activations=("relu", "sa")) -> list[dict]:
-    """Runs whose accuracies are accuracy(activation, seed, epoch)."""
-    size = lc_f4.SIZES[scale]
-    repeats = repeats or lc_f4.REPEATS[scale]
+def made(accuracy, *, scale="paper", epochs=None, repeats=None, activations=("relu", "sa")) -> list[dict]:
+    """Runs whose accuracies are accuracy(activation, seed, epoch); all of them have had as many epochs."""
+    epochs, repeats = epochs or lc_f4.EPOCHS[scale], repeats or lc_f4.REPEATS[scale]
+    per_epoch = 391
 
     def result(activation: str, seed: int) -> dict:
-        curve = [0.1] + [accuracy(activation, seed, epoch) for epoch in range(1, size["epochs"] + 1)]
-        steps = [391 * epoch for epoch in range(len(curve))]
+        curve = [0.1] + [accuracy(activation, seed, epoch) for epoch in range(1, epochs + 1)]
         values = {"train_accuracy": curve, "test_curve": curve, "test_accuracy": curve[-1]}
-        return {"steps": steps, "images": "CIFAR-10, train split, JPEG re-encoded: ..."} | values
+        values |= {"steps": [per_epoch * epoch for epoch in range(epochs + 1)], "epoch_seconds": [1.5] * epochs}
+        return values | {"epochs": epochs, "images": "CIFAR-10, train split, JPEG re-encoded: ..."}
 
     return [
         {
@@ -77,12 +78,27 @@ def test_masks_keep_the_mean():
         assert abs(float(mask.mean()) - 1) < 4 * spread
 
 
+def run(config: dict, seeds: tuple[int, ...], epochs: int = 1) -> list[dict]:
+    """The last results of a run, which grows; seconds are no part of them."""
+    *_, last = lc_f4.run(config, seeds, "cpu", epochs=epochs, checkpoint=Checkpoint(None, {}))
+    return [{key: value for key, value in result.items() if key != "epoch_seconds"} for result in last]
+
+
 def test_repeats_do_not_depend_on_company():
     config = lc_f4.configuration("smoke", "sa", "Adam 0.001")
-    both = lc_f4.run(config, (3, 4), "cpu")
-    assert both == lc_f4.run(config, (3,), "cpu") + lc_f4.run(config, (4,), "cpu")
+    both = run(config, (3, 4))
+    assert both == run(config, (3,)) + run(config, (4,))
     assert both[0]["steps"] == [0, 15] and both[0]["test_curve"][-1] == both[0]["test_accuracy"]
     assert json.loads(json.dumps(both)) == both
+
+
+def test_a_longer_run_is_a_shorter_one_that_went_on():
+    config = lc_f4.configuration("smoke", "relu", "Adam 0.001")
+    results = [result for (result,) in lc_f4.run(config, (3,), "cpu", epochs=3, checkpoint=Checkpoint(None, {}))]
+    assert [result["epochs"] for result in results] == [1, 2, 3] == [len(r["epoch_seconds"]) for r in results]
+    assert results[2]["steps"] == [0, 15, 30, 45] and results[2]["test_curve"][:3] == results[1]["test_curve"]
+    (short,) = run(config, (3,), epochs=2)
+    assert short["test_curve"] == results[1]["test_curve"]
 
 
 @pytest.mark.parametrize(("name", "kind", "settings"), [
@@ -113,42 +129,83 @@ def jitter(seed: int) -> float:
     return (seed * 7 % 5 - 2) / 100
 
 
-def test_the_verdict_follows_the_numbers():
-    others = lc_f4.ACTIVATIONS[2:]
-    activations = ("relu", "sa", *others)
-
-    def said(accuracy, **more):
-        return lc_f4.verdict(made(accuracy, activations=activations, **more))
-
-    def ahead(lead, steadiness):
-        return lambda a, seed, epoch: 0.5 + (lead + steadiness * jitter(seed) if a == "sa" else jitter(seed))
-
-    assert said(ahead(0.05, 0.1))[0] == "reproduced"
-    assert said(ahead(0.05, 1.0))[0] == "partly"  # as unsteady as ReLU
-    assert said(ahead(0.0, 0.1))[0] == "partly"  # steadier, but not ahead
-    assert said(ahead(-0.05, 1.0))[0] == "not reproduced"
-    word, ours, paper = said(ahead(0.05, 0.1), scale="cpu")
-    assert word == "not run at full scale"
-    assert "3072-128-64-64-10 in place of 3072-1024-512-512-10, 6 epochs, 4 repeats" in ours and "JPEG" in ours
-    assert "SA minus ReLU in training accuracy +0.05" in ours and "20 repeats" in paper
+def ahead(lead, steadiness):
+    """Accuracies in which SA is ahead by so much, with so large a part of ReLU's spread."""
+    return lambda a, seed, epoch: 0.5 + epoch / 100 + (lead + steadiness * jitter(seed) if a == "sa" else jitter(seed))
 
 
-def test_an_unfinished_record_is_no_reproduction():
-    ahead = lambda a, seed, epoch: 0.5 + 0.05 * (a == "sa") + 0.1 * jitter(seed) * (a == "sa") + jitter(seed)  # noqa: E731
-    whole = made(ahead, activations=lc_f4.ACTIVATIONS)
-    assert lc_f4.verdict(whole[:-1])[0] == "not run at full scale"
-    assert lc_f4.verdict(made(ahead, activations=("relu",)))[0] == "not run at full scale"
+@pytest.mark.parametrize(
+    ("lead", "steadiness", "held", "verdict"),
+    [
+        (0.05, 0.1, [True, True, True], "directions agree"),
+        (0.05, 1.0, [True, True, None], "open"),  # as unsteady as ReLU
+        (0.0, 0.1, [None, None, True], "open"),  # steadier, but not ahead
+        (-0.05, 0.1, [False, False, True], "disagrees"),
+        (0.05, 5.0, [True, True, False], "disagrees"),
+    ],
+)
+def test_the_verdict_follows_the_numbers(lead, steadiness, held, verdict):
+    found = lc_f4.finding(made(ahead(lead, steadiness)))
+    assert [statement.held for statement in found.statements] == held and found.verdict == verdict
+    assert found.reduced == "" and not any(statement.size for statement in found.statements)
+    assert f"SA minus ReLU in training accuracy {lead:+.3f}" in found.decides
 
 
-def test_leads_and_deviations():
+def test_every_activation_stands_in_the_table_and_in_the_summary():
+    runs = made(ahead(0.05, 0.1), activations=lc_f4.ACTIVATIONS)
+    assert {line.model for line in lc_f4.finding(runs).table} == set(lc_f4.ACTIVATIONS)
+    lines = lc_f4.summary(runs)
+    assert lines[0] == "3072-1024-512-512-10, 20 epochs, 20 repeats, CIFAR-10, JPEG re-encoded"
+    assert [line.split()[0] for line in lines[2:]] == list(lc_f4.ACTIVATIONS) and max(map(len, lines)) <= 78
+    assert "+0.050" in lines[3] and "+" not in lines[2]
+
+
+def test_what_is_smaller_than_in_the_paper_is_told():
+    rising = ahead(0.05, 0.1)
+    cpu = lc_f4.finding(made(rising, scale="cpu"))
+    assert cpu.verdict == "smaller scale only" and [s.held for s in cpu.statements] == [True] * 3
+    assert cpu.reduced == (
+        "3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 20 repeats (sa); 4 of 20 repeats (relu)"
+    )
+    assert lc_f4.finding(made(rising, epochs=10)).reduced == ""
+    assert lc_f4.finding(made(rising, epochs=9)).reduced == "9 epochs"
+    whole = made(rising, activations=lc_f4.ACTIVATIONS[:4])
+    assert lc_f4.finding(whole[:-1]).reduced == ""  # GELU is not the paper's
+    assert lc_f4.finding(whole[1:]).reduced == "19 of 20 repeats (relu)"
+    for begun in (whole[:1], whole[:2], whole[20:21], [whole[0], whole[20]]):
+        found = lc_f4.finding(begun)
+        assert found.verdict == "smaller scale only" and {s.held for s in found.statements} == {None}
+        assert lc_f4.summary(begun) and not lc_f4.usable(begun)
+    assert (
+        lc_f4.usable(whole[:2] + whole[20:22]) and not lc_f4.usable(whole[:2] + whole[22:24]) and not lc_f4.usable([])
+    )
+
+
+def test_runs_are_compared_at_equal_epochs():
+    """Cut to what all have; what has not come to ten epochs shortens nobody."""
+    rising = ahead(0.05, 0.1)
+    far, near, begun = (made(rising, epochs=epochs, repeats=3) for epochs in (20, 12, 3))
+    mixed = far[:3] + near[3:]
+    level = lc_f4.level(mixed)
+    assert level == made(rising, epochs=12, repeats=3)
+    assert mixed[0]["result"]["epochs"] == 20  # the runs are left alone
+    assert lc_f4.level([*mixed, *begun]) == level
+    assert lc_f4.level(begun) == begun and lc_f4.level([]) == []
+    assert lc_f4.level(begun[:3] + made(rising, epochs=5, repeats=3)[3:]) == begun
+    assert "12 epochs" in lc_f4.summary(mixed)[0]
+    crossing = made(lambda a, seed, epoch: 0.5 + jitter(seed) / 10 + (0.1 if epoch < 15 else -0.1) * (a == "sa"))
+    cut = [
+        run if run["config"]["activation"] == "sa" else short
+        for run, short in zip(crossing, made(lambda a, seed, epoch: 0.5 + jitter(seed) / 10, epochs=12), strict=True)
+    ]
+    assert lc_f4.finding(crossing).statements[0].held is False and lc_f4.finding(cut).statements[0].held is True
+
+
+def test_accuracies_of_the_seeds():
     runs = made(lambda a, seed, epoch: 0.4 + epoch / 100 + 0.02 * (a == "sa"), scale="cpu")
-    assert [lc_f4.at_end(lc_f4.of(runs, a))[0] for a in ("relu", "sa")] == pytest.approx([0.46, 0.48])
-    assert lc_f4.over_all(lc_f4.of(runs, "relu"))[0] == pytest.approx(0.435)
-    wide, narrow = dict(enumerate([0.0, 1.0, 2.0, 3.0])), dict(enumerate([0.0, 0.5, 1.0, 1.5]))
-    ratio, low, high = lc_f4.deviations(wide, narrow)
-    assert ratio == pytest.approx(2) and low < 1 < high
-    # The 97.5 % quantile of F with 3 and 3 degrees of freedom is 15.44.
-    assert (low, high) == pytest.approx((2 / 15.44**0.5, 2 * 15.44**0.5), rel=1e-3)
+    assert [lc_f4.at_end(lc_f4.select(runs, a))[0] for a in ("relu", "sa")] == pytest.approx([0.46, 0.48])
+    assert lc_f4.over_all(lc_f4.select(runs, "relu"))[0] == pytest.approx(0.435)
+    assert lc_f4.select(runs, "relu", "SGD 0.1") == []
 
 
 def test_equal_time():
@@ -164,7 +221,25 @@ def test_equal_time():
 
 
 def test_costs_come_from_the_record_of_steps():
-    bench = json.loads(BENCH.read_text("utf8"))
-    assert lc_f4.step_cost(bench, "relu") == 1 < lc_f4.step_cost(bench, "sa")
-    with pytest.raises(ValueError, match=r"no step of 3072-1024-512-512-10 with 'tanh' was timed; there are relu"):
+    """Of the network that was trained, with the interval over turns."""
+    row = {"network": "3072-128-64-64-10", "activation": "sa", "over_relu_interval": [2.0, 0.25]}
+    bench = {"rows": [row, row | {"network": lc_f4.NETWORK, "over_relu_interval": [2.5, 0.1]}]}
+    assert lc_f4.step_cost(bench, "sa", lc_f4.widths(lc_f4.configuration("cpu", "sa", "Adam 0.001"))) == (2.0, 0.25)
+    assert lc_f4.step_cost(bench, "sa") == (2.5, 0.1)
+    with pytest.raises(ValueError, match=r"no step of 3072-1024-512-512-10 with 'tanh' was timed; there are sa"):
         lc_f4.step_cost(bench, "tanh")
+    with pytest.raises(ValueError, match="there are none"):
+        lc_f4.step_cost(bench, "sa", "64-8-10")
+
+
+def test_the_networks_of_all_scales_are_timed():
+    """The record of steps has the widths of both scales."""
+    bench = json.loads(BENCH.read_text("utf8"))
+    for scale in ("cpu", "paper"):
+        network = lc_f4.widths(lc_f4.configuration(scale, "sa", "Adam 0.001"))
+        costs = {a: lc_f4.step_cost(bench, a, network) for a in ("relu", "gelu", "shaplu", "sa")}
+        assert (
+            costs["relu"] == (1, 0)
+            and 1 < costs["sa"].low
+            and all(cost.half > 0 for cost in costs.values() if cost != (1, 0))
+        )

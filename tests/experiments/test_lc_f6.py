@@ -1,4 +1,4 @@
-"""LC-F6: what is measured is what it is called, and the verdict follows the numbers."""
+"""LC-F6: what is measured is what it is called, and the finding follows the numbers."""
 
 import copy
 import json
@@ -13,6 +13,7 @@ from shapnotes.experiments import lc_f6
 from shapnotes.experiments.explained import explained
 from shapnotes.experiments.maps import parts, per_unit_of_grey, unpacked
 from shapnotes.experiments.record import Record
+from shapnotes.experiments.statistics import interval
 
 F64 = tolerance(torch.float64)
 RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.jsonl").select("paper")
@@ -70,7 +71,8 @@ def test_a_smoke_run_holds_its_numbers(found):
     assert 0 < result["monte_carlo"]["mean_error"] < result["monte_carlo"]["largest_error"]
     assert 0.5 < result["monte_carlo"]["rms_deviation_in_errors"] < 5
     runs = [{"config": batch.config, "seed": 0, "result": result}]
-    assert lc_f6.summary(runs) and lc_f6.verdict(runs)[0] in ("reproduced", "partly", "not reproduced")
+    assert lc_f6.summary(runs) and lc_f6.finding(runs).reduced == "digits in place of MNIST"
+    assert [statement.held for statement in lc_f6.finding(runs).statements] == [None] * 4  # one network
 
 
 def changed(**entries):
@@ -82,10 +84,14 @@ def changed(**entries):
     return runs
 
 
-def near(correlation):
+def near(correlation, spread=0.0):
+    """Entries by which both correlations are so large in the mean, networks apart by `spread`."""
+    values = iter([correlation - spread, correlation, correlation + spread] * 2)
     return {
-        "eps": lambda entry: {eps: {**found, "shapley": correlation} for eps, found in entry.items()},
-        "increase": lambda entry: dict.fromkeys(entry, correlation),
+        "eps": lambda entry, own=values: {
+            eps: {**found, "shapley": v} for v in [next(own)] for eps, found in entry.items()
+        },
+        "increase": lambda entry, own=values: dict.fromkeys(entry, next(own)),
     }
 
 
@@ -93,22 +99,36 @@ def turned(entry):
     return {name: [-change for change in changes] for name, changes in entry.items()}
 
 
+def held(runs):
+    return [statement.held for statement in lc_f6.finding(runs).statements]
+
+
 def test_the_verdict_follows_the_numbers():
-    assert lc_f6.verdict(RUNS)[0] == "partly"
-    assert lc_f6.verdict(changed(**near(0.95)))[0] == "reproduced"
-    assert lc_f6.verdict(changed(**near(0.85)))[0] == "partly"  # the blanked pixels still stand
-    assert lc_f6.verdict(changed(blanked=turned, **near(0.85)))[0] == "not reproduced"
-    assert lc_f6.verdict(changed(blanked=turned, **near(0.95)))[0] == "partly"
-    one_wrong = lambda entry: entry | {"approve": [0.001, *entry["approve"][1:]]}  # noqa: E731
-    word, ours, _ = lc_f6.verdict(changed(blanked=one_wrong, **near(0.95)))
-    assert word == "partly" and "57 of 60" in ours
+    assert held(RUNS) == [True, True, True, False] and lc_f6.finding(RUNS).verdict == "disagrees"
+    agrees = lc_f6.finding(changed(**near(0.95, 0.001)))
+    assert agrees.verdict == "directions agree" and agrees.reduced == ""
+    assert held(changed(**near(0.85, 0.001))) == [True, True, False, False]
+    assert held(changed(**near(0.92, 0.05))) == [True, True, None, None]
+    assert held(changed(blanked=turned, **near(0.95, 0.001))) == [False, False, True, True]
+    one_wrong = lambda entry: entry | {"approve": [abs(entry["approve"][0]), *entry["approve"][1:]]}  # noqa: E731
+    assert held(changed(blanked=one_wrong)) == [False, True, True, False]
+    seeds = iter([1, -1, 1])
+    unsure = lambda entry: entry | {"reject": [0.1 * next(seeds), *entry["reject"][1:]]}  # noqa: E731
+    assert held(changed(blanked=unsure)) == [True, None, True, False]
 
 
-def test_the_verdict_reads_the_configuration_s_eps():
+def test_the_finding_reads_the_configuration_s_eps():
     """Maps with another eps may agree or not: they are shown, and do not count."""
-    only = lambda entry: {e: {**f, "shapley": 0.95 if e == "0.01" else 0.0} for e, f in entry.items()}  # noqa: E731
-    runs = changed(eps=only, increase=near(0.95)["increase"])
-    assert lc_f6.verdict(runs)[0] == "reproduced"
+    only = lambda entry: {e: {**f, "shapley": f["shapley"] if e == "0.01" else 0.0} for e, f in entry.items()}  # noqa: E731
+    assert held(changed(eps=only)) == held(RUNS)
+
+
+def test_numbers_are_means_over_networks_with_intervals():
+    found = [one["result"]["accuracy"]["test"] for one in RUNS]
+    assert lc_f6.over_seeds(RUNS, "accuracy", "test") == interval(found)
+    approve = [one["result"]["blanked"]["approve"] for one in RUNS]
+    assert lc_f6.over_seeds(RUNS, "blanked", "approve").mean == pytest.approx(sum(map(sum, approve)) / 30)
+    assert lc_f6.blanked(RUNS, "approve")[7] == interval(changes[7] for changes in approve)
 
 
 def test_the_record():

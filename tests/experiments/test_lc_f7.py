@@ -1,4 +1,4 @@
-"""LC-F7: gradients, four measures by another way each, and a verdict that follows the numbers."""
+"""LC-F7: gradients, four measures by another way each, and a finding that follows the numbers."""
 
 import copy
 import dataclasses
@@ -81,7 +81,7 @@ def test_a_smoke_run(found, slopes):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert_close(unpacked(result["maps"]), parts(slopes), rtol=0, atol=0.51 * result["maps"]["unit"])
     runs = [{"config": batch.config, "seed": seed, "result": result} for seed in (0, 1)]
-    assert lc_f7.summary(runs) and lc_f7.verdict(runs)[0] in ("reproduced", "partly", "not reproduced")
+    assert lc_f7.summary(runs) and lc_f7.finding(runs).reduced == "digits in place of MNIST"
 
 
 def changed(**better):
@@ -99,13 +99,22 @@ def test_less_is_better_for_removal():
     assert lc_f7.lead(changed(shapley=0.1), "shapley")[0] > 0 > lc_f7.lead(changed(shapley=-0.1), "shapley")[0]
 
 
+def held(runs):
+    return dict(zip(lc_f7.BETTER, (statement.held for statement in lc_f7.finding(runs).statements), strict=True))
+
+
 def test_the_verdict_follows_the_numbers():
-    assert lc_f7.verdict(RUNS)[0] == "partly"
+    assert held(RUNS) == {"removal": True, "shapley": True, "resemblance": True, "increase": False}
+    assert lc_f7.finding(RUNS).verdict == "disagrees"
     ahead = {"removal": -0.1, "shapley": 0.1, "resemblance": 0.1, "increase": 0.1}
-    assert lc_f7.verdict(changed(**ahead))[0] == "reproduced"
-    assert lc_f7.verdict(changed(**{name: -by for name, by in ahead.items()}))[0] == "not reproduced"
-    assert lc_f7.verdict(changed(**ahead | {"increase": -0.1}))[0] == "partly"
-    assert lc_f7.verdict(changed(**dict.fromkeys(ahead, 0.0)))[0] != "reproduced"  # inside the interval
+    agrees = lc_f7.finding(changed(**ahead))
+    assert agrees.verdict == "directions agree" and agrees.reduced == ""
+    assert agrees.decides.startswith("relevance ahead in 4 of 4 measures") and agrees.decides.endswith("in 0 (none)")
+    assert set(held(changed(**{name: -by for name, by in ahead.items()})).values()) == {False}
+    for name in ahead:
+        assert held(changed(**ahead | {name: -ahead[name]})) == dict.fromkeys(ahead, True) | {name: False}
+    inside = changed(**ahead | {"shapley": -1e-4})  # seeds 0, 1 and 2: -1, 0 and 1 ten thousandths
+    assert held(inside)["shapley"] is None and lc_f7.finding(inside).verdict == "open"
 
 
 def test_the_record():

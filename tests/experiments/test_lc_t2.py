@@ -1,62 +1,127 @@
-"""LC-T2: twelve settings, eight repeats, and a verdict that follows the numbers."""
+"""LC-T2: twelve settings, eight repeats, and a finding that follows the numbers."""
 
 import pytest
 import torch
 
 from shapnotes.experiments import lc_f4, lc_t2
+from shapnotes.experiments.lc_t2 import PAPER
 
 
-def made(accuracy, scale="paper") -> list[dict]:
+def made(accuracy, scale="paper", epochs=10, settings=tuple(PAPER)) -> list[dict]:
     """Runs whose final accuracies are accuracy(setting, activation, seed)."""
+    seeds = range(lc_t2.FIRST_SEED, lc_t2.FIRST_SEED + lc_t2.REPEATS[scale])
+
+    def result(value: float) -> dict:
+        curve = [0.1] + [value] * epochs
+        return {"test_curve": curve, "train_accuracy": curve, "epochs": epochs, "images": "CIFAR-10, JPEG re-encoded"}
+
     return [
-        {
-            "scale": scale,
-            "config": batch.config,
-            "seed": seed,
-            "result": {"test_curve": [0.1, value], "images": "CIFAR-10, JPEG re-encoded"},
-        }
-        for batch in lc_t2.batches(scale)
-        for seed in batch.seeds
-        for value in [accuracy(batch.config["optimiser"], batch.config["activation"], seed)]
+        {"scale": scale, "config": lc_f4.configuration(scale, arm, name), "seed": seed}
+        | {"result": result(accuracy(name, arm, seed))}
+        for name in settings
+        for arm in lc_t2.ARMS
+        for seed in seeds
     ]
 
 
-def the_papers(setting, activation, seed):
-    return lc_t2.PAPER[setting][activation == "relu"] + (seed % 3 - 1) / 500
+def spread(name: str, arm: str, seed: int) -> float:
+    """A small number that is different for every arm and seed, with no trend."""
+    return ((7 * seed + 3 * list(PAPER).index(name) + 5 * (arm == "sa")) % 8 - 3.5) / 2000
+
+
+def the_papers(name, arm, seed):
+    return PAPER[name][lc_t2.ARMS.index(arm)] + spread(name, arm, seed)
+
+
+def swapped(name, arm, seed):
+    return the_papers(name, "relu" if arm == "sa" else "sa", seed)
+
+
+def slightly(name, arm, seed):
+    """SA ahead everywhere, by half a point."""
+    return PAPER[name][1] + 0.005 * (arm == "sa") + spread(name, arm, seed)
+
+
+def noisy(name, arm, seed):
+    """The paper's means, with a spread that hides them."""
+    return the_papers(name, arm, seed) + (seed % 2 - 0.5) * (arm == "sa")
 
 
 def test_the_papers_runs_are_those_of_its_table():
-    found = lc_t2.batches("paper")
-    assert len(found) == 24 and all(len(batch.seeds) == 8 for batch in found)
-    assert all(batch.config["hidden"] == [1024, 512, 512] and batch.config["dropout"] == 0.2 for batch in found)
-    assert all(lc_f4.optimiser(name, [torch.zeros(1, requires_grad=True)]) for name in lc_t2.PAPER)
-    drawn = {seed for batch in found for seed in batch.seeds}
-    assert not drawn & {seed for batch in lc_f4.batches("paper") for seed in batch.seeds}
+    stages = {batch.stage: [] for batch in lc_t2.batches("paper")}
+    for batch in lc_t2.batches("paper"):
+        stages[batch.stage].append(batch)
+        assert batch.config["hidden"] == [1024, 512, 512] and batch.config["dropout"] == 0.2
+    assert {stage: {batch.epochs for batch in found} for stage, found in stages.items()} == {0: {10}, 1: {10}, 2: {20}}
+    seeds = {stage: {seed for batch in found for seed in batch.seeds} for stage, found in stages.items()}
+    assert {stage: len(found) for stage, found in seeds.items()} == {0: 4, 1: 8, 2: 8}
+    assert all(len({b.config["optimiser"] for b in found}) == 12 for found in stages.values())
+    assert all(lc_f4.optimiser(name, [torch.zeros(1, requires_grad=True)]) for name in PAPER)
+    assert not seeds[2] & {seed for batch in lc_f4.batches("paper") for seed in batch.seeds}
 
 
-def test_the_papers_own_numbers_reproduce_it():
+@pytest.mark.parametrize(
+    ("accuracy", "held", "verdict"),
+    [
+        (the_papers, [True, True, True, True], "numbers agree"),
+        (swapped, [False, False, False, False], "disagrees"),
+        (slightly, [True, False, None, False], "disagrees"),
+        (noisy, [None, None, True, True], "open"),
+    ],
+)
+def test_the_verdict_follows_the_numbers(accuracy, held, verdict):
+    found = lc_t2.finding(made(accuracy))
+    assert [statement.held for statement in found.statements] == held
+    assert found.verdict == verdict and found.reduced == ""
+
+
+def test_the_papers_own_numbers():
     runs = made(the_papers)
-    word, ours, paper = lc_t2.verdict(runs)
-    assert word == "reproduced" and "ahead in 11 of 12 settings, with the paper's sign in 12" in ours
-    assert "SA 0.053, ReLU 0.116" in ours and "SA 0.053, ReLU 0.116" in paper
-    assert lc_t2.leads(runs)["Adam 0.002"][0] == pytest.approx(0.0768)
-    assert len(lc_t2.summary(runs)) == 14
+    found = lc_t2.finding(runs)
+    assert found.decides == "SA ahead in 11 of 12 settings, behind in 0, by 95 % intervals"
+    assert lc_t2.leads(runs)["Adam 0.002"].mean == pytest.approx(0.0768, abs=1e-3)
+    assert "0.6 of 12 intervals would not include 0" in found.statements[0].criterion
+    assert "0 are, by chance 1.2 would be" in found.statements[3].criterion
+    lines = lc_t2.summary(runs)
+    assert len(lines) == 15 and "+0.077" in lines[6] and max(map(len, lines)) <= 78
 
 
-def test_the_verdict_follows_the_numbers():
-    swapped = {"sa": "relu", "relu": "sa"}
-    assert lc_t2.verdict(made(lambda o, a, s: the_papers(o, swapped[a], s)))[0] == "not reproduced"
-    assert lc_t2.verdict(made(lambda o, a, s: 0.5))[0] == "not reproduced"
-    slightly = lambda o, a, s: the_papers(o, "relu", s) + 0.005 * (a == "sa")  # noqa: E731
-    assert lc_t2.verdict(made(slightly))[0] == "partly"  # ahead everywhere, nowhere by a wide margin
-    noisy = lambda o, a, s: the_papers(o, a, s) + (s % 2 - 0.5) * (a == "sa")  # noqa: E731
-    assert "interval above zero in 0 (by more than 0.01 in 0), below in 0" in lc_t2.verdict(made(noisy))[1]
-
-
-def test_a_smaller_or_unfinished_record_is_no_reproduction():
-    word, ours, _ = lc_t2.verdict(made(the_papers, "cpu"))
-    assert word == "not run at full scale" and "3 of 3 statements hold" in ours
-    assert "3072-128-64-64-10 in place of 3072-1024-512-512-10, 6 epochs, 4 repeats" in ours and "JPEG" in ours
+def test_spans_are_those_of_each_seed():
+    """Best minus worst setting, seed by seed; with and without one setting."""
     runs = made(the_papers)
-    assert lc_t2.verdict(runs[:-1])[0] == "not run at full scale"
-    assert lc_t2.verdict(runs[:1])[0] == "not run at full scale" and lc_t2.leads(runs[:1]) == {}
+    seeds = {run["seed"] for run in runs}
+
+    def span(arm, seed, names):
+        ends = [the_papers(name, arm, seed) for name in names]
+        return max(ends) - min(ends)
+
+    for without in ((), ("Adam 0.002",)):
+        names = [name for name in PAPER if name not in without]
+        each = [span("sa", seed, names) - span("relu", seed, names) for seed in seeds]
+        assert lc_t2.span_difference(runs, without).mean == pytest.approx(sum(each) / len(each))
+    assert lc_t2.span_difference(runs[:1]) is None
+
+
+def test_a_smaller_or_unfinished_record_is_told():
+    small = lc_t2.finding(made(the_papers, "cpu", epochs=6))
+    assert small.verdict == "smaller scale only" and small.reduced == (
+        "3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 8 repeats"
+    )
+    runs = made(the_papers)
+    assert lc_t2.finding(runs[:-1]).reduced == "7 of 8 repeats"
+    assert lc_t2.finding(made(the_papers, settings=("Adam 0.001", "SGD 0.1"))).reduced == "2 of 12 settings"
+    assert lc_t2.finding(made(the_papers, epochs=4)).reduced == "4 epochs"
+    begun = lc_t2.finding(runs[:1])
+    assert begun.verdict == "smaller scale only" and begun.reduced == "0 of 12 settings; 0 of 8 repeats"
+    assert [s.held for s in begun.statements] == [None] * 4 and lc_t2.leads(runs[:1]) == {}
+    assert len(lc_t2.summary(runs[:1])) == 3
+    assert lc_t2.usable(runs) and lc_t2.usable(runs[:-6]) and not lc_t2.usable(runs[:-7]) and not lc_t2.usable([])
+
+
+def test_runs_are_compared_at_equal_epochs():
+    """A setting that has gone on to twenty epochs is read where the others are."""
+    falling = made(the_papers, epochs=20)
+    for run in falling:
+        run["result"]["test_curve"][11:] = [0.0] * 10
+    mixed = falling[:16] + made(the_papers)[16:]
+    assert lc_t2.finding(mixed) == lc_t2.finding(made(the_papers)) and "10 epochs" in lc_t2.summary(mixed)[0]

@@ -19,7 +19,7 @@ def test_it_is_as_large_as_the_example_of_keras():
     model = made("relu")
     shapes = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert len(shapes) == 22 and shapes[0] == (16, 3, 3, 3)  # 1 + 6 * 3, and 3 on shortcuts
-    # By hand: weights and biases of the convolutions and of the last layer, two numbers a normalised channel.
+    # By hand: weights and biases of the convolutions and of the last layer, two numbers per normalised channel.
     convolutions = sum(a * b * k * k + a for a, b, k, _ in shapes)
     normalised = 16 + (16 + 16) + (64 + 16 + 16) + 2 * (64 + 64) + 64 + 128 + 2 * (128 + 128) + 128 + 256 + 256
     assert sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d)) == normalised

@@ -1,44 +1,66 @@
-"""What is pruned and removed is what is said, and the verdicts of four figures follow the numbers."""
+"""What is pruned and removed is what is said, and the findings of four figures follow the numbers."""
+
+import hashlib
 
 import pytest
 import torch
 from torch import nn
 
-from shapnotes.experiments import sn_f3, sn_f5, sn_f6, sn_f7
-from shapnotes.experiments.sn_f5 import MODELS, REMOVED, SHARES, batches, error, model
+from shapnotes.experiments import image_networks, images, sn_f3, sn_f5, sn_f6, sn_f7
+from shapnotes.experiments.sn_f5 import MODELS, REMOVED, SHARES, TRAININGS, batches
+from shapnotes.experiments.statistics import interval
 from shapnotes.shapnet import ImageShapNet
 
+NAMES = {network: name for name, network in sn_f5.NETWORKS.items()}
 
-def made(change=None, scale="paper") -> list[dict]:
-    """A record in which the paper is right; change(name, result) spoils it."""
+
+def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[dict]:
+    """A record in which the paper is right; change(name, seed, result) spoils it."""
     runs = []
-    for batch in batches(scale):
-        name = model(batch.config)
-        better = [*MODELS, sn_f5.INK].index(name) / 100
-        curves = [[0.98 if s < 0.8 else 0.2 + 0.1 * stage + better for s in SHARES] for stage in range(7)]
-        result = {
-            "accuracy": 0.98,
-            "images": 10_000,
-            "pruned": {"shares": list(SHARES), "accuracy": curves},
-            "removed": {o: {"accuracy": [0.5 + better for _ in REMOVED]} for o in sn_f5.ORDERS},
-            "shape": {
-                "largest": 1.0,
-                "cv": 1.0 - better if name == "linf" else 1.0 + better,
-                "small": [0.1 * stage + better for stage in range(7)],
-            },
-        }
-        if name in ("none", "l1"):  # on all stages is better than on the last
-            result["pruned"]["accuracy"] = [[min(0.98, a) for a in curve] for curve in curves]
-        if change:
-            change(name, result)
-        runs.append({"config": batch.config, "seed": batch.seeds[0], "scale": scale, "result": result})
+    for seed in range(trainings):
+        for name in names:
+            better = [*MODELS, sn_f5.INK].index(name) / 100
+            curves = [[0.98 if s < 0.8 else 0.2 + 0.1 * stage + better for s in SHARES] for stage in range(7)]
+            if name in ("l1", "l1-layers"):  # these keep more
+                kept = {"l1": 0.15, "l1-layers": 0.3}[name]
+                curves = [[min(0.98, a + kept) for a in curve] for curve in curves]
+            areas = [sum(curve) / len(curve) for curve in curves]
+            result = {
+                "accuracy": 0.98,
+                "images": 10_000,
+                "pruned": {"shares": list(SHARES), "accuracy": curves, "area": areas, "area_error": [0.001] * 6},
+                "removed": {o: {"accuracy": [0.5 + better for _ in REMOVED]} for o in sn_f5.ORDERS},
+                "shape": {
+                    "largest": 1.0,
+                    "cv": 1.0 - better if name == "linf" else 1.0 + better,
+                    "small": [0.1 * stage + better for stage in range(7)],
+                },
+            }
+            if change:
+                change(name, seed, result)
+            config = sn_f5.configuration(scale, sn_f5.NETWORKS[name])
+            runs.append({"config": config, "seed": seed, "scale": scale, "result": result})
     return runs
 
 
-def test_the_networks_are_the_papers_and_one():
-    assert [model(batch.config) for batch in batches("paper")] == [*MODELS, sn_f5.INK]
-    assert {tuple(batch.config["channels"]) for batch in batches("paper")} == {(1, *[128] * 6, 10)}
-    assert {(b.config["epochs"], b.config["images"], b.config["rate"]) for b in batches("paper")} == {(5, None, 0.001)}
+def held(module, runs):
+    return [statement.held for statement in module.finding(runs).statements]
+
+
+def test_the_networks_are_the_papers_and_at_our_scale_one_more():
+    stages = [(batch.stage, NAMES[batch.config["network"]], batch.seeds) for batch in batches("paper")]
+    assert stages == [(0 if seed == 0 else 2, name, (seed,)) for seed in range(3) for name in MODELS]
+    assert {(b.config["width"], b.config["epochs"]) for b in batches("paper")} == {(128, 5)}
+    ours = [batch for batch in batches("cpu") if batch.stage == 0]
+    assert {NAMES[batch.config["network"]] for batch in ours} == {*MODELS, sn_f5.INK}
+    # Each is trained by `image_networks`, as far and in the same stage.
+    for scale in ("paper", "cpu", "smoke"):
+        trained = {
+            (image_networks.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs, b.stage)
+            for b in image_networks.batches(scale)
+        }
+        for b in batches(scale):
+            assert (b.config["network"], b.config["width"], *b.seeds, b.config["epochs"], b.stage) in trained
 
 
 def test_what_is_measured():
@@ -59,58 +81,89 @@ def test_what_is_measured():
         # the median is the smaller one of the middle two, and goes as well
         assert abs(found["pruned"]["accuracy"][1][half] - float((after == y).double().mean())) < 0.2
     assert all(curve[0] == 5 / 6 for curve in found["pruned"]["accuracy"])
+    means = [sum(curve) / len(curve) for curve in found["pruned"]["accuracy"]]
+    assert found["pruned"]["area"] == pytest.approx(means, abs=1e-6) and len(found["pruned"]["area_error"]) == 2
     assert {len(found["removed"][order]["accuracy"]) for order in sn_f5.ORDERS} == {len(REMOVED)}
     assert found["removed"]["top"]["logit"][-1] == found["removed"]["least"]["logit"][-1] == 0
     assert found["removed"]["top"]["logit"][3] < found["removed"]["least"]["logit"][3]
     assert len(found["shape"]["small"]) == len(found["shape"]["l1"]) == 3
 
 
-def test_the_verdict_of_figure_5_follows_the_numbers():
-    assert sn_f5.verdict(made())[0] == "reproduced" and all(sn_f5.statements(made()).values())
-    for which, change in (
-        ("earlier stages matter at least as much", lambda r: r["pruned"]["accuracy"].reverse()),
-        ("half of the pixels can go anywhere", lambda r: r["pruned"]["accuracy"][3].__setitem__(5, 0.9)),
-    ):
-        runs = made(lambda name, result, change=change: change(result))
-        assert not sn_f5.statements(runs)[which] and sn_f5.verdict(runs)[0] == "partly"
-    worse = made(lambda name, r: name == "l1" and r["pruned"]["accuracy"].__setitem__(6, [0.0] * len(SHARES)))
-    assert not sn_f5.statements(worse)["l1 keeps more, on all stages most"]
-    small = made(scale="cpu")
-    assert sn_f5.verdict(small)[0] == "not run at full scale" and "16 channels" in sn_f5.verdict(small)[1]
-    assert "half of the pixels can go anywhere: in 3 of 3" in sn_f5.verdict(small)[1]
-    small[6]["result"]["pruned"]["accuracy"][3][5] = 0.9  # in one training
-    assert "half of the pixels can go anywhere: in 2 of 3" in sn_f5.verdict(small)[1]
-    assert sn_f5.verdict(small[:3])[1].startswith("3 of 4 networks")
+def test_the_network_that_is_measured_is_told(tmp_path):
+    """Its weights are read from beside the record, and its file is identified; one that is not there is told."""
+    config = sn_f5.configuration("smoke", "digits-none")
+    with pytest.raises(FileNotFoundError, match="has not been trained so far yet; shapnotes reproduce image-networks"):
+        sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
+    path = image_networks.weights(tmp_path / image_networks.ID, config["width"], "digits-none", 0, config["epochs"])
+    net = images.network("shapnet", [1, 2, 10], torch.Generator().manual_seed(0))
+    images.keep(net, path, {"channels": [1, 2, 10], "model": "shapnet"}, 0, config["epochs"])
+    (result,) = sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
+    assert result["network"] == {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "channels": [1, 2, 10]}
+    assert result["images"] == config["measured"]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"digits-none-0-2\.safetensors is no network of these experiments"):
+        sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
+
+
+def reverse(result):
+    result["pruned"]["area"].reverse()
+
+
+def keep_less(result):
+    result["pruned"]["area"] = [0.1] * 7
+
+
+def lose_at_a_tenth(result):
+    result["pruned"]["accuracy"] = [[0.98] + [0.9] * (len(SHARES) - 1)] * 7
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "change"),
+    ("name", "change", "which"), [(None, reverse, 0), ("l1", keep_less, 1), (None, lose_at_a_tenth, 2)]
+)
+def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
+    found = sn_f5.finding(made())
+    assert found.verdict == "directions agree" and found.reduced == "" and held(sn_f5, made()) == [True] * 3
+    spoilt = made(lambda other, seed, result: change(result) if name in (None, other) else None)
+    assert held(sn_f5, spoilt)[which] is False and sn_f5.finding(spoilt).verdict == "disagrees"
+    once = made(lambda other, seed, result: change(result) if seed == 1 and name in (None, other) else None)
+    assert held(sn_f5, once)[which] is None  # in one training of three
+    assert "holds in 2 of 3 trainings" in sn_f5.finding(once).statements[which].criterion
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "which", "change"),
     [
-        (sn_f3, "l1", lambda r: r["shape"]["small"].reverse()),
-        (sn_f3, "l1-layers", lambda r: r["shape"]["small"].__setitem__(2, 0.0)),
-        (sn_f6, "l1", lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
-        (sn_f6, "linf", lambda r: r["shape"].update(cv=2.0)),
-        (sn_f7, "linf", lambda r: r["removed"]["top"]["accuracy"].__setitem__(2, 0.1)),
-        (sn_f7, "l1", lambda r: [r["removed"][o].update(accuracy=[0.1] * len(REMOVED)) for o in ("top", "least")]),
+        (sn_f3, "l1", 0, lambda r: r["shape"]["small"].reverse()),
+        (sn_f3, "l1", 1, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
+        (sn_f3, "l1-layers", 2, lambda r: r["shape"]["small"].__setitem__(2, 0.0)),
+        (sn_f6, "l1", 0, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
+        (sn_f6, "linf", 1, lambda r: r["shape"].update(cv=2.0)),
+        (sn_f7, "l1", 0, lambda r: [r["removed"][o].update(accuracy=[0.1] * len(REMOVED)) for o in ("top", "least")]),
+        (sn_f7, "linf", 2, lambda r: r["removed"]["top"]["accuracy"].__setitem__(2, 0.1)),
     ],
 )
-def test_the_other_verdicts_follow_the_numbers(module, name, change):
-    assert module.verdict(made())[0] == "reproduced" and all(module.statements(made()).values())
-    spoilt = made(lambda other, result: other == name and change(result))
-    assert not all(module.statements(spoilt).values()) and module.verdict(spoilt)[0] == "partly"
-    assert module.verdict(made(scale="cpu"))[0] == "not run at full scale"
+def test_the_other_verdicts_follow_the_numbers(module, name, which, change):
+    assert module.finding(made()).verdict == "directions agree" and set(held(module, made())) == {True}
+    spoilt = made(lambda other, seed, result: change(result) if other == name else None)
+    assert held(module, spoilt)[which] is False and module.finding(spoilt).verdict == "disagrees"
+    small = module.finding(made(scale="cpu"))
+    assert small.verdict == "smaller scale only"
+    assert small.reduced == "16 channels in place of 128; 2 epochs in place of 5"
     assert len(module.summary(made())) >= 3
 
 
+def test_an_unfinished_record_decides_nothing():
+    begun = made(names=MODELS[:2])
+    found = sn_f5.finding(begun)
+    assert found.reduced == "no network l1-layers, linf yet" and held(sn_f5, begun) == [None] * 3
+    assert sn_f5.trainings(begun) == [] and sn_f5.summary(begun)
+
+
 def test_means_are_over_trainings():
-    runs = made(scale="cpu")
+    runs = made(names=(*MODELS, sn_f5.INK), scale="cpu")
     assert sn_f5.trainings(runs) == [0, 1, 2] and sn_f5.trainings(runs[:-2]) == [0, 1]
-    for run, accuracy in zip((r for r in runs if model(r["config"]) == "l1"), (0.5, 0.6, 0.7), strict=True):
+    ours = [run for run in runs if run["config"]["network"] == "mnist-l1"]
+    for run, accuracy in zip(ours, (0.5, 0.6, 0.7), strict=True):
         run["result"]["accuracy"] = accuracy
-    mean, spread = sn_f5.over_trainings(runs, "l1", lambda r: r["accuracy"])
-    assert mean == pytest.approx(0.6) and spread == pytest.approx(0.1 / 3**0.5)
-    assert "0.600 ± 0.058" in sn_f5.summary(runs)[2]
-
-
-def test_the_error_of_a_share():
-    assert error(0.5, 100) == pytest.approx(0.05) and error(1.0, 100) == 0
+    assert sn_f5.over_trainings(runs, "l1", lambda r: r["accuracy"]) == interval([0.5, 0.6, 0.7])
+    assert "0.600 ± 0.248" in sn_f5.summary(runs)[2]

@@ -1,17 +1,21 @@
-"""A sweep does each run once, however often it is stopped."""
+"""A sweep does each run once, however often it is stopped, and lets runs grow that go on."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from real_data import needs_yeast
 
-from shapnotes.experiments import MODULES, experiment
+from shapnotes.experiments import MODULES, experiment, study
+from shapnotes.experiments.checkpoint import OutOfTime
+from shapnotes.experiments.finding import Verdict
 from shapnotes.experiments.record import Record
 from shapnotes.experiments.sweep import Batch, sweep
 
@@ -126,6 +130,221 @@ def test_a_dask_cluster(tmp_path):
     check_spread(record)
 
 
+# --- runs that grow ------------------------------------------------------------------------------------------------
+
+STEPS = 4  # per epoch
+
+
+def grown(config, seeds, device, *, epochs, checkpoint):
+    """A study in steps that only notes what it does: the trail of (epoch, step) is its state, and its result."""
+    state = checkpoint.load() or {"trail": [], "epochs": 0}
+    if state["epochs"]:
+        yield results(seeds, state)
+    while state["epochs"] < epochs:
+        done = len(state["trail"]) - STEPS * state["epochs"]
+        for step in range(done, STEPS):
+            TAKEN.append((config["k"], state["epochs"], step))
+            time.sleep(PACE.get("seconds", 0.0))
+            if TAKEN[-1] == FAIL_AT.get("step"):
+                raise RuntimeError("the machine went away")
+            state["trail"].append([state["epochs"], step])
+            checkpoint.tick(lambda: state)
+        state["epochs"] += 1
+        checkpoint.save(state)
+        yield results(seeds, state)
+
+
+def results(seeds, state):
+    return [{"trail": [*state["trail"]], "epochs": state["epochs"]} for _ in seeds]
+
+
+TAKEN: list[tuple[int, int, int]] = []
+FAIL_AT: dict[str, tuple[int, int, int]] = {}
+PACE: dict[str, float] = {}
+
+
+def growing(*stages: int, configs: int = 2) -> SimpleNamespace:
+    """Every configuration to as many epochs as each stage says."""
+    TAKEN.clear()
+    FAIL_AT.clear()
+    PACE.clear()
+
+    def batches(scale):
+        return [Batch({"k": k}, (0, 1), n, stage) for stage, n in enumerate(stages) for k in range(configs)]
+
+    return SimpleNamespace(ID="G", GROWS=True, run=grown, batches=batches)
+
+
+def steps(epochs: int, start: int = 0, configs: int = 2) -> list[tuple[int, int, int]]:
+    return [(k, e, s) for k in range(configs) for e in range(start, epochs) for s in range(STEPS)]
+
+
+def unfinished(record: Record) -> list[str]:
+    folder = record.path.parent / ".unfinished"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def check_grown(record: Record, epochs: int, configs: int = 2) -> None:
+    assert [(run["config"]["k"], run["seed"]) for run in record.runs] == [
+        (k, s) for k in range(configs) for s in (0, 1)
+    ]
+    for run in Record(record.path).runs:
+        trail = [[e, s] for e in range(epochs) for s in range(STEPS)]
+        assert run["result"] == {"trail": trail, "epochs": epochs}
+
+
+def test_a_later_stage_goes_on_from_an_earlier_one(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(5, 10)
+    assert sweep(study, "smoke", record, stages=(0,)) == 4
+    assert TAKEN == steps(5) and len(unfinished(record)) == 2  # kept, since a later stage goes on from them
+    check_grown(record, 5)
+    TAKEN.clear()
+    assert sweep(study, "smoke", record, stages=(0,)) == 0 and not TAKEN
+    assert sweep(study, "smoke", record, stages=(1,)) == 4
+    assert TAKEN == steps(10, start=5) and unfinished(record) == []
+    check_grown(record, 10)
+
+
+def test_all_stages_at_once_do_every_step_once(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    assert sweep(growing(5, 10), "smoke", record) == 4
+    assert sorted(TAKEN) == steps(10) and unfinished(record) == []
+    check_grown(record, 10)
+
+
+def test_a_record_grows_with_every_epoch(tmp_path):
+    """What had finished before a failure is in the record; the next start does the rest of that epoch only."""
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(3)
+    FAIL_AT["step"] = (1, 2, 1)
+    with pytest.raises(RuntimeError, match="went away"):
+        sweep(study, "smoke", record)
+    assert [run["result"]["epochs"] for run in Record(record.path).runs] == [3, 3, 2, 2]
+    assert len(unfinished(record)) == 1
+    FAIL_AT.clear()
+    TAKEN.clear()
+    assert sweep(study, "smoke", Record(record.path)) == 2
+    assert TAKEN == [(1, 2, s) for s in range(STEPS)] and unfinished(record) == []  # the epoch was not saved inside
+    check_grown(Record(record.path), 3)
+
+
+def test_seeds_that_grow_are_done_together_or_not_at_all(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(2, configs=1)
+    sweep(study, "smoke", record)
+    lines = record.path.read_text().splitlines(keepends=True)
+    record.path.write_text(lines[0])  # the second seed is gone
+    TAKEN.clear()
+    assert sweep(study, "smoke", Record(record.path)) == 1
+    assert TAKEN == steps(2, configs=1)
+    check_grown(Record(record.path), 2, configs=1)
+
+
+def test_what_kills_left_is_removed_and_what_others_write_is_not(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(1)
+    sweep(study, "smoke", record)
+    mine = ["g.jsonl.0a.part", ".unfinished/G-0123456789abcdef.pt.0a.part", "g/16/net.safetensors.0a.part"]
+    others = ["h.jsonl.0a.part", ".unfinished/GG-0123456789abcdef.pt.0a.part", ".unfinished/H-0123456789abcdef.pt"]
+    for name in mine + others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert sweep(study, "smoke", record) == 0
+    assert [(tmp_path / name).exists() for name in mine + others] == [False] * 3 + [True] * 3
+
+
+def test_time_that_is_up_stops_inside_an_epoch_and_the_next_call_goes_on(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(2)
+    PACE["seconds"] = 0.03
+    stops = 0
+    for _ in range(200):
+        try:
+            sweep(study, "smoke", record, deadline=time.monotonic() + 0.04)  # a step or two
+        except OutOfTime as stop:
+            stops += 1
+            assert str(tmp_path) in str(stop)
+        else:
+            break
+    assert stops >= 3
+    assert sorted(TAKEN) == steps(2) and unfinished(record) == []  # nothing twice, nothing left out
+    check_grown(record, 2)
+
+
+def test_time_that_is_up_stops_after_a_run_that_does_not_grow(tmp_path):
+    calls: list = []
+    record = Record(tmp_path / "x.jsonl")
+    for done in (3, 6, 9):
+        with pytest.raises(OutOfTime, match=r"out of time; what had finished is in .*x\.jsonl"):
+            sweep(counting(calls), "smoke", record, deadline=time.monotonic() - 1)
+        assert len(Record(record.path).runs) == done
+    assert sweep(counting(calls), "smoke", record, deadline=time.monotonic() - 1) == 0 and len(calls) == 3
+
+
+@pytest.mark.filterwarnings("default")
+def test_runs_grow_in_several_processes(tmp_path):
+    record = Record(tmp_path / "g.jsonl")
+    study = growing(2)
+    with pytest.raises(OutOfTime):
+        sweep(study, "smoke", record, jobs=2, deadline=time.monotonic() - 1)
+    assert 1 <= len(unfinished(record)) <= 2 and record.runs == []
+    assert sweep(study, "smoke", record, jobs=2) == 4
+    assert unfinished(record) == []
+    assert sorted((run["config"]["k"], run["seed"]) for run in record.runs) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert {json.dumps(run["result"]["trail"]) for run in record.runs} == {
+        json.dumps([[e, s] for e in (0, 1) for s in range(4)])
+    }
+
+
+# --- refused before any work ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["nope", "cuda:99", "meta", "cpu:x", ""])
+def test_a_device_that_is_not_there_is_refused(tmp_path, device):
+    calls: list = []
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used .*; there are cpu"):
+        sweep(counting(calls), "smoke", Record(tmp_path / "x.jsonl"), device=device)
+    assert not calls and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    calls: list = []
+    with pytest.raises(
+        ValueError, match=r"file.x\.jsonl cannot be written: .*give another folder by --out|Give another"
+    ):
+        sweep(counting(calls), "smoke", Record(tmp_path / "file" / "x.jsonl"))
+    assert not calls
+
+
+def test_two_sweeps_of_one_record_at_once(tmp_path):
+    """The second is refused, and the first does not notice."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def run(config, seeds, device):
+        begun.set()
+        assert may_end.wait(60)
+        return [{"loss": 0.0} for _ in seeds]
+
+    waiting = SimpleNamespace(ID="X", run=run, batches=lambda scale: [Batch({"k": k}, (0,)) for k in range(2)])
+    path = tmp_path / "x.jsonl"
+    first = threading.Thread(target=sweep, args=(waiting, "smoke", Record(path)))
+    first.start()
+    try:
+        assert begun.wait(60)
+        calls: list = []
+        with pytest.raises(ValueError, match=r"another process is adding runs to .*x\.jsonl .*or give another folder"):
+            sweep(counting(calls), "smoke", Record(path))
+        assert not calls
+        assert sweep(counting(calls), "smoke", Record(tmp_path / "other.jsonl")) == 9
+    finally:
+        may_end.set()
+        first.join()
+    assert len(Record(path).runs) == 2
+    assert sweep(waiting, "smoke", Record(path)) == 0
+
+
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="scale must be one of paper, cpu, smoke; got 'huge'"):
         sweep(counting([]), "huge", Record(tmp_path / "x.jsonl"))
@@ -133,11 +352,40 @@ def test_refusals(tmp_path):
         experiment("LC-F99")
 
 
-@pytest.mark.parametrize("identifier", [pytest.param(i, marks=needs_yeast if i == "SN-Tab4" else ()) for i in MODULES])
-def test_every_experiment_runs_in_small(identifier, tmp_path):
-    chosen = experiment(identifier)
+# --- all experiments -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of the records of all small runs, so that a study that several findings are read from is done once."""
+    return tmp_path_factory.mktemp("results")
+
+
+def small(module, folder):
+    """The record of a study in small, after that of the study whose networks it measures."""
+    if hasattr(module, "NEEDS"):
+        small(experiment(module.NEEDS), folder)
+    record = Record(folder / f"{module.ID}.jsonl")
+    sweep(module, "smoke", record)
+    return record
+
+
+TIMED = {identifier for identifier in MODULES if hasattr(experiment(identifier), "BENCH")}
+
+
+@pytest.mark.parametrize(
+    "identifier", [pytest.param(i, marks=needs_yeast if i == "SN-Tab4" else ()) for i in MODULES if i not in TIMED]
+)
+def test_every_experiment_runs_in_small(identifier, folder):
+    chosen, source = experiment(identifier), study(identifier)
     assert identifier == chosen.ID
-    record = Record(tmp_path / "x.jsonl")
-    sweep(chosen, "smoke", record)
-    assert len(chosen.summary(record.select("smoke"))) > 1
-    assert chosen.batches("paper") and chosen.batches("cpu")
+    record = small(source, folder)
+    runs = record.select("smoke")
+    assert runs and source.batches("paper") and source.batches("cpu")
+    assert sweep(source, "smoke", record) == 0 and unfinished(record) == []
+    if hasattr(chosen, "summary"):
+        assert len(chosen.summary(runs)) > 1
+    if hasattr(chosen, "finding"):
+        found = chosen.finding(runs)
+        assert found.verdict in get_args(Verdict) and found.decides and (found.statements or found.reduced)
+    assert hasattr(chosen, "finding") or hasattr(chosen, "summary") or identifier == "image-networks"

@@ -1,12 +1,15 @@
-"""Repeats trained together give the numbers of repeats trained one by one, also where they draw noise."""
+"""Repeats trained together give the numbers of repeats trained one by one, also where they draw noise; what is stopped
+inside an epoch goes on to the same numbers."""
 
 import pytest
 import torch
+from interrupted import Stopping, stopped_and_gone_on
 from oracles import tolerance
 from torch import nn
 
 from shapnotes.experiments import training
-from shapnotes.experiments.training import fit_together, train_together
+from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments.training import curves_by_epoch, epochs_alone, fit_together, train_together
 from shapnotes.nn import SALinear, ShapLULinear
 from shapnotes.shapnet import DeepShapNet
 
@@ -238,3 +241,159 @@ def test_refusals_of_fit_together():
     others[1].baseline += 1
     with pytest.raises(ValueError, match="buffer baseline is not the same in all models"):
         fit(others, (x, y), range(3))
+
+
+# --- stopped and gone on -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.pt"
+
+
+ADAM = lambda p: torch.optim.Adam(p, lr=0.05)  # noqa: E731
+
+
+def curves(checkpoint, count=3, epochs=3, noise=halves):
+    """40 rows in batches of 7: six steps per epoch."""
+    return curves_by_epoch(
+        [Noisy(seed) for seed in range(count)],
+        data(40, 0),
+        data(20, 1),
+        optimiser=ADAM,
+        epochs=epochs,
+        batch_size=7,
+        generators=[torch.Generator().manual_seed(s) for s in range(count)],
+        measure_every=4,
+        follow_test=True,
+        noise=noise,
+        checkpoint=checkpoint,
+    )
+
+
+@pytest.mark.parametrize("moments", [(1,), (2,), (5,), (6,), (7,), (12,), (18,), (3, 4, 5)])
+@pytest.mark.parametrize("noise", [None, halves])
+def test_curves_go_on_inside_an_epoch(path, moments, noise):
+    *_, whole = curves(None, noise=noise)
+    found, steps = stopped_and_gone_on(lambda checkpoint: curves(checkpoint, noise=noise), path, *moments)
+    assert found == whole
+    assert 18 <= steps <= 18 + len(moments)  # of what was saved nothing is done again
+    assert [len(curve.epoch_seconds) for curve in found] == [3] * 3
+
+
+def test_curves_of_more_epochs_go_on_from_those_of_fewer(path):
+    first = list(curves(Checkpoint(path, {}), epochs=2))
+    again = list(curves(Checkpoint(path, {}), epochs=3))
+    whole = list(curves(None, epochs=3))
+    assert first == whole[:2] and again == whole[1:]  # at first where the checkpoint is
+
+
+def test_another_order_or_noise_would_be_noticed(path):
+    """A mutant whose generators start anew, or whose noise does, does not give the numbers of one go."""
+    *_, whole = curves(None)
+    for forgotten in ("generators", "sources"):
+        path.unlink(missing_ok=True)
+        with pytest.raises(KeyboardInterrupt):
+            list(curves(Stopping(path, 9)))
+        state = Checkpoint(path, {"run": "x"}).load()
+        fresh = [torch.Generator().manual_seed(100 + seed).get_state() for seed in range(3)]
+        Checkpoint(path, {"run": "x"}).save(state | {forgotten: fresh})
+        *_, mutant = curves(Stopping(path))
+        assert mutant != whole
+
+
+class Normed(nn.Module):
+    """A network with batch normalisation, whose running means are part of its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.norm, self.last = nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-0.5, 0.5, generator=generator)
+        self.double()
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.hidden(x))))
+
+
+def alone(checkpoint, net, epochs=3):
+    """40 rows in batches of 7; noise is drawn in every step, and a shift of the inputs for the whole epoch."""
+    x, y = data(40, 0)
+    generator, optimiser = torch.Generator().manual_seed(7), torch.optim.Adam(net.parameters(), lr=0.01)
+
+    def step(rows, epoch, order, shift):
+        net.train()
+        moved = x[rows] + shift[rows, None] + torch.randn(len(rows), 5, generator=generator, dtype=x.dtype) / 10
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(net(moved), y[rows])
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    def measure(total):
+        net.eval()
+        with torch.no_grad():
+            return {"loss": total, "test": float(net(x).sum())}
+
+    return epochs_alone(
+        net,
+        optimiser,
+        generator,
+        draw=lambda g: (torch.randperm(40, generator=g), torch.rand(40, generator=g, dtype=x.dtype)),
+        step=step,
+        measure=measure,
+        batch_size=7,
+        epochs=epochs,
+        checkpoint=checkpoint,
+    )
+
+
+def without_seconds(history):
+    assert all(epoch["seconds"] >= 0 and epoch["cpu_seconds"] >= 0 for epoch in history)
+    return [{key: value for key, value in epoch.items() if "seconds" not in key} for epoch in history]
+
+
+@pytest.mark.parametrize("moments", [(1,), (2,), (5,), (6,), (7,), (12,), (18,), (3, 4, 5)])
+def test_a_network_alone_goes_on_inside_an_epoch(path, moments):
+    nets = [Normed()]
+    *_, whole = alone(Checkpoint(None, {}), nets[0])
+    nets.append(None)
+
+    def anew(checkpoint):
+        nets[1] = Normed()
+        return alone(checkpoint, nets[1])
+
+    found, steps = stopped_and_gone_on(anew, path, *moments)
+    assert without_seconds(found) == without_seconds(whole)
+    for name, value in nets[0].state_dict().items():
+        assert torch.equal(value, nets[1].state_dict()[name]), name
+    assert 18 <= steps <= 18 + len(moments)
+
+
+def test_a_network_alone_that_forgets_its_means_would_be_noticed(path):
+    """A mutant whose running means start anew does not give the numbers of one go."""
+    *_, whole = alone(Checkpoint(None, {}), Normed())
+    with pytest.raises(KeyboardInterrupt):
+        list(alone(Stopping(path, 9), Normed()))
+    state = Checkpoint(path, {"run": "x"}).load()
+    state["net"]["norm.running_mean"].zero_()
+    Checkpoint(path, {"run": "x"}).save(state)
+    *_, mutant = alone(Stopping(path), Normed())
+    assert without_seconds(mutant) != without_seconds(whole)
+
+
+def test_fitting_goes_on_inside_an_epoch(path):
+    """Thirty rows in batches of 7: five steps per epoch."""
+
+    def fitted(checkpoint):
+        options = {"loss": squares, "optimiser": ADAM, "epochs": 3, "batch_size": 7, "checkpoint": checkpoint}
+        seeds = [torch.Generator().manual_seed(s) for s in range(2)]
+        yield fit_together(shapnets(2), own_rows(2), generators=seeds, **options)
+
+    (whole,) = fitted(None)
+    found, steps = stopped_and_gone_on(fitted, path, 3, 6)
+    assert steps <= 15 + 2
+    for one, other in zip(whole, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
