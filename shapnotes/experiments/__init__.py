@@ -1,12 +1,17 @@
 """The experiments of both papers.
 
 A study is a run and its record: a module with `ID`, `batches(scale)` and `run`. A finding is what a record says of one
-claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own names
-its `STUDY`. A study that measures what another has trained says so in `NEEDS`.
+claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own
+names its `STUDY`, or the measurement of `shapnotes bench` that it reads, `BENCH`. A study that measures what another
+has trained says so in `NEEDS`. `usable(runs)`, where there is one, says whether runs that are not complete yet are
+enough for the finding.
 """
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+
+from shapnotes.experiments.record import Record
 
 MODULES = {
     "LC-F3": "lc_f3",
@@ -19,6 +24,7 @@ MODULES = {
     "SN-Tab3": "sn_tab3",
     "SN-Tab6": "sn_tab6",
     "SN-Tab4": "sn_tab4",
+    "SN-Tab5": "sn_tab5",
     "image-networks": "image_networks",
     "SN-Tab2": "sn_tab2",
     "SN-F5": "sn_f5",
@@ -44,3 +50,14 @@ def study(identifier: str) -> ModuleType:
     """The study that a claim is read from: its own module, or another's."""
     chosen = experiment(identifier)
     return experiment(chosen.STUDY) if hasattr(chosen, "STUDY") else chosen
+
+
+def recorded(identifier: str, results: Path) -> list[dict]:
+    """The runs that a claim is read from: those at the paper's scale where the finding can use them, else the others.
+
+    results : the folder of the records
+    """
+    chosen = experiment(identifier)
+    record = Record(results / f"{study(identifier).ID}.jsonl")
+    usable = getattr(chosen, "usable", bool)
+    return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from shapnotes.experiments.finding import Finding
+
 
 @dataclass(frozen=True)
 class Table:
@@ -50,3 +52,19 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
 
 def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
     return "".join(f"<{tag}{attributes}>{cell}</{tag}>" for cell in cells)
+
+
+def statements(finding: Finding, caption: str) -> Table:
+    """What a paper says, what is asked of the record, and whether it holds."""
+    answers = {True: "holds", False: "does not hold", None: "undecided"}
+    rows = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
+    return table(["the paper", "asked of the record", ""], rows, caption)
+
+
+def comparison(finding: Finding, caption: str) -> Table:
+    """Our numbers with their intervals beside the paper's."""
+    rows = [
+        [one.setting, one.model, one.ours.shown(one.form), "" if one.paper is None else f"{one.paper:{one.form}}"]
+        for one in finding.table
+    ]
+    return table(["", "", "ours", "the paper's"], rows, caption)
