@@ -192,6 +192,22 @@ def test_the_synthetic_task_is_judged_by_errors():
     assert found.decides.startswith("Deep ShapNet less DNN (eq. comp.) +3.4") and "e-03" in found.decides
 
 
+def test_a_width_that_the_paper_does_not_give_has_to_agree():
+    """What holds at one width of the Shallow ShapNet and fails at another is undecided; what fails at both fails."""
+    small = lambda error: [  # noqa: E731
+        {"config": configuration("synthetic", "shallow", width=10), "seed": seed, "result": {"test": error}}
+        for seed in range(0, 50, 5)
+    ]
+    bad = lambda data, model: 0.008 * (model == "shallow")  # noqa: E731
+    answers = [
+        list(held(finding(made(change) + small(error), "synthetic")).values())[2:4]
+        for change, error in ((None, 0.003), (bad, 0.003), (None, 0.02), (bad, 0.02))
+    ]
+    assert answers == [[True, True], [None, None], [None, None], [False, False]]
+    criterion = finding(made() + small(0.003), "synthetic").statements[2].criterion
+    assert "at all 2 widths of it that were run" in criterion
+
+
 @pytest.mark.parametrize("data", ["yeast", "breast_cancer"])
 def test_tables_are_judged_by_the_widest_gap_of_the_paper(data):
     """A ShapNet that is further behind than .013 is not comparable; less far is."""
