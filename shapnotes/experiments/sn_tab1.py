@@ -8,9 +8,9 @@ chose where the paper is silent, are those of `tabular`. Besides:
   paper gives epochs and batches for the two real tables; we take them for the synthetic one too.
 - **Rows** of the synthetic task: 20,000 per round (`samples`), so that a network sees 12,000; also 5,000 and 13,333.
   20,000 is a round number at which the DNN of equal parameters, about which nothing else is open, came near the paper's
-  error in trial runs; that it does in this record is no finding. The target is read as prod v + sum v^2 + 0.05 eps (`reading`:
-  "product"), or as sum v + sum v^2 + 0.05 eps ("sum"). No squared error can be below 0.0025 in the mean. The `inputs`
-  are as drawn ("raw"), or "standardised".
+  error in trial runs; that it does in this record is no finding. The target is read as prod v + sum v^2 + 0.05 eps
+  (`reading`: "product"), or as sum v + sum v^2 + 0.05 eps ("sum"). No squared error can be below 0.0025 in the mean.
+  The `inputs` are as drawn ("raw"), or "standardised".
 - **Width.** The DNN of equal computation has the paper's 1800 units a layer on the synthetic task, where it takes 22
   million weights; its runs are those of the first fold of each round. Of the width 288, for equal multiplications,
   there are all. The Shallow ShapNet, which the paper does not describe, has a hidden layer of 100 in each of its
