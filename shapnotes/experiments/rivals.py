@@ -10,25 +10,27 @@ terms; as an explanation from the reference r we take each term's f(x) - f(r), t
 Shapley value gives half each of a pair only what the two have no share in alone. Each pair's own Shapley values add up
 to the exact ones ("exact"): a sum of functions of pairs is a Shallow ShapNet, and Theorem 2 holds whatever they are.
 
-**ViaSHAP** (Alkhatib et al., 2025): a network u whose outputs are trained to be the Shapley values of their own sum.
+**A ViaSHAP-style perceptron** (after Alkhatib et al., 2025): a network u whose outputs are trained to be the Shapley
+values of their own sum.
 
     phi(x) = u(x) - u(r),    F(x) = c + sum_i phi_i(x),
     loss = prediction loss + beta E_S [ F(x_S, r) - F(r) - sum_{i in S} phi_i(x) ]^2
 
 S is drawn with the weights of Kernel SHAP, size s with probability proportional to 1 / (s (n - s)), and the mean over S
-is least where phi is the Shapley value. The idea is the paper's; these choices are ours: subtracting u(r), so that what
-is explained adds up exactly; a learned constant c; the squares are of scores before the softmax, and their mean is over
-classes too; gradients go through all of it; S comes with its complement. u is a perceptron of two hidden layers of
-100, not one of the paper's Kolmogorov-Arnold networks; it is trained by Adam with PyTorch's defaults and batches of 32,
-and of the networks after every 50 steps, 2,000 in all, the one is taken whose loss is least on the fold left out. With
-beta = 0 nothing makes phi a Shapley value.
+is least where phi is the Shapley value. The idea is the paper's; these choices are ours, so that what is measured is
+not its ViaSHAP: u is a perceptron of two hidden layers of 100, not one of the paper's Kolmogorov-Arnold networks; u(r)
+is subtracted, so that what is explained adds up exactly; a learned constant c; the squares are of scores before the
+softmax, and their mean is over classes too; gradients go through all of it; S comes with its complement; beta = 10. It
+is trained by Adam with PyTorch's defaults and batches of 32, and of the networks after every 50 steps, 2,000 in all,
+the one is taken whose loss is least on the fold left out. The networks of `sn_tab1` have no such early stopping: they
+are taken as they are after nine epochs. With beta = 0 nothing makes phi a Shapley value.
 
 **Measured**, on the first fold of each round: the test accuracy or squared error, as in `sn_tab1`; on the first rows of
 the test part, Equation 8's distance of the explanation from the exact Shapley values of the model's own scores, from
-r = 0 (the mean input), all 2^n coalitions for 8 or 16 features and random orders for 30; and times, in turn with an
-untrained Deep ShapNet of the table, one input and 64, all in double precision. The size of the exact values, measured
-in the same way, makes errors comparable between models whose scores differ in size. Errors against sampled values hold
-the noise of these, about 0.8 standard errors.
+r = 0 (of the two real tables the mean input), all 2^n coalitions for 8 or 16 features and random orders for 30; and
+times, in turn with an untrained Deep ShapNet of the table, one input and 64, all in double precision. The size of the
+exact values, measured in the same way, makes errors comparable between models whose scores differ in size. Errors
+against sampled values hold the noise of these, about 0.8 standard errors. Intervals are over rounds, as in `sn_tab1`.
 """
 
 import copy
@@ -46,8 +48,8 @@ from torch import Tensor, nn
 from shapnotes.bench import in_turn
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
-from shapnotes.experiments.sn_tab1 import ROUNDS
-from shapnotes.experiments.statistics import mean_and_error
+from shapnotes.experiments.sn_tab1 import ROUNDS, ROWS
+from shapnotes.experiments.statistics import Interval, interval
 from shapnotes.experiments.sweep import Batch
 from shapnotes.experiments.tabular import DEEP, FOLDS, Fold, squared_error
 from shapnotes.metrics import shapley_error
@@ -56,10 +58,10 @@ from shapnotes.sampling import sample_shapley_values
 ID = "rivals"
 TITLE = "Two models of today that explain themselves"
 
-MODELS = {"ebm": "EBM", "viashap": "ViaSHAP"}
+MODELS = {"ebm": "EBM", "viashap": "ViaSHAP-style perceptron"}
 BETAS = (10.0, 0.0)
 ENUMERATED = 16  # features up to which the exact values are enumerated
-WIDTH, ROWS, LOOK = 100, 32, 50  # ViaSHAP: units of a hidden layer, rows of a batch, steps between looks
+WIDTH, BATCH, LOOK = 100, 32, 50  # ViaSHAP: units of a hidden layer, rows of a batch, steps between looks
 
 
 def batches(scale: str) -> list[Batch]:
@@ -79,7 +81,7 @@ def configuration(data: str, model: str, **choice) -> dict:
     """One configuration; `choice` is what departs from the first choice."""
     config = {"data": data, "model": model, "explained": 20, "permutations": 1000, "repeats": 21}
     if data == "synthetic":
-        config |= {"samples": 5000, "reading": "product"}
+        config |= {"samples": ROWS, "reading": "product", "inputs": "raw"}
     if model == "viashap":
         return config | {"steps": 2000, "beta": BETAS[0], "coalitions": 16} | choice
     return config | {"outer_bags": 4, "max_rounds": 50_000} | choice
@@ -91,7 +93,7 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
 
 
 def _run(config: dict, seed: int) -> dict:
-    options = {key: config[key] for key in ("samples", "reading") if key in config}
+    options = {key: config[key] for key in ("samples", "reading", "inputs") if key in config}
     fold, generator = tabular.fold(config["data"], seed, **options), torch.Generator().manual_seed(seed)
     fitted = (boosted if config["model"] == "ebm" else via)(config, fold, generator)
     deep = tabular.network("deep", config["data"], generator).double()
@@ -178,9 +180,9 @@ def via(config: dict, fold: Fold, generator: torch.Generator) -> Via:
     x, y = fold.train
     rows = torch.empty(0, dtype=torch.int64)
     for step in range(1, config["steps"] + 1):
-        if len(rows) < ROWS:
+        if len(rows) < BATCH:
             rows = torch.randperm(len(x), generator=generator)
-        batch, rows = rows[:ROWS], rows[ROWS:]
+        batch, rows = rows[:BATCH], rows[BATCH:]
         adam.zero_grad()
         loss(x[batch], y[batch], coalitions(features, (len(batch), pairs), generator)).backward()
         adam.step()
@@ -284,31 +286,40 @@ def of(runs: list[dict], data: str, model: str, **choice) -> list[dict]:
     return [run for run in runs if run["config"] == config]
 
 
+def mean(runs: list[dict], value: Callable[[dict], float]) -> Interval:
+    """The mean over rounds of a number of a result, with its interval."""
+    shared = tabular.shared(runs[0]["config"]["data"], [run["seed"] for run in runs])
+    return interval((value(run["result"]) for run in runs), shared=shared)
+
+
+def named(config: dict) -> str:
+    """A model in words."""
+    return MODELS[config["model"]] + (f", beta {config['beta']:g}" if "beta" in config else "")
+
+
+def relative(result: dict) -> float:
+    """The error of the explanation in parts of the size of the exact values."""
+    return result["error"] / result["size"]
+
+
+def slowness(result: dict, what: str = "explain") -> float:
+    """The time of one explanation by itself over that of the Deep ShapNet."""
+    return result[f"{what}, 1"] / result["deep, 1"]
+
+
 def summary(runs: list[dict]) -> list[str]:
-    """A line a configuration, means over rounds with standard errors.
-
-    The error of the explanation is relative to the size of the exact values, as are their standard errors; times are
-    of one input alone, over those of the Deep ShapNet.
-    """
-    configs = [json.loads(key) for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs)]
+    """Two lines per configuration: its name, and the means over rounds with their intervals."""
     lines = []
-    for data in dict.fromkeys(config["data"] for config in configs):
-        measure = "squared error" if data == "synthetic" else "accuracy"
-        lines.append(f"{data:17} runs  {measure:14} error / size   noise  time / Deep")
-        for config in configs:
-            if config["data"] == data:
-                lines += _lines(config, [run["result"] for run in runs if run["config"] == config])
-    return lines
-
-
-def _lines(config: dict, results: list[dict]) -> list[str]:
-    def mean(value: Callable[[dict], float], digits: int = 3) -> str:
-        return "{:.{d}f} ± {:.{d}f}".format(*mean_and_error(map(value, results)), d=digits)
-
-    noise = sum(r["standard error"] / r["size"] for r in results) / len(results)
-    name = MODELS[config["model"]] + (f", beta {config['beta']:g}" if "beta" in config else "")
-    line = f"  {name:16} {len(results):3}  {mean(lambda r: r['test']):14} {mean(lambda r: r['error'] / r['size']):14} "
-    lines = [line + f"{noise:.3f}  {mean(lambda r: r['explain, 1'] / r['deep, 1'], digits=2)}"]
-    if config["model"] == "ebm":
-        lines.append(f"{'its exact values':>52}  {mean(lambda r: r['exact, 1'] / r['deep, 1'], digits=2)}")
+    for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
+        config = json.loads(key)
+        found = [run for run in runs if run["config"] == config]
+        what, form = ("squared error", ".5f") if config["data"] == "synthetic" else ("accuracy", ".3f")
+        lines.append(f"{config['data']}, {named(config)}, {len(found)} runs")
+        noise = mean(found, lambda result: result["standard error"] / result["size"]).mean
+        exact = f" ({mean(found, lambda r: slowness(r, 'exact')).mean:.2f} exact)" if config["model"] == "ebm" else ""
+        lines.append(
+            f"    {what} {mean(found, lambda r: r['test']).shown(form)}; error in parts of the values "
+            f"{mean(found, relative).shown()} (noise {noise:.3f}); time over Deep ShapNet "
+            f"{mean(found, slowness).shown('.2f')}{exact}"
+        )
     return lines

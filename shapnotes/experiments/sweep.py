@@ -54,7 +54,8 @@ def sweep(
                  (a dict of JSON values) a seed. Where it sets `CHECKPOINTS`, `run` is also given `folder`, which is
                  beside the record and named like it, for files that stay. Where it sets `GROWS`, `run` is given
                  `epochs` and `checkpoint` as well and yields such a list after every epoch: each result has "epochs",
-                 how many are done, and takes the place of the one before in the record
+                 how many are done, and takes the place of the one before in the record. Where it sets `RESUMES`, `run`
+                 is given `checkpoint`, one per batch, which is removed when the batch is in the record
     scale      : "paper" (the paper's own), "cpu" (the largest part that two cores finish in an hour) or "smoke"
     jobs       : processes of this machine; scheduler: the address of a Dask scheduler to use instead
     deadline   : `time.monotonic()` at which to stop, with all that was done on disk; raises `OutOfTime`
@@ -85,7 +86,7 @@ def sweep(
                         added.add((json.dumps(batch.config, sort_keys=True), seed))
                 if batch.epochs is None or results[0]["epochs"] >= batch.epochs:
                     bar.update(len(batch.seeds))
-                    if batch.epochs is not None and not any(_continues(other, batch) for other in batches):
+                    if not any(_continues(other, batch) for other in batches):
                         _checkpoint(experiment, scale, record.path, batch).remove()
                 if deadline is not None and time.monotonic() > deadline:
                     raise OutOfTime(f"out of time; what had finished is in {record.path}")
@@ -134,11 +135,12 @@ def _start(
     run = experiment.run
     if getattr(experiment, "CHECKPOINTS", False):
         run = partial(run, folder=path.with_suffix(""))
+    if batch.epochs is not None or getattr(experiment, "RESUMES", False):
+        run = partial(run, checkpoint=_checkpoint(experiment, scale, path, batch, deadline))
     if batch.epochs is None:
         yield run(batch.config, batch.seeds, device)
     else:
-        checkpoint = _checkpoint(experiment, scale, path, batch, deadline)
-        yield from run(batch.config, batch.seeds, device, epochs=batch.epochs, checkpoint=checkpoint)
+        yield from run(batch.config, batch.seeds, device, epochs=batch.epochs)
 
 
 def _tidy(experiment: ModuleType, scale: str, record: Record, batches: list[Batch]) -> None:

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import rivals, tabular
 from shapnotes.experiments.rivals import Boosted, Via, batches, coalitions, configuration, shapley_loss
+from shapnotes.experiments.statistics import interval
 
 F64 = tolerance(torch.float64)
 SMALL = {"explained": 2, "permutations": 4, "repeats": 1, "samples": 80}
@@ -156,9 +157,26 @@ def test_smoke_runs_hold_their_numbers():
         found.append({"config": batch.config, "seed": 0, "result": result})
     assert found[0]["result"]["error, exact"] < 1e-10
     lines = rivals.summary(found)
-    assert len(lines) == 4 and max(map(len, lines)) <= 72
-    assert "accuracy" in lines[0] or "squared error" in lines[0]
-    assert "EBM" in lines[1] and "its exact values" in lines[2] and "ViaSHAP" in lines[3]
+    assert len(lines) == 4 and "squared error" in lines[1] and "exact)" in lines[1]
+    assert lines[0].startswith("synthetic, EBM, 1 runs") and "ViaSHAP-style perceptron, beta 10" in lines[2]
+
+
+def test_intervals_are_over_rounds_that_share_rows():
+    """Error in parts of the values, and time over the Deep ShapNet's; five twelfths for first folds of a table."""
+    runs = [
+        {
+            "config": configuration("yeast", "ebm"),
+            "seed": seed,
+            "result": {"error": e, "size": 2.0, "explain, 1": 3.0, "deep, 1": 6.0},
+        }
+        for seed, e in zip(range(0, 20, 5), (1.0, 2.0, 3.0, 2.0), strict=True)
+    ]
+    assert rivals.mean(runs, rivals.relative) == interval([0.5, 1.0, 1.5, 1.0], shared=5 / 12)
+    assert rivals.mean(runs, rivals.slowness) == (0.5, 0)
+    drawn = [run | {"config": configuration("synthetic", "ebm")} for run in runs]
+    assert rivals.mean(drawn, rivals.relative) == interval([0.5, 1.0, 1.5, 1.0])
+    assert rivals.named(configuration("yeast", "viashap", beta=0.0)) == "ViaSHAP-style perceptron, beta 0"
+    assert configuration("synthetic", "ebm")["samples"] == 20_000
 
 
 def test_all_runs_are_there():

@@ -1,4 +1,4 @@
-"""SN-Tab3 and SN-Tab6: distances are what a direct computation gives, and the verdicts follow the numbers."""
+"""SN-Tab3: distances are what a direct computation gives, and the finding follows the numbers."""
 
 import json
 
@@ -6,28 +6,48 @@ import pytest
 import torch
 
 from shapnotes import shapley_values
-from shapnotes.experiments import sn_tab3, sn_tab6, tabular
-from shapnotes.experiments.sn_tab3 import METHODS, PAPER, PAPER_SPREAD, TRIALS, batches, configuration, truth_study
+from shapnotes.experiments import sn_tab3, tabular
+from shapnotes.experiments.sn_tab3 import (
+    KERNELS,
+    METHODS,
+    PAPER,
+    SELECTIONS,
+    TRIALS,
+    batches,
+    configuration,
+    finding,
+    selection,
+    truth_study,
+    two_outputs,
+)
+from shapnotes.experiments.statistics import interval
+from shapnotes.explainers import kernel_shap
 from shapnotes.metrics import shapley_error
 
 
 def made(change=None, *, part=1.0, spread=0.2) -> list[dict]:
-    """Runs whose errors lie around the paper's table, those of the untrained Deep ShapNet aside; change multiplies."""
+    """Runs whose errors lie around the paper's table, those of the untrained Deep ShapNet aside; change multiplies.
+
+    Kernel SHAP without a selection of features is far from the table where one was made.
+    """
     runs = []
     for (setting, model), row in PAPER.items():
         if (setting, model) == ("untrained", "deep"):
             row = (1e-6, 3e-5, 4e-6, 1e-7, 5e-8)
-        seeds = [s for b in batches("paper") if b.config == configuration(setting, model) for s in b.seeds]
+        config = configuration(setting, model)
+        seeds = [s for b in batches("paper") if b.config == config for s in b.seeds]
         for number, seed in enumerate(seeds[: int(part * len(seeds))]):
             jitter = 1 + spread * ((number * 7) % 10 - 4.5) / 5
-            errors = {
-                method: [value * jitter * (change(setting, model, method) if change else 1)] * 4
-                for method, value in zip(METHODS, row, strict=True)
-            }
+            errors = {}
+            for method, value in zip(METHODS, row, strict=True):
+                value *= jitter * (change(setting, model, method) if change else 1)
+                selects = method in KERNELS and "selections" in config
+                errors |= {method: [value * (7 if selects else 1)] * 4}
+                errors |= {f"{method}, 2020": [value] * 4} if selects else {}
             if model == "shallow" and not (change and change(setting, model, "ours") != 1):
                 errors["ours"] = [2e-7] * 4
             found = {"error": errors, "size": [0.5] * 4, "truth_error": [0.0] * 4, "players": [16] * 4}
-            runs.append({"config": configuration(setting, model), "seed": seed, "result": found})
+            runs.append({"config": config, "seed": seed, "result": found})
     return runs
 
 
@@ -47,10 +67,69 @@ def test_all_trials_of_the_paper_are_there():
         "kernel_default": None,
         "kernel_extended": 2**14,
     }
+    for model in ("deep", "shallow"):  # ten outputs are the paper's; two are ours
+        assert configuration("breast_cancer", model)["outputs"] == 10 and "outputs" not in two_outputs(model)
+        assert len([s for b in batches("paper") if b.config == two_outputs(model) for s in b.seeds]) == 50
+    assert configuration("synthetic", "deep")["samples"] == 20_000
+
+
+def test_ten_outputs_are_explained():
+    config = configuration("breast_cancer", "shallow", epochs=0, players=5, kernels={"all": 30}, permutations=4)
+    (found,) = sn_tab3.run(config, (0,), "cpu")
+    net = tabular.network("shallow", "breast_cancer", torch.Generator().manual_seed(0), outputs=10)
+    x = tabular.fold("breast_cancer", 0).test[0][:1]
+    away = torch.randperm(30, generator=torch.Generator().manual_seed(0))[5:]
+    x = x.index_fill(1, away, 0.0).double()
+    with torch.no_grad():
+        values, logits = net.double().explain(x).attributions, net(x)
+    assert values.shape == (1, 30, 10)
+    wanted = shapley_error(torch.zeros_like(values), values, logits).item()
+    assert found["size"][0] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_inputs_of_the_synthetic_task_are_not_standardised():
+    """The size of an untrained network's values is that at an input of the cube."""
+    (found,) = sn_tab3.run(configuration("untrained", "shallow", kernels={}, samples=100), (4,), "cpu")
+    net = tabular.network("shallow", "synthetic", torch.Generator().manual_seed(4))
+    x = tabular.fold("synthetic", 4, samples=100).test[0][4:5]
+    assert float(x.abs().max()) <= 0.5
+    with torch.no_grad():
+        size = float(net.explain(x).attributions.abs().mean())
+    assert found["size"][0] == pytest.approx(size, rel=1e-4)
+
+
+def test_when_features_were_selected():
+    """Below a fifth of all coalitions: of sixteen features not with 2^14 samples, of eight not with 77."""
+    asked = [(77, 8), (77, 16), (None, 16), (2**14, 16), (2**14, 30), (12, 6), (13, 6)]
+    assert [selection("2020", *one) for one in asked] == [None, "aic", "aic", None, "aic", "aic", None]
+    assert {selection("ten", *one) for one in asked} == {"num_features(10)"}
+    assert SELECTIONS == ("2020", "ten")
+
+
+def test_selected_features():
+    """A sum in which two of twelve features matter: both rules find it; ten features of twelve equal ones do not."""
+    weights = torch.tensor([3.0, 0, 0, -2, 0, 0, 0, 0, 0, 0, 0, 0], dtype=torch.float64)
+    f = lambda rows: rows @ weights[:, None]  # noqa: E731
+    x = torch.ones(1, 12, dtype=torch.float64)
+    for rule in ("aic", "num_features(10)"):
+        assert torch.allclose(sn_tab3.selected(f, x, 300, rule, 0)[0, :, 0], weights, atol=1e-6)
+    equal = lambda rows: rows.sum(1, keepdim=True)  # noqa: E731
+    found = sn_tab3.selected(equal, x, 300, "num_features(10)", 0)[0, :, 0]
+    assert int((found == 0).sum()) >= 2 and float(found.sum()) == pytest.approx(12)
+    assert torch.allclose(sn_tab3.selected(equal, x, 300, "aic", 0), kernel_shap(equal, x, samples=300, seed=0))
+
+
+def test_selections_are_measured_beside_the_whole():
+    config = configuration("untrained", "shallow", kernels={"kernel_77": 77, "all": 2**14})
+    (found,) = sn_tab3.run(config, (3,), "cpu")
+    error = {method: values[0] for method, values in found["error"].items()}
+    assert error["all, 2020"] == error["all"] and error["all, ten"] > 3 * error["all"]
+    assert error["kernel_77, ten"] > error["kernel_77"]
 
 
 def few_players(model: str, **choice) -> dict:
-    return configuration("breast_cancer", model, epochs=0, players=6, kernels={"all": 62, "few": 20}, **choice)
+    few = {"epochs": 0, "players": 6, "outputs": 2, "kernels": {"all": 62, "few": 20}, "selections": []}
+    return configuration("breast_cancer", model, **few, **choice)
 
 
 @pytest.mark.parametrize("model", ["deep", "shallow"])
@@ -93,84 +172,71 @@ def test_a_network_that_is_not_the_same_is_refused(monkeypatch):
         sn_tab3.run(few_players("shallow", permutations=4), (0,), "cpu")
 
 
-def test_the_verdict_follows_the_numbers():
-    exact, rescale, few, more, table = sn_tab3.statements(made())
-    assert sn_tab3.verdict(made())[0] == "reproduced" and all(sn_tab3.statements(made()).values())
+def held(found) -> dict:
+    return {one.claim: one.held for one in found.statements}
+
+
+def test_the_finding_follows_the_numbers():
+    found = finding(made())
+    assert all(answer is True for answer in held(found).values()) and found.verdict == "numbers agree"
+    assert len(found.statements) == 1 + 4 + 3 + 6 + 1
+    assert all("one of 13 comparisons" in one.criterion for one in found.statements[1:-1])
+    assert "synthetic 1%, yeast 10%, breast_cancer 3%" in found.decides
 
     def failing(setting, model, method, factor) -> list[str]:
         change = lambda s, m, k: factor if (s, m, k) == (setting, model, method) else 1  # noqa: E731
-        held = sn_tab3.statements(made(change))
-        return [key for key in held if not held[key]]
+        return [claim for claim, answer in held(finding(made(change))).items() if answer is not True]
 
+    own = "a Deep ShapNet's own values are"
+    exact = "a Shallow ShapNet's own values are exact, but for rounding"
+    table = "a Deep ShapNet's own error is that of the table"
     assert failing("yeast", "shallow", "ours", 1e3) == [exact]
-    assert failing("untrained", "deep", "deep_shap", 1e-2) == [rescale]
-    assert failing("yeast", "deep", "kernel_77", 10) == [few]
-    assert failing("untrained", "deep", "kernel_77", 0.1) == [few]
-    assert failing("breast_cancer", "deep", "kernel_extended", 100) == [more]
+    assert failing("untrained", "deep", "deep_shap", 1e-2) == [f"untrained: {own} nearer than Deep SHAP"]
+    assert failing("yeast", "deep", "kernel_77", 10) == [f"yeast: {own} further away than Kernel (77)"]
+    assert failing("untrained", "deep", "kernel_77", 0.1) == [f"untrained: {own} nearer than Kernel (77), 2020"]
+    further = f"breast_cancer: {own} further away than Kernel (ext.), 2020"
+    assert failing("breast_cancer", "deep", "kernel_extended", 100) == [further]
     assert failing("breast_cancer", "deep", "ours", 1.5) == [table]
     assert failing("synthetic", "deep", "kernel_77", 10) == []  # a tie in the paper
-    none = lambda s, m, k: 1e6 if k == "ours" else 1  # noqa: E731
-    assert sn_tab3.verdict(made(none))[0] == "partly"  # further away than Kernel SHAP with more samples, at least
 
 
-def test_an_unfinished_record_is_no_reproduction():
-    for module in (sn_tab3, sn_tab6):
-        word, ours, paper = module.verdict(made(part=0.5))
-        assert word == "not run at full scale" and "Deep SHAP 3.71" in sn_tab3.verdict(made())[2] and paper and ours
-    assert "untrained 50 and 50" in sn_tab3.verdict(made(part=0.5))[1]
+def test_an_interval_that_holds_both_sides_is_open():
+    runs = made()
+    for run in sn_tab3.of(runs, "yeast", "deep"):
+        own = run["result"]["error"]["ours"]
+        run["result"]["error"]["deep_shap"] = [v + 0.01 * (run["seed"] // 5 % 2 - 0.5) for v in own]
+    found = finding(runs)
+    assert held(found)["yeast: a Deep ShapNet's own values are nearer than Deep SHAP"] is None
+    assert found.verdict == "open"
 
 
-def test_errors_are_over_rounds():
-    """Folds of a round share their test rows and count as one; synthetic trials count each."""
+def test_an_unfinished_record_says_so():
+    found = finding(made(part=0.5))
+    assert "untrained, Deep ShapNet: 50 of 100" in found.reduced and found.verdict == "smaller scale only"
+    assert finding([]).verdict == "smaller scale only"
+
+
+def test_intervals_are_over_rounds():
+    """Folds of a round share their test rows and count as one; rounds of a table share its rows; others are drawn."""
     runs = sn_tab3.of(made(), "yeast", "deep")
     rounds = sn_tab3.by_round(runs, "ours")
     assert len(rounds) == 10 and len(sn_tab3.by_round(sn_tab3.of(made(), "synthetic", "deep"), "ours")) == 20
-    values = torch.tensor(list(rounds.values()), dtype=torch.float64)
-    assert sn_tab3.mean(runs, "ours") == pytest.approx((values.mean().item(), values.std().item() / 10**0.5))
-    both = sn_tab3.lead(runs, "ours", "ours")
-    assert both == (0, 0)
+    assert sn_tab3.mean(runs, "ours") == interval(rounds.values(), shared=1 / 3)
+    drawn = sn_tab3.of(made(), "synthetic", "deep")
+    assert sn_tab3.mean(drawn, "ours") == interval(sn_tab3.by_round(drawn, "ours").values())
+    assert sn_tab3.lead(runs, "ours", "ours") == (0, 0)
+
+
+def test_errors_in_parts_of_the_values():
+    runs = sn_tab3.of(made(spread=0), "yeast", "deep")
+    assert sn_tab3.relative(runs, "ours") == pytest.approx((0.0504 / 0.5, 0), abs=1e-12)
+    assert sn_tab3.mean(runs, "size") == pytest.approx((0.5, 0))
 
 
 def test_summaries():
     lines = sn_tab3.summary(made())
-    assert len(lines) == 1 + 8 * 6 and "5.04e-02 ±" in next(line for line in lines if line.startswith("yeast"))
-    study = {"config": truth_study("breast_cancer"), "seed": 0, "result": made()[0]["result"] | {"players": [20]}}
-    lines = sn_tab3.summary([*made(), study])
-    assert len(lines) == 1 + 9 * 6 and "truth; values of size 5.00e-01" in lines[-1] and " nan" in lines[-2]
-    lines = sn_tab6.summary(made())
-    assert len(lines) == 1 + 8 * 5 and sum("too large" in line for line in lines) > 5
-
-
-def test_standard_deviations():
-    runs = sn_tab3.of(made(), "yeast", "deep")
-    values = torch.tensor([v for run in runs for v in run["result"]["error"]["ours"]], dtype=torch.float64)
-    whole, error = sn_tab6.spread(runs, "ours")
-    assert whole == pytest.approx(values.std().item())
-    rounds = torch.tensor([run["seed"] // 5 for run in runs]).repeat_interleave(4)
-    without = torch.stack([values[rounds != r].std() for r in range(10)])
-    assert error == pytest.approx((9 / 10 * (without - without.mean()).square().sum()).sqrt().item())
-    # Ten numbers, all but one of them zero: mean 1, standard deviation sqrt(10).
-    assert torch.tensor([10.0] + [0] * 9).std().item() == pytest.approx(10**0.5)
-    assert not sn_tab6.possible("untrained", "deep", "ours") and sn_tab6.possible("yeast", "deep", "ours")
-
-
-def test_the_verdict_on_standard_deviations():
-    scale = lambda s, m, k: PAPER_SPREAD[s, m][list(METHODS).index(k)] / PAPER[s, m][0] if m == "deep" else 1  # noqa: E731
-    ratio = lambda s, m, k: (  # noqa: E731  (made has a relative standard deviation of about 0.115)
-        scale(s, m, k) * PAPER[s, m][0] / max(PAPER[s, m][list(METHODS).index(k)], 1e-12) / 0.115
-        if m == "deep" and s != "untrained"
-        else 1
-    )
-    held = sn_tab6.statements(made(ratio))
-    less, twice, steady = held
-    assert all(held.values()) and sn_tab6.verdict(made(ratio))[0] == "reproduced"
-    wide = lambda s, m, k: ratio(s, m, k) * (5 if (s, m, k) == ("yeast", "deep", "ours") else 1)  # noqa: E731
-    held = sn_tab6.statements(made(wide))
-    assert [key for key in held if not held[key]] == [less, twice]
-    loose = lambda s, m, k: ratio(s, m, k) * (1e5 if (s, m, k) == ("yeast", "shallow", "ours") else 1)  # noqa: E731
-    held = sn_tab6.statements(made(loose))
-    assert [key for key in held if not held[key]] == [steady]
-
-
-def test_table_6_is_of_the_same_runs():
-    assert sn_tab6.batches is sn_tab3.batches and sn_tab6.run is sn_tab3.run
+    assert len(lines) == 1 + 6 * 9 + 2 * 6
+    assert "5.04e-02 ±" in next(line for line in lines if line.startswith("yeast"))
+    result = made()[0]["result"] | {"players": [20]}
+    lines = sn_tab3.summary([*made(), {"config": truth_study("breast_cancer"), "seed": 0, "result": result}])
+    assert "truth; values of size 5.00e-01" in lines[-1]

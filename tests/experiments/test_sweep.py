@@ -43,6 +43,32 @@ def test_a_sweep_fills_the_record_and_then_rests(tmp_path, capsys):
     assert "runs" in capsys.readouterr().err  # progress
 
 
+def test_a_run_of_fixed_length_goes_on_from_its_checkpoint(tmp_path):
+    """Stopped in the second batch: it is given what it saved, no other batch is, and nothing is left in the end."""
+    found = []
+
+    def run(config, seeds, device, checkpoint):
+        state = checkpoint.load() or {"done": 0}
+        found.append((config["k"], state["done"]))
+        while state["done"] < 3:
+            state["done"] += 1
+            checkpoint.save(state)
+            if (config["k"], state["done"], len(found)) == (1, 2, 2):
+                raise RuntimeError("the machine went away")
+        return [{"seed": seed} for seed in seeds]
+
+    study = SimpleNamespace(
+        ID="R", RESUMES=True, run=run, batches=lambda scale: [Batch({"k": k}, (0, 1)) for k in range(3)]
+    )
+    record = Record(tmp_path / "r.jsonl")
+    with pytest.raises(RuntimeError, match="went away"):
+        sweep(study, "smoke", record)
+    assert len(list((tmp_path / ".unfinished").glob("*.pt"))) == 1
+    assert sweep(study, "smoke", record) == 4
+    assert found == [(0, 0), (1, 0), (1, 2), (2, 0)]
+    assert not list((tmp_path / ".unfinished").glob("*.pt"))
+
+
 def test_a_failure_keeps_what_was_done(tmp_path):
     calls: list = []
     record = Record(tmp_path / "x.jsonl")

@@ -8,6 +8,7 @@ from oracles import tolerance
 from torch import nn
 
 from shapnotes.experiments import tabular
+from shapnotes.experiments.checkpoint import Checkpoint
 from shapnotes.experiments.tabular import DEEP, MODELS, deep_multiplications, deep_parameters, fold, network
 
 
@@ -34,6 +35,17 @@ def test_inputs_are_standardised_with_the_statistics_of_the_rounds_training_rows
     assert float(one.test[0].mean(0).abs().max()) > 0.01
 
 
+def test_the_inputs_of_the_synthetic_task_are_as_drawn():
+    """Uniform on the cube, in all parts; standardised only where that is asked for."""
+    raw, scaled = (fold("synthetic", 0, samples=400, inputs=how) for how in ("raw", "standardised"))
+    x = torch.cat([raw.train[0], raw.held_out[0], raw.test[0]])
+    assert float(x.abs().max()) <= 0.5 and float(x.abs().max()) > 0.49
+    assert all(torch.equal(a, b) for a, b in zip(fold("synthetic", 0, samples=400).train, raw.train, strict=True))
+    x = torch.cat([scaled.train[0], scaled.held_out[0]]).double()
+    torch.testing.assert_close(x.std(0, correction=0), torch.ones(16, dtype=torch.float64), rtol=1e-4, atol=0)
+    assert torch.equal(raw.train[1], scaled.train[1])
+
+
 def test_the_synthetic_task_is_drawn_for_each_round():
     first, again, other = (fold("synthetic", seed, samples=40, reading="sum") for seed in (0, 0, 5))
     assert torch.equal(first.test[0], again.test[0]) and not torch.equal(first.test[1], other.test[1])
@@ -51,8 +63,67 @@ def test_sizes_are_counted_on_the_networks(data):
     weights = sum(layer.weight.numel() for layer in equal["dnn_computation"].modules() if isinstance(layer, nn.Linear))
     assert abs(weights / deep_multiplications(data) - 1) < 0.02
     assert [len(equal[m].hidden) + 1 for m in equal] == [11, 8]
+    for model in MODELS:
+        assert tabular.size(model, data) == tabular.parameters(network(model, data, generator))
+    assert tabular.size("dnn_computation", data, 20) == tabular.parameters(
+        network("dnn_computation", data, generator, width=20)
+    )
     features, _, outputs, _ = DEEP[data]
     assert {network(m, data, generator)(torch.zeros(3, features)).shape for m in MODELS} == {(3, outputs)}
+
+
+def test_the_papers_widths():
+    """Appendix I.1: 123 units for equal parameters, near ours, and 1800 for equal computation, 39 times as many."""
+    assert tabular.equivalent_width("dnn_parameters", "synthetic") == 121
+    assert tabular.size("dnn_parameters", "synthetic", 123) == 154_735 and deep_parameters("synthetic") == 149_600
+    weights = 16 * 1800 + 7 * 1800**2 + 1800
+    assert weights == tabular.size("dnn_computation", "synthetic", tabular.COMPUTATION) - 8 * 1800 - 1
+    assert 38 < weights / deep_multiplications("synthetic") < 39
+    assert tabular.equivalent_width("dnn_computation", "synthetic") == 288
+
+
+def test_more_outputs():
+    net = network("deep", "breast_cancer", torch.Generator().manual_seed(0), outputs=10)
+    assert net(torch.zeros(2, 30)).shape == (2, 10)
+
+
+def test_large_networks_are_trained_by_themselves():
+    seeds = (0, 1, 2)
+    assert tabular.together("gam", "yeast", seeds) == [seeds]
+    assert tabular.together("shallow", "synthetic", seeds, 10) == [seeds]
+    assert tabular.together("shallow", "synthetic", seeds) == [(0,), (1,), (2,)]
+    assert tabular.together("deep", "breast_cancer", seeds) == [(0,), (1,), (2,)]
+    assert tabular.together("dnn_computation", "synthetic", seeds, 288) == [seeds]
+    assert tabular.together("dnn_computation", "synthetic", seeds, 1800) == [(0,), (1,), (2,)]
+
+
+def test_what_rounds_share():
+    """Rounds of a table share its rows; those of the synthetic task are drawn anew."""
+    assert tabular.shared("yeast", range(50)) == 1 / 3
+    assert tabular.shared("breast_cancer", range(0, 50, 5)) == 5 / 12
+    assert tabular.shared("synthetic", range(50)) == tabular.shared("untrained", range(0, 50, 5)) == 0
+    parts = fold("breast_cancer", 0)
+    rows = [len(part[0]) for part in (parts.train, parts.held_out, parts.test)]
+    assert rows[2] / (rows[0] + rows[1]) == pytest.approx(1 / 3, rel=0.01)
+    assert rows[2] / rows[0] == pytest.approx(5 / 12, rel=0.01)
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    """Stopped after an epoch, and gone on with: the numbers are those of a training that was never stopped."""
+    config = {"epochs": 2, "batch_size": 16, "rate": 0.01}
+    parts = [fold("synthetic", seed, samples=80) for seed in (0, 5)]
+
+    def fitted(epochs: int, checkpoint=None):
+        generators = [torch.Generator().manual_seed(seed) for seed in (0, 5)]
+        nets = [network("gam", "synthetic", g) for g in generators]
+        how = config | {"epochs": epochs}
+        return tabular.fit(nets, tabular.stacked(parts), generators, how, checkpoint=checkpoint)
+
+    state = lambda: Checkpoint(tmp_path / "state.pt", config)  # noqa: E731
+    whole = fitted(2)
+    fitted(1, state())
+    for one, other in zip(whole, fitted(2, state()), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_the_deep_network_of_yeast_by_hand():
