@@ -45,7 +45,7 @@ def interval(values: Iterable[float], *, shared: float = 0.0, level: float = LEV
     Source: Student (1908); Nadeau and Bengio (2003), the corrected resampled t test.
 
     >>> interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, half=2.484137711960...)
+    Interval(mean=2.0, half=2.4841...)
     """
     values = list(values)
     if not values:
