@@ -44,8 +44,8 @@ def interval(values: Iterable[float], *, shared: float = 0.0, level: float = LEV
 
     Source: Student (1908); Nadeau and Bengio (2003), the corrected resampled t test.
 
-    >>> interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, half=2.4841...)
+    >>> interval([1.0, 2.0, 3.0]).shown()
+    '2.000 ± 2.484'
     """
     values = list(values)
     if not values:
