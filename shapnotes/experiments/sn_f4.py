@@ -119,14 +119,14 @@ def batches(scale: str) -> list[Batch]:
 
 def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list[dict]:
     """Explain test images by one method, and put the explanations to one test."""
+    networks = [_network(config, seed, folder.parent) for seed in seeds]
     x, y = images.test_images(config["data"])
     if config["task"] != "removal":
         x = x[y == PAIRS[config["task"]][0]]
     x = x[: config["images"]].to(device)
     test = _removed if config["task"] == "removal" else _flipped
     found = []
-    for seed in seeds:
-        net, told = _network(config, seed, folder.parent)
+    for seed, (net, told) in zip(seeds, networks, strict=True):
         found.append({"network": told, **test(config, net.to(device), x, seed)})
     return found
 

@@ -62,6 +62,7 @@ PAPER = {
     "yeast": (0.585, 0.576, 0.575, 0.577, 0.597),
     "breast_cancer": (0.959, 0.966, 0.971, 0.958, 0.969),
 }
+PARTS = tuple(PAPER)  # of each row of the table there is a finding
 CHOICES = ("samples", "reading", "inputs", "constant", "init", "width", "rate")
 SHAPNETS = ("deep", "shallow", "gam")  # a GAM is a Shallow ShapNet of single features
 DNNS = ("dnn_computation", "dnn_parameters")

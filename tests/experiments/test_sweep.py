@@ -411,7 +411,8 @@ def test_every_experiment_runs_in_small(identifier, folder):
     assert sweep(source, "smoke", record) == 0 and unfinished(record) == []
     if hasattr(chosen, "summary"):
         assert len(chosen.summary(runs)) > 1
-    if hasattr(chosen, "finding"):
-        found = chosen.finding(runs)
+    parts = [[part] for part in chosen.PARTS] if hasattr(chosen, "PARTS") else [[]]
+    for part in parts if hasattr(chosen, "finding") else []:
+        found = chosen.finding(runs, *part)
         assert found.verdict in get_args(Verdict) and found.decides and (found.statements or found.reduced)
     assert hasattr(chosen, "finding") or hasattr(chosen, "summary") or identifier == "image-networks"
