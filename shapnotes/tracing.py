@@ -16,9 +16,9 @@ def traced(model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> fx.Graph:
 
     is_leaf : which modules are taken for what they are, beside those of torch.nn; others are looked into
 
-    Arguments that have a default take it, and the graph has no input for them. A forward that replaces the class's on
-    one instance is the one that is followed; a module that forward makes for itself, without parameters, is looked
-    into.
+    Arguments that have a default take it, and the graph has no input for them, nor for further ones (*args, **kwargs).
+    A forward that replaces the class's on one instance is the one that is followed; a module that forward makes for
+    itself, without parameters, is looked into.
 
     Raises `Untraceable`, or what a model raises that branches on values.
 
@@ -49,7 +49,9 @@ class _Tracer(fx.Tracer):
             if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
-                raise Untraceable(f"its forward takes *{name}, any number of inputs; give them names")
+                if not inputs:
+                    raise Untraceable(f"its forward takes *{name}, any number of inputs; give them names")
+                continue
             inputs.append(self.create_proxy("placeholder", name, (), {}))
             if parameter.kind is parameter.KEYWORD_ONLY:
                 named[name] = len(inputs) - 1

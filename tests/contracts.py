@@ -620,6 +620,59 @@ def swapping_keeps_weights_and_comes_back(sn):
     assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
 
 
+class Halved(nn.Module):
+    """An argument that has a default, which is not the branch that tracing would take."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = network(3, 2)[0]
+
+    def forward(self, x, by=None):
+        x = torch.relu(self.fc(x))
+        return x / 2 if by is None else x / by
+
+
+def models_are_taken_as_they_are(sn):
+    """With defaults, hooks of all modules, and forwards that were replaced on an instance."""
+    x, model = normal(2, 3), Halved()
+    weight, bias = model.fc.weight, model.fc.bias
+    expected = sn.nn.functional.shapley_activation(x, weight, bias) / 2
+    assert_close(sn.nn.swap_activations(model, "sa")(x), expected, **F64)
+    for inside in (0, 2):
+        model = network(3, 2, activation=nn.ReLU).requires_grad_(False)
+        forward = model[inside].forward
+        model[inside].forward = lambda z, forward=forward: forward(z) ** 2
+        values = model_values(model, x, torch.zeros(3, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=4), values, **F64)
+    model = network(3, 2, activation=nn.ReLU).requires_grad_(False)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _, z: z**2 if module is model[0] else z)
+    try:
+        values = model_values(model, x, torch.zeros(3, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=4), values, **F64)
+    finally:
+        handle.remove()
+
+
+def deeplift_follows_what_is_called(sn):
+    """A ReLU for two calls, and one called as a function, as if each were a module; and one right after a pooling."""
+    relu, x, r = nn.ReLU(), normal(3, 4), normal(4, seed=2)
+    first, second, last = network(4, 5)[0], nn.Linear(9, 9).double(), nn.Linear(9, 2).double()
+    plain = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+    expected = sn.explainers.deeplift(plain, x, r)
+    assert_close(sn.explainers.deep_shap(plain, x, r), expected, **F64)
+    assert_close(sn.explainers.deeplift(nn.Sequential(first, relu, second, relu, last), x, r), expected, **F64)
+
+    class Function(nn.Module):
+        def forward(self, z):
+            return z.relu_()
+
+    called = nn.Sequential(first, Function(), second, Function(), last)
+    assert_close(sn.explainers.deeplift(called, x, r), expected, **F64)
+    window, r = torch.tensor([[[3.0, 1.0]]]).double(), torch.tensor([[-2.0, -1.0]]).double()
+    found = sn.explainers.deeplift(nn.Sequential(nn.MaxPool1d(2), nn.ReLU(), nn.Flatten(0)), window, r)
+    assert_close(found, torch.tensor([[[3.0, 0.0]]]).double(), **F64)
+
+
 def errors_are_means_under_the_predicted_probabilities(sn):
     """Shapley Explanation Networks, equation 8 and appendix G.1, term by term; Table 4's two columns by their words."""
     gamma, phi, logits = normal(2, 2, 3, 4), normal(2, 2, 3, 4, seed=2), normal(2, 4, seed=3)
@@ -697,9 +750,11 @@ CONTRACTS = [
     shapley_activation_has_its_derivatives,
     layers_are_their_functions,
     swapping_keeps_weights_and_comes_back,
+    models_are_taken_as_they_are,
     errors_are_means_under_the_predicted_probabilities,
     the_players_named_are_removed,
     other_methods_meet_their_closed_forms,
+    deeplift_follows_what_is_called,
     table_agrees_with_both_oracles,
     matrix_is_the_table_rule,
     gaps_are_found,

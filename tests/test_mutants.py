@@ -251,6 +251,14 @@ MUTANTS = [
         "KINDS[to][0]",
         "convolutions become linear layers",
     ),
+    Mutant("tracing.py", 'hooks or "forward" in vars(module)', "hooks", "forwards of instances not seen"),
+    Mutant(
+        "tracing.py", "parameter.default is not parameter.empty or", "False or", "arguments with a default are inputs"
+    ),
+    Mutant("exact.py", "all_are_hooked() and not", "False and not", "hooks of all modules not seen"),
+    Mutant("activations.py", '(given["input"].clone())', '(given["input"])', "inputs shared"),
+    Mutant("activations.py", "self.made += 1", "self.made += 0", "one module for all calls"),
+    Mutant("activations.py", "torch.relu, torch.relu_, Tensor.relu, Tensor.relu_", "torch.relu", "methods not seen"),
     Mutant(
         "metrics.py", ".abs().mean(1)\n    if logits", ".abs().sum(1)\n    if logits", "a sum for the mean over players"
     ),

@@ -30,8 +30,8 @@ class Options(nn.Module):
         super().__init__()
         self.layer = nn.Linear(3, 3)
 
-    def forward(self, x, temperature=None, *, scale, times=2, **more):
-        x = self.layer(x)
+    def forward(self, x, temperature=None, *others, scale, times=2, **more):
+        x = sum(others, self.layer(x))
         if temperature is not None:
             x = x / temperature
         for _ in range(times):
