@@ -165,7 +165,12 @@ MUTANTS = [
         "variance.sqrt()",
         "a square root at zero",
     ),
-    Mutant("nn/functional.py", "width // 2 for width", "width for width", "images padded twice as much"),
+    Mutant(
+        "nn/functional.py",
+        "spread[1] % 2, 0, spread[0] % 2)) if",
+        "spread[1] % 2, 0, spread[0] % 2), value=1) if",
+        "a border of ones",
+    ),
     Mutant("nn/random_prefix.py", "value=1 / 2) / 6", "value=1) / 12", "squares at half their weight"),
     Mutant("nn/random_prefix.py", "(parts.probability * s / guard)", "(torch.relu(s) / guard)", "SA is ReLU"),
     Mutant("nn/random_prefix.py", "clamp(min=least)", "clamp(min=0)", "a spread of zero"),

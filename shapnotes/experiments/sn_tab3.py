@@ -31,6 +31,7 @@ Intervals are over rounds, as in `sn_tab1`; where a trial has data of its own it
 
 import copy
 import json
+import warnings
 from collections.abc import Callable
 from math import pi
 
@@ -237,7 +238,9 @@ def selected(f: Callable[[Tensor], Tensor], x: Tensor, samples: int | None, rule
 
     Coalitions are those of `explainers.kernel_shap`; see there for the rest.
     """
-    import shap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages that it imports
+        import shap
 
     def model(rows: np.ndarray) -> np.ndarray:
         return f(torch.from_numpy(rows).to(x)).double().numpy()
