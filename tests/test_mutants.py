@@ -167,9 +167,9 @@ MUTANTS = [
     ),
     Mutant(
         "nn/functional.py",
-        "spread[1] % 2, 0, spread[0] % 2)) if",
-        "spread[1] % 2, 0, spread[0] % 2), value=1) if",
-        "a border of ones",
+        "padding = tuple(width // 2 for width in spread)",
+        "padding, x = tuple(width // 2 for width in spread), x.roll(1, -1)",
+        "images moved",
     ),
     Mutant("nn/random_prefix.py", "value=1 / 2) / 6", "value=1) / 12", "squares at half their weight"),
     Mutant("nn/random_prefix.py", "(parts.probability * s / guard)", "(torch.relu(s) / guard)", "SA is ReLU"),
