@@ -11,6 +11,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 MAX_TABLE_PLAYERS = 30  # of tables with a row a coalition; those of 30 have a thousand million rows
 MAX_PLAYERS = 2**12  # of weights, one a size; they take comb(n, n/2), a number of n binary digits
@@ -19,8 +20,9 @@ MAX_PLAYERS = 2**12  # of weights, one a size; they take comb(n, n/2), a number 
 def lasting(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The function `make` of numbers, dtypes and devices, whose tensors are kept.
 
-    They are made outside inference mode, since a tensor made there could never take part in a gradient. What is made
-    while PyTorch traces (fake tensors, function transforms, compilers) is only good there, and not kept.
+    They are made outside inference mode, since a tensor made there could never take part in a gradient, and outside
+    function transforms (vmap, grad), whose wrappers would not outlive them. What is made while PyTorch traces (fake
+    tensors, compilers) is only good there, and not kept.
     """
 
     @lru_cache(maxsize=64)
@@ -30,13 +32,14 @@ def lasting(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(make)
     def get(*key: object) -> Tensor:
-        return make(*key) if torch.compiler.is_compiling() or _traced() else kept(*key)
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+            return make(*key)
+        if torch._C._functorch.peek_interpreter_stack() is None:
+            return kept(*key)
+        with temporarily_clear_interpreter_stack():
+            return kept(*key)
 
     return get
-
-
-def _traced() -> bool:
-    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def masks(n: int, *, device: torch.device | str | None = None) -> Tensor:

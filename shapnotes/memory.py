@@ -21,6 +21,7 @@ def keep_freed_memory() -> None:
     operating system. What is free below something still in use stays with the process until that is freed as well, as
     it is with small blocks anyway: there is no bound on that. Other C libraries, and GPUs, are as they were.
 
-    Done once in a process, when the first values are computed; importing the package changes nothing.
+    Done once in a process, when the first values are computed or the first Shapley network is made; importing the
+    package changes nothing.
     """
     torch.empty(KEPT, dtype=torch.uint8)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shapnotes.explanation import Explanation
+from shapnotes.memory import keep_freed_memory
 from shapnotes.shapnet.door import (
     check_finite,
     check_fits,
@@ -192,6 +193,7 @@ class ImageShapNet(Prunable, nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        keep_freed_memory()
         self.channels = whole_numbers(channels, "channels")
         if len(self.channels) < 2:
             raise ValueError(
