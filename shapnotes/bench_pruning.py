@@ -15,7 +15,8 @@ from shapnotes.bench import in_turn, provenance
 from shapnotes.experiments import image_networks, images, sn_f5
 from shapnotes.experiments.image_networks import weights
 from shapnotes.experiments.statistics import interval
-from shapnotes.shapnet import ImageShapNet, Pruning, sparse
+from shapnotes.shapnet import ImageShapNet, Pruning
+from shapnotes.shapnet.windows import blank_pixels
 
 NETWORKS = ((16, 1), (16, 64), (64, 1), (64, 64))  # channels, batch
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -69,18 +70,18 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
 @contextmanager
 def everything() -> Iterator[None]:
     """A context in which blank pixels are computed like others."""
-    usual, sparse.WORTHWHILE = sparse.WORTHWHILE, -1.0
+    usual, blank_pixels.WORTHWHILE = blank_pixels.WORTHWHILE, -1.0
     try:
         yield
     finally:
-        sparse.WORTHWHILE = usual
+        blank_pixels.WORTHWHILE = usual
 
 
 def activations(net: ImageShapNet, layers: list[Tensor]) -> int:
     """How many activations an output of each stage takes after the first one, without those of blank pixels."""
     total = 0
     for stage, z in zip(net.stages[1:], layers, strict=False):
-        counts = sparse.window_counts(sparse.kept_pixels(z), stage.geometry)
+        counts = blank_pixels.window_counts(blank_pixels.kept_pixels(z), stage.geometry)
         total += int((counts * (2 ** torch.arange(len(counts)) - 1)).sum())
     return total
 

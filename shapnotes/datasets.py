@@ -55,7 +55,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapnotes.progress import progress_bar
+from shapnotes._runtime.progress import progress_bar
 
 __all__ = ["DamagedFileError", "Dataset", "breast_cancer", "cifar10", "digits", "fashion_mnist"]
 __all__ += ["mnist", "standardise", "synthetic_regression", "train_test_split", "yeast"]

@@ -14,8 +14,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor
 from torch.nn import functional
 
+from shapnotes._runtime.progress import progress_bar
 from shapnotes.explanation import Explanation
-from shapnotes.progress import progress_bar
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapNet, all_pairs, l1_penalty, linf_penalty, singletons
 from shapnotes.shapnet.door import flag, is_several, is_whole
 

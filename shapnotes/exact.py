@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from shapnotes._runtime.memory import keep_freed_memory
+from shapnotes._runtime.progress import Bar, progress_bar
+from shapnotes._runtime.tracing import all_are_hooked, as_its_class
 from shapnotes.coalitions import lasting, member_sums, sizes, subset_sums, value_weights
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, Look, Model, check_closure, checked_output, in_dtype
-from shapnotes.memory import keep_freed_memory
 from shapnotes.players import Groups
-from shapnotes.progress import Bar, progress_bar
-from shapnotes.tracing import all_are_hooked, as_its_class
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
 TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call

@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.tracing import copied
 from shapnotes.activations import KINDS, ActivationsAsModules
 from shapnotes.exact import first_look, rows_at_once, shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, GapError, Model, check_closure, finite_output, in_dtype
 from shapnotes.sampling import sample_shapley_values
-from shapnotes.tracing import copied
 
 Baseline = Tensor | float | None
 

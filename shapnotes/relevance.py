@@ -8,11 +8,11 @@ from math import isfinite
 import torch
 from torch import Tensor, fx, nn
 
+from shapnotes._runtime.tracing import Untraceable, all_are_hooked, as_its_class, traced
 from shapnotes.exact import shapley_values
 from shapnotes.game import Game, GapError
 from shapnotes.nn import functional as F
 from shapnotes.sampling import sample_shapley_values
-from shapnotes.tracing import Untraceable, all_are_hooked, as_its_class, traced
 
 CANCELLED = 1e-12  # of the terms' size: a sum that is smaller has at most four digits left
 CONSERVED = 1e-7  # of a layer's relevance: what rounding may lose before it is called a gap

@@ -6,11 +6,11 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.memory import keep_freed_memory
+from shapnotes._runtime.progress import Bar, progress_bar
 from shapnotes.exact import check_chunk_size, first_look, recomputed
 from shapnotes.game import Game, Model, in_dtype
-from shapnotes.memory import keep_freed_memory
 from shapnotes.players import Groups
-from shapnotes.progress import Bar, progress_bar
 
 
 def sample_shapley_values(

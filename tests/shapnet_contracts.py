@@ -70,7 +70,7 @@ def slow_transform(stage, x: torch.Tensor, reference: torch.Tensor, functions=No
 
 def transforms_are_their_definition(sn):
     """Every size of set, in each of the ways to compute it, with a graph and without, on zero and other references."""
-    inner = sn.shapnet.inner
+    inner = sn.shapnet.inner.blocks
     usual = {name: getattr(inner, name) for name in ("SMALL", "NARROW", "TILE")}
     ways = {}, {"SMALL": 0, "NARROW": 0}, {"SMALL": 0, "NARROW": 0, "TILE": 1}, {"TILE": 1}
     try:
@@ -204,7 +204,7 @@ def butterflies_let_all_features_meet(sn):
 
 def random_weights_keep_the_size(sn):
     """`value_variance` is the quadratic form of the definition, and values are as large as inputs at initialisation."""
-    variance = sn.shapnet.initialisation.value_variance
+    variance = sn.shapnet.inner.initialisation.value_variance
     for k, depth, slope, bias in ((1, 1, 0.0, 0.0), (2, 1, 0.0, 0.0), (3, 2, 0.1, 0.5), (5, 3, 0.0, 0.2)):
         here = sn.coalitions.masks(k).double()
         gain = 2 / (1 + slope**2)
@@ -297,9 +297,9 @@ def windows_hand_out_shapley_values(sn):
 
 def ways_to_add_up(sn):
     """Each way to add up the values of windows, with as many at once as may be, and one at a time."""
-    from shapnotes.shapnet import loops
+    from shapnotes.shapnet.windows import numba_cpu as loops
 
-    strips, windows = sn.shapnet.strips, sn.shapnet.windows
+    strips, windows = sn.shapnet.windows.batched, sn.shapnet.windows.op
     arithmetic, *usual = windows.arithmetic, loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS
     (at_once, _, sums, terms), threads = usual, torch.get_num_threads()
     try:
@@ -316,7 +316,7 @@ def ways_to_add_up(sn):
 
 def gathered_windows_are_the_same(sn):
     """Compiled, windows gather their players from tables; here what is compiled runs as it is, an image at a time."""
-    gathered, plain = sn.shapnet.gathered, lambda function, *_: function
+    gathered, plain = sn.shapnet.windows.inductor, lambda function, *_: function
     usual, gathered._program = {name: getattr(gathered, name) for name in ("_program", "TERMS")}, plain
     try:
         for kernel, dilation, stride, padding in GEOMETRIES:
@@ -374,7 +374,7 @@ def pruned_players_are_given_nothing(sn):
 
 def blank_pixels_are_left_out_of_windows(sn):
     """Products and coalitions of the kept pixels alone give the values of whole windows, whoever is kept."""
-    sparse = sn.shapnet.sparse
+    sparse = sn.shapnet.windows.blank_pixels
     for kernel, dilation, stride, padding in ((2, 2, 1, "same"), ((2, 3), 1, 2, 1), (2, (1, 3), 1, 0)):
         layer = sn.shapnet.ImageTransform(
             2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2

@@ -5,7 +5,8 @@ import torch
 
 from shapnotes import bench_pruning, cli
 from shapnotes.experiments import image_networks, images
-from shapnotes.shapnet import ImageShapNet, Pruning, sparse
+from shapnotes.shapnet import ImageShapNet, Pruning
+from shapnotes.shapnet.windows import blank_pixels
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def test_activations_are_counted_window_by_window(net):
 def test_everything_is_computed_where_it_should_be(net, monkeypatch):
     taken = []
     monkeypatch.setattr(
-        "shapnotes.shapnet.image.kept_values", lambda *given: taken.append(1) or sparse.kept_values(*given)
+        "shapnotes.shapnet.image_network.kept_values",
+        lambda *given: taken.append(1) or blank_pixels.kept_values(*given),
     )
     x = torch.randn(3, 1, 40, 40, generator=torch.Generator().manual_seed(1))
     rule = Pruning(share=0.9, stages=0)

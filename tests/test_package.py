@@ -17,7 +17,7 @@ def test_importing_it_takes_little_more_than_torch():
 
 def test_importing_it_changes_nothing_in_the_process():
     """What the first values do for memory, the import has not done."""
-    code = "import shapnotes as sn, torch; from shapnotes.memory import keep_freed_memory as kept; "
+    code = "import shapnotes as sn, torch; from shapnotes._runtime.memory import keep_freed_memory as kept; "
     code += "print(kept.cache_info().currsize); sn.shapley_values(lambda z: z.sum(1), torch.ones(1, 3)); "
     code += "print(kept.cache_info().currsize)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

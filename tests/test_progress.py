@@ -2,8 +2,8 @@
 
 from tqdm import std
 
-from shapnotes import progress
-from shapnotes.progress import progress_bar
+from shapnotes._runtime import progress
+from shapnotes._runtime.progress import progress_bar
 
 
 def test_a_bar_that_nobody_asked_for_is_not_made_for_short_work(capsys):

@@ -10,9 +10,9 @@ from contracts import network, normal
 from torch import nn
 from torch.nn.utils import prune
 
+from shapnotes._runtime.tracing import Untraceable, copied, traced
 from shapnotes.nn import swap_activations
 from shapnotes.relevance import propagate
-from shapnotes.tracing import Untraceable, copied, traced
 
 
 def leaves(module: nn.Module) -> bool:

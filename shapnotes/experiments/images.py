@@ -28,7 +28,7 @@ from shapnotes import datasets
 from shapnotes.experiments.checkpoint import Checkpoint, atomic
 from shapnotes.experiments.training import epochs_alone
 from shapnotes.shapnet import ImageShapNet
-from shapnotes.shapnet.image import DILATIONS
+from shapnotes.shapnet.image_network import DILATIONS
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
 
 SIZE = 32

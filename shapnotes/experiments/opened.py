@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shapnotes.coalitions import masks
 from shapnotes.shapnet import ShapNet
-from shapnotes.shapnet.inner import Perceptrons
+from shapnotes.shapnet.inner.blocks import Perceptrons
 from shapnotes.shapnet.transform import contraction
 
 TABULATED = 2**16  # coalitions of the players that a module depends on, up to which all its answers are kept

@@ -13,10 +13,10 @@ from types import ModuleType
 import joblib
 import torch
 
+from shapnotes._runtime.progress import progress_bar
 from shapnotes.bench import provenance
 from shapnotes.experiments.checkpoint import Checkpoint, OutOfTime
 from shapnotes.experiments.record import Record
-from shapnotes.progress import progress_bar
 
 SCALES = ("paper", "cpu", "smoke")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from shapnotes._runtime.progress import progress_bar
 from shapnotes.experiments.checkpoint import Checkpoint, Clock
-from shapnotes.progress import progress_bar
 
 MEASURED_AT_ONCE = 1000  # rows; more would be slower on a processor, whose cache they leave
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from shapnotes.exact import shapley_values
-from shapnotes.nn.random_prefix import Geometry, measured, sa_layer, shaplu_layer
+from shapnotes.nn._random_prefix import Geometry, measured, sa_layer, shaplu_layer
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

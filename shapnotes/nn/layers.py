@@ -5,8 +5,8 @@ import warnings
 import torch
 from torch import Tensor, fx, nn
 
+from shapnotes._runtime.tracing import Untraceable, as_its_class, copied, traced
 from shapnotes.nn import functional
-from shapnotes.tracing import Untraceable, as_its_class, copied, traced
 
 
 class SALinear(nn.Linear):

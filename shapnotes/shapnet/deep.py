@@ -6,8 +6,8 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
+from shapnotes.shapnet.base import ShapNet
 from shapnotes.shapnet.door import flag, is_several, is_whole, whole, whole_numbers
-from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.transform import ActiveSets, ShapleyTransform
 
 

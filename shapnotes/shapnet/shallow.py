@@ -6,8 +6,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from shapnotes.shapnet.base import ShapNet
 from shapnotes.shapnet.door import flag, whole
-from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.transform import ActiveSets, Inner, ShapleyTransform, listed_sets
 
 

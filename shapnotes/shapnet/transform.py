@@ -22,7 +22,7 @@ from shapnotes.shapnet.door import (
     whole,
     whole_numbers,
 )
-from shapnotes.shapnet.inner import Enumerated, Perceptrons
+from shapnotes.shapnet.inner.blocks import Enumerated, Perceptrons
 from shapnotes.shapnet.tracing import opaque
 
 LARGEST = 16  # players of a module: 65536 coalitions

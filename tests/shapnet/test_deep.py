@@ -11,7 +11,8 @@ from oracles import tolerance
 from shapnet_contracts import slow_transform
 from torch.testing import assert_close
 
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, butterfly, inner
+from shapnotes.shapnet import DeepShapNet, ShallowShapNet, butterfly
+from shapnotes.shapnet.inner import blocks
 
 F64 = tolerance(torch.float64)
 
@@ -132,13 +133,13 @@ def test_weights_start_as_in_linear_layers():
     assert float(kept.stages[1].blocks[0].first.detach().abs().max()) > 2 * 100**-0.5
 
 
-@pytest.mark.parametrize("narrow", [0, inner.NARROW])
+@pytest.mark.parametrize("narrow", [0, blocks.NARROW])
 def test_batches_may_be_cut(narrow, monkeypatch):
     """Without gradients a large batch goes through in parts; that changes nothing."""
     net, x = made(6, 3, 2, hidden=(5,)), normal(50, 6)
     whole = net.layers(x)
     for name, value in {"TILE": 200, "SMALL": 0, "NARROW": narrow}.items():
-        monkeypatch.setattr(inner, name, value)
+        monkeypatch.setattr(blocks, name, value)
     with torch.no_grad():
         for one, other in zip(whole, net.layers(x), strict=True):
             assert_close(one.detach(), other, **F64)

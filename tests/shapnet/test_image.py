@@ -15,8 +15,9 @@ from torch.testing import assert_close
 
 import shapnotes
 from shapnotes import shapley_from_table
-from shapnotes.shapnet import ImageShapNet, ImageTransform, gathered, loops, strips, windows
+from shapnotes.shapnet import ImageShapNet, ImageTransform
 from shapnotes.shapnet.tracing import own_program
+from shapnotes.shapnet.windows import batched, inductor, numba_cpu, op
 
 F64 = tolerance(torch.float64)
 
@@ -74,12 +75,12 @@ def test_every_window_is_its_definition(geometry):
         assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
         assert not bool(z[0, 2, 3].any())
     tensors = x, layer.weight.flatten(2).permute(1, 2, 0), layer.bias
-    assert_close(windows._with_a_graph(*tensors, layer.geometry, 0.2).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert_close(op._with_a_graph(*tensors, layer.geometry, 0.2).detach(), expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("arithmetic", [loops, strips])
+@pytest.mark.parametrize("arithmetic", [numba_cpu, batched])
 def test_windows_of_nine(arithmetic, monkeypatch):
-    monkeypatch.setattr(windows, "arithmetic", lambda _: arithmetic)
+    monkeypatch.setattr(op, "arithmetic", lambda _: arithmetic)
     layer = made(2, 3, 3, negative_slope=0.1)
     image = normal(1, 4, 5, 2)
     with torch.no_grad():
@@ -246,10 +247,10 @@ def programs(monkeypatch):
         counters.append(CompileCounter())
         return own_program(function, backend=counters[-1], **settings)
 
-    monkeypatch.setattr(gathered, "own_program", counted)
-    gathered._program.cache_clear()
+    monkeypatch.setattr(inductor, "own_program", counted)
+    inductor._program.cache_clear()
     yield counters
-    gathered._program.cache_clear()
+    inductor._program.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,8 @@ from shapnet_contracts import slow_transform
 from torch import nn
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ShapleyTransform, inner
+from shapnotes.shapnet import ShapleyTransform
+from shapnotes.shapnet.inner import blocks
 from shapnotes.shapnet.transform import contraction
 
 F64 = tolerance(torch.float64)
@@ -48,9 +49,9 @@ def test_lemma_1(sets, seed):
     assert_close(stage(x) @ a.T, mapped(x), **F64)
 
 
-@pytest.mark.parametrize("small", [0, inner.SMALL])
+@pytest.mark.parametrize("small", [0, blocks.SMALL])
 def test_gradients_are_those_of_finite_differences(small, monkeypatch):
-    monkeypatch.setattr(inner, "SMALL", small)
+    monkeypatch.setattr(blocks, "SMALL", small)
     stage = made([(0, 1), (2, 1, 3), (3,)], 4, 2, 2, hidden=(3, 2), negative_slope=0.2)
     x, reference = normal(2, 4, 2).requires_grad_(), normal(4, 2, seed=9).requires_grad_()
     names, weights = zip(*stage.named_parameters(), strict=True)

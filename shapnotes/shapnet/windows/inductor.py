@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import embedding_bag
 
-from shapnotes.shapnet.geometry import Geometry, windows_along
 from shapnotes.shapnet.tracing import own_program
-from shapnotes.shapnet.windows import differentiated_again, listed_gradients, listed_values, zero_where_blank
+from shapnotes.shapnet.windows.geometry import Geometry, windows_along
+from shapnotes.shapnet.windows.op import differentiated_again, listed_gradients, listed_values, zero_where_blank
 
 PROGRAMMED = 4  # players of the largest windows that get a program: of more it would be too long
 TERMS = 2**21  # numbers at once on a CPU: few enough for its cache, many enough to hide the cost of a call

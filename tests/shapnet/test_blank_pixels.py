@@ -7,7 +7,8 @@ from oracles import tolerance
 from shapnet_contracts import GEOMETRIES
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ImageShapNet, ImageTransform, sparse
+from shapnotes.shapnet import ImageShapNet, ImageTransform
+from shapnotes.shapnet.windows import blank_pixels
 
 
 def made(*arguments, **settings) -> ImageTransform:
@@ -25,7 +26,7 @@ def blanked(*shape: int, share: float) -> torch.Tensor:
 
 def of(layer: ImageTransform, x: torch.Tensor) -> torch.Tensor:
     weight = layer.weight.flatten(2).permute(1, 2, 0)
-    return sparse.kept_values(x, weight, layer.bias, layer.geometry, layer.negative_slope)
+    return blank_pixels.kept_values(x, weight, layer.bias, layer.geometry, layer.negative_slope)
 
 
 @pytest.mark.parametrize("geometry", [*GEOMETRIES, (3, 1, 2, 1)], ids=str)
@@ -45,7 +46,7 @@ def test_a_pixel_with_one_channel_is_not_blank():
     layer, x = made(3, 2), torch.zeros(1, 4, 4, 3, dtype=torch.float64)
     x[0, 1, 2, 2] = -1e-300
     x[0, 3, 3, 1] = float("inf")
-    assert sparse.kept_pixels(x).nonzero().tolist() == [[0, 1, 2], [0, 3, 3]]
+    assert blank_pixels.kept_pixels(x).nonzero().tolist() == [[0, 1, 2], [0, 3, 3]]
     x[0, 3, 3, 1] = 2
     assert_close(of(layer, x), layer(x), rtol=0, atol=1e-12)
 
@@ -64,14 +65,15 @@ def test_counts_are_those_of_a_loop(geometry):
                 inside = [(y, q) for y, q in at if 0 <= y < 6 and 0 <= q < 9]
                 if inside:
                     expected[sum(bool(image[y, q]) for y, q in inside)] += 1
-    assert sparse.window_counts(kept, layer.geometry).tolist() == expected
+    assert blank_pixels.window_counts(kept, layer.geometry).tolist() == expected
 
 
 def test_it_is_chosen_where_it_pays(monkeypatch):
     """Without a gradient, for images that are mostly blank; the numbers are those of the other way."""
     chosen = []
     monkeypatch.setattr(
-        "shapnotes.shapnet.image.kept_values", lambda *given: chosen.append(1) or sparse.kept_values(*given)
+        "shapnotes.shapnet.image_network.kept_values",
+        lambda *given: chosen.append(1) or blank_pixels.kept_values(*given),
     )
     layer = made(2, 16)
     x = blanked(4, 20, 20, 2, share=0.2)
@@ -92,7 +94,7 @@ def test_it_is_chosen_where_it_pays(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_networks_in_other_precisions(dtype, monkeypatch):
-    monkeypatch.setattr(sparse, "LEAST", 0)
+    monkeypatch.setattr(blank_pixels, "LEAST", 0)
     net = ImageShapNet((2, 4, 4, 3)).requires_grad_(False)
     x = blanked(3, 8, 9, 2, share=0.3).permute(0, 3, 1, 2)
     expected = net.double().explain(x).attributions

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from shapnotes.coalitions import shapley_matrix
+from shapnotes.shapnet.base import ShapNet
 from shapnotes.shapnet.door import is_several, is_whole, stage_number
-from shapnotes.shapnet.network import ShapNet
 from shapnotes.shapnet.transform import ShapleyTransform
 
 MEASURES = ("dividend", "values", "inputs")

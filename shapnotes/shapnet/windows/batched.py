@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shapnotes.coalitions import kept, masks, shapley_matrix
-from shapnotes.shapnet.geometry import Geometry, Pair, Region, regions
+from shapnotes.shapnet.windows.geometry import Geometry, Pair, Region, regions
 
 SUMS = 2**21  # at once on a CPU, whose cache should hold them
 SUMS_ELSEWHERE = 2**28

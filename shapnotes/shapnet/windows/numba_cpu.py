@@ -18,7 +18,7 @@ from numba.core.caching import FunctionCache
 from torch import Tensor
 
 from shapnotes.coalitions import value_weights
-from shapnotes.shapnet.geometry import Geometry, regions
+from shapnotes.shapnet.windows.geometry import Geometry, regions
 
 AT_ONCE = 2**13  # sums of a run of windows, which the cache holds together with what becomes of them
 ALONE = 2**17  # sums that take less time than it takes to start a thread
@@ -61,7 +61,7 @@ class Runs(NamedTuple):
 
 
 def add_values(terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
-    """As `strips.add_values`, for float32 and float64 on a CPU."""
+    """As `batched.add_values`, for float32 and float64 on a CPU."""
     settings, values = _settings(terms, bias, slope), _flat(z)
     runs = _runs(geometry, *z.shape[1:3], _at_once(terms))
     _on_images(lambda _, shift: _add_values(shift, *runs, *settings, values), geometry, z.shape)
@@ -80,7 +80,7 @@ def add_kept_values(terms: Tensor, bias: Tensor, slope: float, geometry: Geometr
 def write_gradients(
     terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, given: Tensor, on_terms: Tensor
 ) -> Tensor:
-    """As `strips.write_gradients`, for float32 and float64 on a CPU."""
+    """As `batched.write_gradients`, for float32 and float64 on a CPU."""
     settings, on_bias = _settings(terms, bias, slope), bias.new_zeros(len(given), len(bias))
     runs = _runs(geometry, *given.shape[1:3], _at_once(terms))
     given, onto, sums, shape = _flat(given.contiguous()), _flat(on_terms), on_bias.numpy(), given.shape

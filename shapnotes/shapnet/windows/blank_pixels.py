@@ -10,8 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.geometry import Geometry, regions
 from shapnotes.shapnet.tracing import opaque
+from shapnotes.shapnet.windows.geometry import Geometry, regions
 
 WORTHWHILE = 0.55  # of the pixels: with more than that to do, all of the image takes less time
 LEAST = 2**10  # pixels times channels: with fewer, it takes longer to find out who is there than to do it all
@@ -52,7 +52,7 @@ def kept_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, neg
     Cost: for n kept pixels one product of n rows, and for each window of m of them a game of m players. If each pixel
     is kept with chance p, independently, that is (1 + p)^k - 1 activations a window in expectation, of 2^k - 1.
     """
-    from shapnotes.shapnet import loops  # numba takes long to import
+    from shapnotes.shapnet.windows import numba_cpu  # numba takes long to import
 
     (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
     z, kept = x.new_zeros(batch, height, width, channels), kept_pixels(x).flatten()
@@ -60,7 +60,7 @@ def kept_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, neg
     if len(given):
         terms = torch.bmm(given.expand(k, -1, -1), weight.transpose(0, 1))
         rows = torch.where(kept, kept.cumsum(0) - 1, -1)
-        loops.add_kept_values(terms, bias, negative_slope, geometry, z, rows)
+        numba_cpu.add_kept_values(terms, bias, negative_slope, geometry, z, rows)
     return z
 
 

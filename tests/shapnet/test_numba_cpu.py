@@ -12,7 +12,8 @@ from numba.core import config
 from oracles import tolerance
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ImageTransform, loops, strips
+from shapnotes.shapnet import ImageTransform
+from shapnotes.shapnet.windows import batched, numba_cpu
 
 
 def given(dtype=torch.float64, images=5):
@@ -26,17 +27,17 @@ def given(dtype=torch.float64, images=5):
 def test_they_are_what_strips_are(dtype, threads, monkeypatch):
     """Each image once, whoever takes it; the terms may be part of a larger table."""
     terms, bias, slope, geometry, on_values = given(dtype)
-    monkeypatch.setattr(loops, "ALONE", 0)
+    monkeypatch.setattr(numba_cpu, "ALONE", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     part = torch.cat([terms, terms], 1)[:, 2:7]
     for some, others in ((terms, terms), (part, part.clone())):
         values, expected = torch.zeros_like(on_values), torch.zeros_like(on_values)
-        loops.add_values(some, bias, slope, geometry, values)
-        strips.add_values(others, bias, slope, geometry, expected)
+        numba_cpu.add_values(some, bias, slope, geometry, values)
+        batched.add_values(others, bias, slope, geometry, expected)
         assert_close(values, expected, **tolerance(dtype))
         on_terms, as_expected = torch.zeros_like(terms), torch.zeros_like(terms)
-        on_bias = loops.write_gradients(some, bias, slope, geometry, on_values, on_terms)
-        on_bias_expected = strips.write_gradients(others, bias, slope, geometry, on_values, as_expected)
+        on_bias = numba_cpu.write_gradients(some, bias, slope, geometry, on_values, on_terms)
+        on_bias_expected = batched.write_gradients(others, bias, slope, geometry, on_values, as_expected)
         assert_close(on_terms, as_expected, **tolerance(dtype))
         assert_close(on_bias, on_bias_expected, **tolerance(dtype))
 
@@ -45,19 +46,19 @@ def test_they_are_what_strips_are(dtype, threads, monkeypatch):
 def test_threads_are_started_where_they_help(threads, started, monkeypatch):
     """Not beside a single one of PyTorch's, which is still spinning, and no more than there are images."""
     made = []
-    monkeypatch.setattr(loops, "Thread", lambda **settings: made.append(1) or threading.Thread(**settings))
+    monkeypatch.setattr(numba_cpu, "Thread", lambda **settings: made.append(1) or threading.Thread(**settings))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     terms, bias, slope, geometry, values = given()
-    loops.add_values(terms, bias, slope, geometry, values)
+    numba_cpu.add_values(terms, bias, slope, geometry, values)
     assert not made  # too little to do
-    monkeypatch.setattr(loops, "ALONE", 0)
-    loops.add_values(terms, bias, slope, geometry, values)
+    monkeypatch.setattr(numba_cpu, "ALONE", 0)
+    numba_cpu.add_values(terms, bias, slope, geometry, values)
     assert len(made) == started
 
 
 def test_machine_code_that_can_be_kept_nowhere():
     nowhere = eval("lambda x: x + 1")  # a function without a file has no place beside it
-    assert loops.machine_code(nowhere)(2) == 3
+    assert numba_cpu.machine_code(nowhere)(2) == 3
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def doubling(tmp_path, monkeypatch):
         spec = importlib.util.spec_from_file_location(name, source)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return loops.machine_code(module.double)
+        return numba_cpu.machine_code(module.double)
 
     return made, tmp_path / "cache"
 

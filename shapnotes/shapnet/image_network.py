@@ -6,8 +6,8 @@ from itertools import cycle, pairwise
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes.explanation import Explanation
-from shapnotes.memory import keep_freed_memory
 from shapnotes.shapnet.door import (
     check_finite,
     check_fits,
@@ -19,12 +19,12 @@ from shapnotes.shapnet.door import (
     whole,
     whole_numbers,
 )
-from shapnotes.shapnet.gathered import PROGRAMMED, gathered_values
-from shapnotes.shapnet.geometry import Geometry, regions
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
-from shapnotes.shapnet.sparse import kept_values, mostly_blank
 from shapnotes.shapnet.tracing import opaque
-from shapnotes.shapnet.windows import window_values
+from shapnotes.shapnet.windows.blank_pixels import kept_values, mostly_blank
+from shapnotes.shapnet.windows.geometry import Geometry, regions
+from shapnotes.shapnet.windows.inductor import PROGRAMMED, gathered_values
+from shapnotes.shapnet.windows.op import window_values
 
 LARGEST = 9  # pixels of a window: 512 coalitions
 DILATIONS = (1, 3, 5, 7, 9, 11, 13)  # the paper's

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from shapnotes.coalitions import shapley_rows
-from shapnotes.shapnet import strips
-from shapnotes.shapnet.geometry import Geometry, regions
 from shapnotes.shapnet.tracing import opaque
+from shapnotes.shapnet.windows import batched
+from shapnotes.shapnet.windows.geometry import Geometry, regions
 
 TERMS = 2**21  # numbers at once on a CPU
 TERMS_ELSEWHERE = 2**28
@@ -71,12 +71,12 @@ def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
 
 
 def arithmetic(x: Tensor) -> ModuleType:
-    """What adds up values: loops, which numba compiles, for ordinary numbers on a CPU."""
+    """What adds up values: numba_cpu, which numba compiles, for ordinary numbers on a CPU."""
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        from shapnotes.shapnet import loops  # numba takes long to import
+        from shapnotes.shapnet.windows import numba_cpu  # numba takes long to import
 
-        return loops
-    return strips
+        return numba_cpu
+    return batched
 
 
 class _WindowValues(Function):
@@ -141,7 +141,7 @@ def listed_values(terms: Sequence[Tensor], bias: Tensor, slope: float | Tensor) 
 def listed_gradients(
     terms: Sequence[Tensor], bias: Tensor, given: Sequence[Tensor], slope: float | Tensor
 ) -> list[Tensor]:
-    """As `strips.table_gradients`, coalition by coalition."""
+    """As `batched.table_gradients`, coalition by coalition."""
     k, (some, others) = len(terms), _listed_sums(terms, bias)
     on_differences = [_combined(column, given) for column in zip(*_rows(k), strict=True)]
     on_some, on_others = (

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
+from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes.explanation import Explanation
-from shapnotes.memory import keep_freed_memory
 from shapnotes.shapnet.door import check_finite, check_fits, check_tensor, flag, whole
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
 from shapnotes.shapnet.tracing import finite, own_program

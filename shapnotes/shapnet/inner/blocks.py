@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
 from shapnotes.game import _refuse_training_mode, checked_output
-from shapnotes.shapnet.initialisation import value_variance
+from shapnotes.shapnet.inner.initialisation import value_variance
 from shapnotes.shapnet.tracing import opaque
 
 SMALL = 2**21  # multiplications that take less time than the calls it takes to avoid them

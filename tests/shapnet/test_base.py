@@ -9,7 +9,8 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, inner
+from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet
+from shapnotes.shapnet.inner import blocks
 
 F64 = tolerance(torch.float64)
 
@@ -101,11 +102,11 @@ def test_stages_that_do_not_fit():
         ShapNet([])
 
 
-@pytest.mark.parametrize("small", [0, inner.SMALL])
+@pytest.mark.parametrize("small", [0, blocks.SMALL])
 @pytest.mark.parametrize("graph", [True, False])
 def test_many_networks_can_be_run_as_one(small, graph, monkeypatch):
     """torch.func.vmap over stacked parameters, inputs of their own each."""
-    monkeypatch.setattr(inner, "SMALL", small)
+    monkeypatch.setattr(blocks, "SMALL", small)
     nets = [made(), made()]
     nets[1].reset_parameters(torch.Generator().manual_seed(3))
     stacked, _ = torch.func.stack_module_state(nets)

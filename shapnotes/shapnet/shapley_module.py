@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from shapnotes.shapnet.network import ShapNet
+from shapnotes.shapnet.base import ShapNet
 from shapnotes.shapnet.transform import Inner, ShapleyTransform, listed_sets
 
 
