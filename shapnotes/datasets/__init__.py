@@ -119,7 +119,7 @@ def synthetic_regression(
 
 def digits() -> Dataset:
     """Handwritten digits, ten classes, from scikit-learn: x [1797, 1, 8, 8]."""
-    from sklearn.datasets import load_digits  # scikit-learn is slow to import
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it has no types; slow to import
 
     data = load_digits()
     x = torch.as_tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16

@@ -66,7 +66,7 @@ def test_gradcheck():
 
 
 def test_approximation_improves_with_the_number_of_inputs():
-    """A normal distribution for the partial sum is poor for two terms, good for twelve: medians of 200 neurons, b = 0."""
+    """A normal distribution for partial sums is poor for two terms, good for twelve: medians of 200 neurons, b = 0."""
     errors = []
     for n in (2, 4, 12):
         x, weight = normal(1, n, seed=n), normal(200, n, seed=n + 1)
