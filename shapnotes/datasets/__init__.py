@@ -118,7 +118,17 @@ def synthetic_regression(
 
 
 def digits() -> Dataset:
-    """Handwritten digits, ten classes, from scikit-learn: x [1797, 1, 8, 8]."""
+    """Handwritten digits, ten classes, from scikit-learn.
+
+    Returns
+    -------
+    Dataset
+        x [1797, 1, 8, 8] in [0, 1], y [1797].
+
+    Source
+    ------
+    Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI); its test rows.
+    """
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it has no types; slow to import
 
     data = load_digits()
@@ -129,7 +139,17 @@ def digits() -> Dataset:
 
 
 def breast_cancer() -> Dataset:
-    """Breast Cancer Wisconsin (Diagnostic), two classes, from scikit-learn: x [569, 30]."""
+    """Breast Cancer Wisconsin (Diagnostic), two classes, from scikit-learn.
+
+    Returns
+    -------
+    Dataset
+        x [569, 30], y [569]: 0 is malignant, 1 benign.
+
+    Source
+    ------
+    Wolberg, Mangasarian, Street and Street (UCI).
+    """
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
@@ -143,12 +163,17 @@ def breast_cancer() -> Dataset:
 
 
 def yeast(*, data_home: str | Path | None = None) -> Dataset:
-    """Yeast, ten classes, the sites of a protein: x [1484, 8]; from UCI.
+    """Yeast, ten classes, the sites of a protein; from UCI.
 
     Parameters
     ----------
     data_home : path, optional
         The cache's folder; see the module for where else a file is looked for, and for what is checked.
+
+    Returns
+    -------
+    Dataset
+        x [1484, 8], y [1484].
 
     Raises
     ------
@@ -158,44 +183,90 @@ def yeast(*, data_home: str | Path | None = None) -> Dataset:
         Where it is not on this machine and cannot be fetched.
     ImportError
         Where the extra `shapnotes[data]` is needed and missing.
+
+    Source
+    ------
+    Nakai, Yeast (UCI).
     """
     return load(SOURCES["yeast"], "all", data_home)
 
 
 def mnist(split: str = "train", *, data_home: str | Path | None = None) -> Dataset:
-    """MNIST: x [60000, 1, 28, 28], or [10000, 1, 28, 28] for split="test"; from the hub.
+    """MNIST, ten classes; from the hub.
 
     Parameters
     ----------
     split : str
         "train" or "test".
     data_home : path, optional
-        As in `yeast`, and so are the errors; and ValueError for another split.
+        As in `yeast`, and so are the errors.
+
+    Returns
+    -------
+    Dataset
+        x [60000, 1, 28, 28] in [0, 1], y [60000]; of the test split 10000 rows.
+
+    Raises
+    ------
+    ValueError
+        For another split.
+
+    Source
+    ------
+    LeCun, Cortes and Burges, The MNIST database of handwritten digits.
     """
     return load(SOURCES["mnist"], split, data_home)
 
 
 def fashion_mnist(split: str = "train", *, data_home: str | Path | None = None) -> Dataset:
-    """FashionMNIST: x [60000, 1, 28, 28], or [10000, 1, 28, 28] for split="test"; from the hub.
+    """FashionMNIST, ten classes; from the hub.
 
     Parameters
     ----------
     split : str
         "train" or "test".
     data_home : path, optional
-        As in `yeast`, and so are the errors; and ValueError for another split.
+        As in `yeast`, and so are the errors.
+
+    Returns
+    -------
+    Dataset
+        x [60000, 1, 28, 28] in [0, 1], y [60000]; of the test split 10000 rows.
+
+    Raises
+    ------
+    ValueError
+        For another split.
+
+    Source
+    ------
+    Xiao, Rasul and Vollgraf (2017).
     """
     return load(SOURCES["fashion_mnist"], split, data_home)
 
 
 def cifar10(split: str = "train", *, data_home: str | Path | None = None) -> Dataset:
-    """CIFAR-10: x [50000, 3, 32, 32], or [10000, 3, 32, 32] for split="test"; from the hub.
+    """CIFAR-10, ten classes; from the hub.
 
     Parameters
     ----------
     split : str
         "train" or "test".
     data_home : path, optional
-        As in `yeast`, and so are the errors; and ValueError for another split.
+        As in `yeast`, and so are the errors.
+
+    Returns
+    -------
+    Dataset
+        x [50000, 3, 32, 32] in [0, 1], y [50000]; of the test split 10000 rows.
+
+    Raises
+    ------
+    ValueError
+        For another split.
+
+    Source
+    ------
+    Krizhevsky (2009).
     """
     return load(SOURCES["cifar10"], split, data_home)

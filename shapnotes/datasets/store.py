@@ -21,8 +21,8 @@ import torch
 from shapnotes._runtime.progress import progress_bar
 from shapnotes.datasets.sources import Arrays, Dataset, Part, Source
 
-TIMEOUT = 60  # seconds without an answer
-ABANDONED = 3600  # seconds: a file that nobody has written to for so long is not being written
+TIMEOUT_SECONDS = 60  # without an answer
+ABANDONED_AFTER_SECONDS = 3600  # since the last write: such a file is not being written any more
 TEMPORARY_NAME = re.compile(r".*\.[0-9a-f]{32}\.part")  # what `atomic` writes before it renames
 
 
@@ -124,7 +124,7 @@ def _fetch_url(url: str, path: Path) -> None:
 
     The file is renamed here and not by pooch, whose cached files only their owner can read.
     """
-    download = _optional("pooch").HTTPDownloader(timeout=TIMEOUT)
+    download = _optional("pooch").HTTPDownloader(timeout=TIMEOUT_SECONDS)
     with atomic(path) as temporary:
         download(url, str(temporary), None)
 
@@ -152,10 +152,10 @@ def _fetch_from_hub(source: Source, part: Part, path: Path, home: Path) -> None:
 
 def _decoded(source: Source, part: Part, path: Path, home: Path, sha256: str) -> Arrays:
     """The arrays of a file: from the cache, else read from the file and kept."""
-    kept = home / "decoded" / f"{sha256}.npz"
+    copy = home / "decoded" / f"{sha256}.npz"
     try:
         # A zip file: each array carries a CRC-32.
-        with kept.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with copy.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return Arrays(saved["x"], saved["y"], str(saved["encoding"]))
     except Exception:  # absent or damaged: it is only a copy, made again from the file
         pass
@@ -166,7 +166,7 @@ def _decoded(source: Source, part: Part, path: Path, home: Path, sha256: str) ->
     except Exception as error:  # a damaged file can fail anywhere in the decoders
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     what = f"the decoded rows of {path}, which take as long the next time"
-    _keep(kept, home, what, lambda file: np.savez(file, x=arrays.x, y=arrays.y, encoding=arrays.encoding))
+    _keep(copy, home, what, lambda file: np.savez(file, x=arrays.x, y=arrays.y, encoding=arrays.encoding))
     return arrays
 
 
@@ -296,7 +296,7 @@ def _sweep(*folders: Path) -> None:
     """Remove what processes that were killed have left half written."""
     for path in (path for folder in folders for path in folder.glob("*.part")):
         with suppress(OSError):
-            if TEMPORARY_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > ABANDONED:
+            if TEMPORARY_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS:
                 path.unlink()
 
 

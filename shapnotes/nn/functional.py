@@ -10,7 +10,7 @@ from torch.nn.functional import linear, pad
 from shapnotes.exact import shapley_values
 from shapnotes.nn._random_prefix import Geometry, sa_layer, shaplu_layer, units_of
 
-FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Pair = int | tuple[int, ...]  # one number for both axes of an image, or one each
 
@@ -425,7 +425,7 @@ def _check_floating(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor is None and name == "bias":
             continue
-        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATING:
+        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATING_DTYPES:
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name} must be a floating-point tensor of 16 bits or more; got {kind}")
         if tensor.layout != torch.strided:

@@ -21,7 +21,7 @@ HTML = """\
 <div class="shapnotes-slider">
 <div class="controls" style="display:none; flex-wrap:wrap; gap:0.5em; align-items:center; margin:0 0 0.4em">
 <button type="button" aria-label="previous picture">◀</button>
-<label style="display:flex; flex:0 1 22em; gap:0.5em; align-items:center; margin:0">{description}
+<label style="display:flex; flex:1 1 9em; max-width:22em; gap:0.5em; align-items:center; margin:0">{description}
 <input type="range" min="0" max="{last}" value="0" autocomplete="off" style="flex:1 1 6em; min-width:6em"></label>
 <button type="button" aria-label="next picture">▶</button>
 <output>{label}</output>

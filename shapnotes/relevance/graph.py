@@ -25,7 +25,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
         raise TypeError(f"{type(model).__name__} cannot be followed layer by layer: {why}") from error
     for node in reversed(graph.nodes):
         if not node.users and node.op not in ("placeholder", "output"):
-            graph.erase_node(node)  # nobody reads it: a rule for it would never be used
+            graph.erase_node(node)  # no layer reads it: a rule for it would never be used
     layers: dict[fx.Node, Layer] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -115,7 +115,7 @@ def _is_shape(node: fx.Node, layers: Mapping[fx.Node, Layer]) -> bool:
 
 
 def _join_normalisation(layer: Layer, layers: Mapping[fx.Node, Layer]) -> None:
-    """Let a linear layer know of the batch normalisation right behind it, which nobody else reads."""
+    """Let a linear layer know of the batch normalisation right behind it, where no other layer reads it."""
     readers = [layers.get(user) for user in layer.node.users]
     norm = readers[0].module if len(readers) == 1 and readers[0] is not None else None
     # Layers of shapnotes.nn put out an activation: no linear map follows it.
@@ -131,8 +131,8 @@ def _computed(layer: Layer, values: Mapping[fx.Node, Value]) -> Value:
     """What a layer puts out for what was put out before it."""
     node = layer.node
     # Layers may write into what they are given; what was put out is still needed.
-    given = fx.node.map_arg((node.args, node.kwargs), lambda argument: cast(Tensor, _copy(values[argument])))
-    args, kwargs = cast(tuple[tuple[Tensor, ...], dict[str, Any]], given)
+    arguments = fx.node.map_arg((node.args, node.kwargs), lambda argument: cast(Tensor, _copy(values[argument])))
+    args, kwargs = cast(tuple[tuple[Tensor, ...], dict[str, Any]], arguments)
     if layer.module is not None:
         return _computed_by_module(layer.name, layer.module, args, kwargs)
     if node.op == "call_method":

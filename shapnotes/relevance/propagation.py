@@ -11,7 +11,7 @@ from shapnotes.relevance.graph import layers_of, run
 from shapnotes.relevance.layer import Layer
 from shapnotes.relevance.rules import total
 
-CONSERVED = 1e-7  # of a layer's relevance: what rounding may lose before it is called a gap
+MAX_RELATIVE_GAP = 1e-7  # of a layer's relevance: what rounding may lose
 
 
 class Relevances(list[Tensor]):
@@ -56,7 +56,7 @@ def propagate(model: nn.Module, x: Tensor, relevance: Tensor, eps: float = 0.0) 
       Linear and Conv2d in `shapnotes.nn`, which hold their activation, have the rule of the layer that they extend.
     - Sums of two layers (+, torch.add): neurons with weights 1 and b = 0. AvgPool2d, AdaptiveAvgPool2d: equal weights.
     - MaxPool2d: all to the largest entry of a window; ties share equally.
-    - BatchNorm1d, BatchNorm2d: right after a Linear or Conv2d, which nobody else reads, they are part of its weights
+    - BatchNorm1d, BatchNorm2d: right after a Linear or Conv2d that no other layer reads, they are part of its weights
       and bias, as in a network prepared for inference. Elsewhere they have one input each, which gets everything.
     - Flatten, view, reshape; Identity and dropout (which does nothing here): unchanged.
 
@@ -154,7 +154,7 @@ def _check_conservation(layer: Layer, relevance: Tensor, shares: list[Tensor], l
     gap = total(relevance) - lost
     for share in shares:
         gap = gap - total(share)
-    if not bool((gap.abs() <= CONSERVED * total(relevance.abs())).all()):
+    if not bool((gap.abs() <= MAX_RELATIVE_GAP * total(relevance.abs())).all()):
         raise GapError(
             f"relevance is not conserved in {layer.name!r}: the gap is {gap.abs().max():.3g} of "
             f"{relevance.abs().sum():.3g}. Its neurons' terms all but cancel; use eps > 0, larger than it is, so that "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from shapnotes.game import GapError
 from shapnotes.relevance.layer import BatchNorm, Layer, Rule, Shares
 
-CANCELLED = 1e-12  # of the terms' size: a sum that is smaller has at most four digits left
+MIN_RELATIVE_SUM = 1e-12  # of its terms' size: a smaller one has at most four digits left
 
 LinearMap = Callable[[Tensor, Tensor], Tensor]  # of inputs and weights, linear in both
 
@@ -82,7 +82,7 @@ def _share_by_terms(
     empty = (n == 0).expand_as(s)
     sign = torch.where(s < 0, -1.0, 1.0).to(s)
     if eps == 0:
-        _refuse_vanishing(layer, relevance, empty | ((s.abs() <= CANCELLED * size) & (size > 0)))
+        _refuse_vanishing(layer, relevance, empty | ((s.abs() <= MIN_RELATIVE_SUM * size) & (size > 0)))
     denominator = s + eps * sign
     ratio = torch.where(denominator == 0, 0.0, relevance / torch.where(denominator == 0, 1.0, denominator))
     equal = ratio * bias if eps else torch.where(size == 0, relevance, ratio * bias)
@@ -94,7 +94,7 @@ def _share_by_terms(
 
 
 def _refuse_vanishing(layer: Layer, relevance: Tensor, vanishing: Tensor) -> None:
-    """GapError if relevance arrives at a neuron that has nobody to hand it to."""
+    """GapError if relevance arrives at a neuron that has no input to hand it to."""
     stuck = vanishing & (relevance != 0)
     if bool(stuck.any()):
         inputs = torch.nonzero(total(stuck).sum(0)).flatten().tolist()

@@ -54,6 +54,15 @@ def test_controls_say_what_they_are(page):
     assert [first.get_by_role("button", name=f"{which} picture").count() for which in ("previous", "next")] == [1, 1]
 
 
+def test_on_a_phone_the_controls_stand_in_one_line(page):
+    if not page.has_scripts:
+        pytest.skip("there are none")
+    page.set_viewport_size({"width": 390, "height": 900})
+    for slider in page.locator(".shapnotes-slider").all():
+        back, on = (button.bounding_box() for button in slider.locator("button").all())
+        assert back["y"] == on["y"] and on["x"] + on["width"] < 390
+
+
 def test_without_scripts_the_first_picture_is_shown(page):
     if page.has_scripts:
         pytest.skip("there are")
