@@ -99,6 +99,7 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 
 
 def check_generator(generator: torch.Generator) -> None:
+    """TypeError for anything but a generator."""
     if not isinstance(generator, torch.Generator):
         hint = "e.g. torch.Generator().manual_seed(0)"
         raise TypeError(f"generator must be a torch.Generator, {hint}; got {generator!r}")

@@ -55,6 +55,7 @@ def load(source: Source, split: str, data_home: str | Path | None = None) -> Dat
 
 
 def _dataset(arrays: Arrays, source: Source, split: str) -> Dataset:
+    """The rows as tensors, with their provenance in words."""
     x = torch.from_numpy(arrays.x)
     if x.dtype == torch.uint8:
         x = x.to(torch.float32).div_(255)
@@ -215,6 +216,7 @@ def _read_images(path: Path, source: Source, part: Part) -> Arrays:
 
 
 def _check_content(arrays: Arrays, source: Source, part: Part, path: Path) -> None:
+    """DamagedFileError unless the rows are those that the table of sources tells of."""
     x, y, _ = arrays
     counts, classes = part.class_counts, len(source.class_names)
     if x.shape != (sum(counts), *source.shape) or y.shape != x.shape[:1]:
@@ -249,6 +251,7 @@ def _check_record(path: Path, sha256: str, record: Path) -> None:
 
 
 def _damaged(path: Path, what: str) -> DamagedFileError:
+    """The error, with the file and what is wrong with it."""
     return DamagedFileError(f"{path} is damaged or not the file expected: {what}. Delete or replace it and call again.")
 
 
@@ -260,6 +263,7 @@ def content_digest(arrays: Arrays) -> str:
 
 
 def _file_sha256(path: Path) -> str:
+    """In hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -309,6 +313,7 @@ def _frames_of_this_package() -> int:
 
 
 def _optional(module: str) -> ModuleType:
+    """A module of the extra `data`, or an ImportError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

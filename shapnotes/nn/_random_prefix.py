@@ -249,6 +249,7 @@ class _Prefix(NamedTuple):
     probability: Tensor
 
     def density(self) -> Tensor:
+        """Of the standard normal distribution at z."""
         return torch.exp(self.z.square() / -2) / sqrt(2 * pi)
 
     def s(self) -> Tensor:
@@ -325,14 +326,17 @@ def _add_product(total: Tensor, part: Tensor, factor: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor, geometry: Geometry | None, bias: Tensor | None = None) -> Tensor:
+    """W x + bias, or the convolution: [batch, out, ...]."""
     return F.linear(x, weight, bias) if geometry is None else F.conv2d(x, weight, bias, *geometry)
 
 
 def _x_adjoint(grad_y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
+    """The product's transpose in x: [batch, out, ...] -> [batch, in, ...]."""
     return grad_y @ weight if geometry is None else _convolution_adjoint(grad_y, x, weight, geometry, 0)
 
 
 def _weight_adjoint(grad_y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
+    """The product's transpose in the weight: [batch, out, ...] -> [out, in, ...]."""
     return grad_y.T @ x if geometry is None else _convolution_adjoint(grad_y, x, weight, geometry, 1)
 
 
@@ -366,10 +370,12 @@ def _operations_are_recorded() -> bool:
 
 
 def _is_jit_tracing() -> bool:
+    """Whether torch.jit stores the operations."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # torch declares neither
 
 
 def _autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for x's kind of device."""
     kind = x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 

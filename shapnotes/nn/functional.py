@@ -372,6 +372,7 @@ def _convolved(
 
 
 def _pair(size: Pair) -> tuple[int, int]:
+    """One number per axis of an image."""
     if isinstance(size, int):
         return size, size
     if len(size) != 2:
@@ -381,6 +382,7 @@ def _pair(size: Pair) -> tuple[int, int]:
 
 
 def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """x [batch, in], weight [out, in], bias [out]."""
     _check_floating(x, weight, bias)
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1] or x.shape[1] == 0:
         raise ValueError(
@@ -391,6 +393,7 @@ def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """x [..., in], weight [out, in], bias [out]."""
     _check_floating(x, weight, bias)
     if x.dim() == 0 or weight.dim() != 2 or x.shape[-1] != weight.shape[1] or x.shape[-1] == 0:
         raise ValueError(
@@ -401,6 +404,7 @@ def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    """x [batch, in, height, width] or without batch, weight [out, in/groups, kh, kw], bias [out]."""
     _check_floating(x, weight, bias)
     if x.dim() not in (3, 4) or weight.dim() != 4 or x.shape[-3] != groups * weight.shape[1] or x.shape[-3] == 0:
         raise ValueError(
@@ -412,6 +416,7 @@ def _check_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
 
 
 def _check_together(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """One device and, outside autocast, one dtype."""
     devices, dtypes = ({getattr(t, key) for t in (x, weight, bias) if t is not None} for key in ("device", "dtype"))
     if len(devices) > 1:
         raise ValueError(f"x, weight and bias must be on one device; got {', '.join(sorted(map(str, devices)))}")
@@ -422,6 +427,7 @@ def _check_together(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _check_floating(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Dense tensors of floating-point numbers."""
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor is None and name == "bias":
             continue
@@ -433,5 +439,6 @@ def _check_floating(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _check_bias(weight: Tensor, bias: Tensor | None) -> None:
+    """One number per neuron."""
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must be [{len(weight)}], one per neuron; got shape {tuple(bias.shape)}")

@@ -111,6 +111,7 @@ def _is_of_a_kind(module: nn.Module) -> bool:
 
 
 def _has_own_forward(module: nn.Module) -> bool:
+    """Whether its forward was replaced on the instance."""
     return "forward" in vars(module)
 
 
@@ -142,6 +143,7 @@ def _called(node: fx.Node, modules: Modules) -> nn.Module | None:
 
 
 def _calls_of_layers(graph: fx.Graph, modules: Modules) -> dict[str, list[fx.Node]]:
+    """The calls of each linear layer and convolution, by its path."""
     kinds = {kind for pair in KINDS.values() for kind in pair}
     calls: dict[str, list[fx.Node]] = {}
     for node in graph.nodes:
@@ -151,6 +153,7 @@ def _calls_of_layers(graph: fx.Graph, modules: Modules) -> dict[str, list[fx.Nod
 
 
 def _is_relu(node: fx.Node, modules: Modules) -> bool:
+    """A module, a function or a method."""
     return (
         type(_called(node, modules)) is nn.ReLU
         or (node.op == "call_function" and node.target in RELU_FUNCTIONS)
@@ -173,6 +176,7 @@ def _only_relu(call: fx.Node, modules: Modules) -> fx.Node | None:
 
 
 def _put_relu_after(call: fx.Node, graph: fx.Graph) -> None:
+    """Between a call and all that use it."""
     with graph.inserting_after(call):
         relu = graph.call_function(torch.relu, (call,))
 
@@ -205,10 +209,12 @@ def _described(relus: list[fx.Node], modules: Modules) -> str:
 
 
 def _named(layer: nn.Module) -> str:
+    """A layer's class, and whether it computes something else."""
     return f"{type(layer).__name__}{' whose forward was replaced' if _has_own_forward(layer) else ''}"
 
 
 def _inventory(graph: fx.Graph, modules: Modules, left: list[fx.Node]) -> str:
+    """What there is to swap, for an error."""
     layers = [f"{path} ({_named(modules[path])})" for path in _calls_of_layers(graph, modules)]
     text = f"found {', '.join(layers) or 'no nn.Linear or nn.Conv2d'}"
     if left:

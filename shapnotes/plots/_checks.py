@@ -36,6 +36,7 @@ def numbers(name: str, values: Tensor | ArrayLike, dims: int) -> NDArray[np.floa
 
 
 def check_axes(ax: object) -> Axes:
+    """The axes as they came, or a refusal."""
     from matplotlib.axes import Axes
 
     if not isinstance(ax, Axes):

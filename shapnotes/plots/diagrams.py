@@ -132,6 +132,7 @@ def network_diagram(ax: Axes, net: nn.Module, names: Sequence[str] | None = None
 
 
 def _stages(net: object) -> Sequence[Stage]:
+    """The stages of a network, or a refusal of one without active sets."""
     stages: Sequence[Stage] = getattr(net, "stages", ())
     if not len(stages) or not all(hasattr(stage, "active_sets") for stage in stages):
         raise TypeError(
@@ -156,6 +157,7 @@ def _label(
     facecolor: str = "white",
     edgecolor: str | None = None,
 ) -> None:
+    """A text in a box, centred at (x, y)."""
     colour, line = (GREY, "--") if faint else (BLACK, "-")
     box = {"facecolor": facecolor, "edgecolor": edgecolor or colour, "linestyle": line}
     box["boxstyle"] = f"{boxstyle},pad=0.35"
@@ -163,6 +165,7 @@ def _label(
 
 
 def _blank(ax: Axes, right: float, height: float) -> Axes:
+    """The axes without frame and ticks, over [0, right] and [-height, 0] with a margin."""
     ax.set(xlim=(-0.35, right + 0.35), ylim=(-height, 0))
     ax.axis("off")
     return ax

@@ -145,6 +145,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
 
 
 def _html(picture: Picture, *, shown: bool) -> str:
+    """One picture, with its label for the slider and for paper."""
     return PICTURE.format(
         alt=escape(picture.alt),
         label=escape(picture.label),

@@ -89,6 +89,7 @@ def _layer(node: fx.Node, root: nn.Module, layers: Mapping[fx.Node, Layer]) -> L
 
 
 def _described(node: fx.Node, module: nn.Module | None) -> str:
+    """A layer or an operation, and where in the model it is."""
     if module is not None:
         return f"layer {node.target!r} ({type(module).__name__})"
     stack: Mapping[str, tuple[str, object]] = node.meta.get("nn_module_stack", {})
@@ -98,6 +99,7 @@ def _described(node: fx.Node, module: nn.Module | None) -> str:
 
 
 def _rule_of_operation(node: fx.Node, reads: int) -> Rule | None:
+    """The rule of an operation that reads so many layers, if there is one for how it is called."""
     rule = OPERATION_RULES.get(node.target)
     if rule is sum_of_two:
         only_terms = len(node.args) == 2 and not node.kwargs  # a third argument would be a scale
@@ -155,6 +157,7 @@ def _computed_by_module(name: str, module: nn.Module, args: tuple[Tensor, ...], 
 
 
 def _copy(value: Value) -> Value:
+    """Of a tensor; shapes and numbers cannot be written into."""
     return value.clone() if isinstance(value, Tensor) else value
 
 

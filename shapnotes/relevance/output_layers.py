@@ -144,10 +144,12 @@ def softmax_relevance(
 
 
 def _softmax(logits: Tensor) -> Tensor:
+    """[rows, classes] -> [rows, classes]."""
     return torch.softmax(logits, -1)
 
 
 def _check_outputs(name: str, y: Tensor) -> None:
+    """Floating-point numbers [batch, out]."""
     if not isinstance(y, Tensor) or not y.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor [batch, out]; got {type(y).__name__}")
     if y.dim() != 2:

@@ -141,6 +141,7 @@ def max_pool(layer: Layer, relevance: Tensor, eps: float) -> Shares:
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """One number per axis of an image."""
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
