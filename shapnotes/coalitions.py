@@ -152,7 +152,8 @@ def value_weights(n: int) -> tuple[Tensor, Tensor]:
 
     .. math::
         \phi_i = \sum_{S \ni i} a(|S|)\, v(S) - \sum_S w(|S|)\, v(S),
-        \qquad a(s) = w(s - 1) + w(s) = \frac{1}{s} \binom{n - 1}{s}^{-1}
+
+        a(s) = w(s - 1) + w(s) = \frac{1}{s} \binom{n - 1}{s}^{-1}
 
     Every worth :math:`v(S)` enters the value of a member with :math:`+w(s - 1)` and that of a non-member with
     :math:`-w(s)`. Adding and subtracting the latter for members as well leaves one sum over the coalitions that contain

@@ -110,8 +110,11 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         r"""The predictions, and what each feature adds to them.
 
         .. math::
-            \text{prediction} - \text{baseline prediction} = \sum_i \phi_i, \qquad \phi_i = s\, h_i(z),
-            \qquad \text{baseline prediction} = c
+            \text{prediction} - \text{baseline prediction} = \sum_i \phi_i,
+
+            \phi_i = s\, h_i(z),
+
+            \text{baseline prediction} = c
 
         The sum is exact up to float64 rounding, and a feature at its training mean has an attribution of exactly 0.
         With kind "shallow" or "gam" the attributions are the exact Shapley values of the prediction, with the mean as
@@ -309,8 +312,9 @@ class ShapNetRegressor(RegressorMixin, _ShapNetEstimator):  # type: ignore[misc]
     r"""Regression by a network that predicts by adding up its explanation.
 
     .. math::
-        \text{predict}(x) = c + s\, H(z), \qquad c = \bar y + s\, b, \qquad z = (x - \text{mean}) / \text{deviation},
-        \qquad H(0) = 0
+        \text{predict}(x) = c + s\, H(z), \qquad c = \bar y + s\, b,
+
+        z = (x - \text{mean}) / \text{deviation}, \qquad H(0) = 0
 
     Mean and deviation are those of x in the training data, s is the standard deviation of y there (1 where y is
     constant), H a ShapNet and b a learned number, 0 at first. H and b minimise the mean square of
@@ -438,7 +442,9 @@ class ShapNetClassifier(ClassifierMixin, _ShapNetEstimator):  # type: ignore[mis
     r"""Classification by a network that predicts by adding up its explanation.
 
     .. math::
-        \text{decision}(x) = c + H(z), \qquad z = (x - \text{mean}) / \text{deviation}, \qquad H(0) = 0
+        \text{decision}(x) = c + H(z), \qquad H(0) = 0,
+
+        z = (x - \text{mean}) / \text{deviation}
 
     Mean and deviation are those of the training data, H a ShapNet and c the learned log-odds, or logits, at the mean;
     at first they are those of the class frequencies.

@@ -40,7 +40,8 @@ def shapley_values(
 
     .. math::
         \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - 1 - |S|)!}{n!}\, [v(S \cup \{i\}) - v(S)],
-        \qquad v(S) = f(x_S, r_{N \setminus S})
+
+        v(S) = f(x_S, r_{N \setminus S})
 
     where :math:`N` are the :math:`n` players, :math:`r` is the baseline, and the worth :math:`v(S)` is the prediction
     when the players in :math:`S` keep their value in x and all others take the baseline's. The values of all players
@@ -58,7 +59,7 @@ def shapley_values(
     x : Tensor
         [batch, *features], floating point.
     baseline : Tensor or float, optional
-        The value that stands for "absent": None (0), a number, or a tensor that broadcasts to x.
+        The value that stands for absent: None (0), a number, or a tensor that broadcasts to x.
     groups : tensor, array, sequence or mapping, optional
         None (each feature is a player), or features that come and go together: labels 0..n-1, or names, that broadcast
         to *features; or for each player its flat feature numbers, a slice or a bool mask, in a list or a dictionary.

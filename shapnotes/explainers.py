@@ -86,7 +86,8 @@ def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **
     --------
     >>> product = lambda z: z[:, 0] * z[:, 1]
     >>> x = torch.tensor([[2.0, 3.0]])
-    >>> explain_with("input_x_gradient", product, x).attributions, explain_with("input_x_gradient", product, x).gap()
+    >>> explanation = explain_with("input_x_gradient", product, x)
+    >>> explanation.attributions, explanation.gap()
     (tensor([[6., 6.]]), tensor([-6.]))
     >>> explain_with("exact", product, x).attributions
     tensor([[3., 3.]])
@@ -242,7 +243,8 @@ def gradient_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: in
 
     .. math::
         (x_i - r_i)\, \frac{1}{m} \sum_{j=1}^m \frac{\partial f}{\partial x_i}\bigl(r + t_j\,(x - r)\bigr),
-        \qquad t_j \text{ uniform on } [0, 1]
+
+        t_j \text{ uniform on } [0, 1]
 
     This is captum's and shap's GradientShap with one baseline and no noise. Their draws come from the global generators
     of a process, from which other threads draw as well; here they come from a generator of this call. Missingness
@@ -426,8 +428,10 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
 
     .. math::
         \min_\phi \sum_{S \text{ sampled}} k(|S|) \Bigl[ v(S) - v(\emptyset) - \sum_{i \in S} \phi_i \Bigr]^2
-        \quad\text{subject to}\quad \sum_i \phi_i = v(N) - v(\emptyset),
-        \qquad k(s) = \frac{n - 1}{\binom{n}{s}\, s\,(n - s)}
+
+        \text{subject to} \quad \sum_i \phi_i = v(N) - v(\emptyset),
+
+        k(s) = \frac{n - 1}{\binom{n}{s}\, s\,(n - s)}
 
     Here n counts the players that are not missing. Efficient by the constraint. Missingness holds, and a little more:
     shap takes a feature for missing within 1e-5 |r_i| + 1e-8 of its baseline, and sets values below 1e-10 to 0.

@@ -35,7 +35,8 @@ def shapley_error(attributions: Tensor, exact: Tensor, logits: Tensor | None = N
     r"""The mean absolute error of the attributions; for classifiers, its mean under the predicted probabilities.
 
     .. math::
-        \ell_j = \frac{1}{n} \sum_{i=1}^n |\phi_{ij} - \gamma_{ij}|, \qquad
+        \ell_j = \frac{1}{n} \sum_{i=1}^n |\phi_{ij} - \gamma_{ij}|,
+
         \ell = \sum_j \mathrm{softmax}(C(x))_j\, \ell_j
 
     where :math:`\phi_{ij}` are the exact values of the :math:`n` players for output :math:`j`, and
@@ -130,7 +131,9 @@ def coefficient_of_variation(attributions: Tensor, correction: int = 0) -> Tenso
     r"""Standard deviation over mean of the absolute attributions of the players.
 
     .. math::
-        \frac{1}{m} \sqrt{\frac{1}{n - c} \sum_i (|\phi_i| - m)^2}, \qquad m = \frac{1}{n} \sum_i |\phi_i|
+        \frac{1}{m} \sqrt{\frac{1}{n - c} \sum_i (|\phi_i| - m)^2},
+
+        m = \frac{1}{n} \sum_i |\phi_i|
 
     It is 0 where all players have the same absolute attribution, :math:`\sqrt{n - 1}` where one of n players has all
     (both for :math:`c = 0`), and nan where all are zero.
@@ -183,7 +186,9 @@ def log_odds_change(
     r"""Digit flipping: the log-odds between two classes that are lost without the players that speak for the first.
 
     .. math::
-        [C_s(x) - C_t(x)] - [C_s(x') - C_t(x')], \qquad D_i = \phi_i^s - \phi_i^t
+        [C_s(x) - C_t(x)] - [C_s(x') - C_t(x')],
+
+        D_i = \phi_i^s - \phi_i^t
 
     where :math:`x'` is :math:`x` with the round(fraction n) players of largest :math:`D_i` set to the baseline, of
     those with :math:`D_i > 0`. :math:`C` are logits, so :math:`C_s - C_t` is the logarithm of the odds of s against t.
@@ -229,7 +234,8 @@ def log_odds_change(
     --------
     >>> f = lambda z: torch.stack([z.sum(1), 0 * z[:, 0]], 1)
     >>> x = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0]])
-    >>> log_odds_change(f, x, torch.stack([x, 0 * x], -1), source=0, target=1, fraction=0.4)
+    >>> attributions = torch.stack([x, 0 * x], -1)
+    >>> log_odds_change(f, x, attributions, source=0, target=1, fraction=0.4)
     tensor([5.], dtype=torch.float64)
     """
     checked_input(x)
@@ -410,8 +416,10 @@ def removal_curve(
     >>> curve = removal_curve(f, x, x, [0, 1 / 3, 2 / 3, 1])
     >>> curve.remaining().T
     tensor([[ 1., -3., -2.,  0.]], dtype=torch.float64)
-    >>> curve.agreement().T, curve.area(curve.agreement())
-    (tensor([[1., 0., 0., 1.]], dtype=torch.float64), tensor([0.3333], dtype=torch.float64))
+    >>> curve.agreement().T
+    tensor([[1., 0., 0., 1.]], dtype=torch.float64)
+    >>> curve.area(curve.agreement())
+    tensor([0.3333], dtype=torch.float64)
     """
     if order not in ("top", "least"):
         raise ValueError(f'order must be "top" or "least"; got {order!r}')
@@ -527,9 +535,10 @@ def paired_comparison(a: Tensor, b: Tensor, level: float = 0.95) -> PairedCompar
 
     Examples
     --------
-    >>> result = paired_comparison(torch.tensor([3.0, 5.0, 4.0]), torch.tensor([2.0, 3.0, 1.0]))
-    >>> result.mean, result.degrees, round(result.t, 3), round(result.effect_size, 3)
-    (2.0, 2, 3.464, 2.0)
+    >>> a, b = torch.tensor([3.0, 5.0, 4.0]), torch.tensor([2.0, 3.0, 1.0])
+    >>> result = paired_comparison(a, b)
+    >>> result.mean, round(result.t, 3), round(result.effect_size, 3)
+    (2.0, 3.464, 2.0)
     """
     from scipy import stats  # takes a second to import, and is used here only
 

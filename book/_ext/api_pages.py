@@ -12,8 +12,9 @@ Three kinds of links are made, and all are checked by the build:
 - from every mention of a public name in inline code, on any page, to its entry.
 
 The docstrings have numpydoc's sections and two more, Cost and Source. Formulas are `.. math::` blocks and `:math:`
-roles in LaTeX; code stands in single backticks; shapes in brackets, stars and powers need no marks and are shown as
-code as well. Everything else is plain text: no character means anything but itself.
+roles in LaTeX, where an empty line begins another formula; code stands in single backticks; shapes in brackets, stars,
+powers and words in quotation marks need no marks and are shown as code as well. Everything else is plain text: no
+character means anything but itself.
 """
 
 import dataclasses
@@ -162,8 +163,8 @@ MARKED = re.compile(
     r":math:`(?P<math>[^`]+)`|(?::\w+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?<!\w)\*\*(?P<bold>[^*\s][^*]*)\*\*(?!\w)"
 )
 LIST = re.compile(r"^(-|\d+\.) ", re.M)
-# Shapes with what they index, powers, and stars: code without marks.
-UNMARKED = re.compile(r"[\w.]*\[[^\[\]]*\]|[\w()]*\*\*[\w()]+|\*\w+")
+# Shapes with what they index, powers, stars, and words in quotation marks: code without marks.
+UNMARKED = re.compile(r'[\w.]*\[[^\[\]]*\]|[\w()]*\*\*[\w()]+|\*\w+|"[\w.-]*"')
 
 
 def sections(docstring: str) -> Iterator[tuple[str, list[str]]]:
@@ -216,8 +217,8 @@ def blocks(lines: list[str]) -> str:
     for block in _blocks(lines):
         first = block[0]
         if first.startswith(".. math::"):
-            formula = dedent("\n".join(block[1:])).strip() or first.removeprefix(".. math::").strip()
-            found.append(f"$$\n{formula}\n$$")
+            formulas = dedent("\n".join(block[1:])).strip() or first.removeprefix(".. math::").strip()
+            found += [f"$$\n{formula}\n$$" for formula in re.split(r"\n{2,}", formulas)]
         elif first.startswith(".. "):
             raise ValueError(f"a docstring holds {first!r}; of directives there is only '.. math::'")
         elif first.startswith(">>>"):
@@ -284,7 +285,7 @@ def body(docstring: str, places: Sequence[str] = ()) -> str:
             raise ValueError(f"a docstring has a section {name!r}; there are {', '.join(SECTIONS)}")
     examples = rows.pop("Examples", None)
     if places:
-        rows["In the book"] = ", ".join(map(_link_to, places))
+        rows["In the book"] = "; ".join(map(_link_to, places))
     if examples:
         rows["Examples"] = examples
     return "\n\n".join([text, "\n".join(defined(name, row) for name, row in rows.items())]).strip()

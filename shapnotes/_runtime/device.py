@@ -17,7 +17,8 @@ def device() -> torch.device:
     Examples
     --------
     >>> import shapnotes as sn
-    >>> sn.shapley_values(lambda z: z.prod(1), torch.tensor([[2.0, 3.0]], device=sn.device())).tolist()
+    >>> x = torch.tensor([[2.0, 3.0]], device=sn.device())
+    >>> sn.shapley_values(lambda z: z.prod(1), x).tolist()
     [[3.0, 3.0]]
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
