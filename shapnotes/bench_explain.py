@@ -42,7 +42,7 @@ def explain(device: str = "cpu", repeats: int = 11) -> dict:
     that the paper's authors released; so the paper's ratios belong beside those to the loop. Deep SHAP and Kernel SHAP
     are shap's, made beforehand with the reference 0 and timed while they explain one input; they explain many one after
     the other. Kernel SHAP is not regularised, which takes less time. Deep SHAP has to see a module for every activation
-    and is given `experiments.opened.Transparent`.
+    and is given `experiments._models.transparent`.
 
     Each contender is called once per turn, `repeats` times; a ratio is that of the medians, with the smallest and
     largest ratio of one turn beside it, and the 95 % interval of the mean over turns.
