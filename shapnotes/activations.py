@@ -34,8 +34,12 @@ class ActivationsAsModules(nn.Module):
     hooks set on them see one call each, and the gradient of that call alone. The model itself is not changed, and is no
     submodule.
 
-    f    : [rows, *features] -> [rows, *outputs], which makes the same calls whatever its rows contain
-    rows : some rows; f is called with them once, to see which activations it calls
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, *outputs], which makes the same calls whatever its rows contain.
+    rows : Tensor
+        [rows, *features]; f is called with them once, to see which activations it calls.
     """
 
     def __init__(self, f: Model, rows: Tensor) -> None:
@@ -78,6 +82,7 @@ class _Calls(TorchFunctionMode):
         return arguments["input"].copy_(result) if in_place else result
 
     def module_of(self, kind: type[nn.Module], settings: dict[str, Any]) -> nn.Module:
+        """The module that computes this call."""
         raise NotImplementedError
 
 

@@ -315,6 +315,7 @@ def subset_sums(present: Tensor, absent: Tensor, parts: Sequence[int]) -> tuple[
 
 
 def _halves(n: int) -> tuple[int, int]:
+    """How many players are in the first half, which has the odd one, and in the second."""
     return n - n // 2, n // 2
 
 

@@ -623,8 +623,10 @@ def _mean(loss: _Loss, scores: Tensor, y: Tensor, weight: Tensor | None) -> Tens
 
 
 def _squared_error(scores: Tensor, y: Tensor, /, *, reduction: str = "mean") -> Tensor:
+    """A `_Loss` for one output, scores [rows, 1]."""
     return functional.mse_loss(scores[:, 0], y, reduction=reduction)
 
 
 def _binary_cross_entropy(scores: Tensor, y: Tensor, /, *, reduction: str = "mean") -> Tensor:
+    """A `_Loss` for two classes, scores [rows, 1] as log-odds, y 0 or 1."""
     return functional.binary_cross_entropy_with_logits(scores[:, 0], y, reduction=reduction)

@@ -696,6 +696,7 @@ def _checked_closure(game: Game, attributions: Tensor, cause: str) -> Tensor:
 
 
 def _check_module(f: object) -> None:
+    """Raise TypeError unless f is a module."""
     if not isinstance(f, nn.Module):
         raise TypeError(
             f"f must be an nn.Module, whose activations can be followed; got {type(f).__name__}. For any function "
@@ -704,6 +705,7 @@ def _check_module(f: object) -> None:
 
 
 def _checked_count(name: str, count: object, most: int | None = None) -> int:
+    """The count as an int; refused where it is no whole number from 1 to `most`."""
     if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1 or (most and int(count) > most):
         limit = f"from 1 to {most}" if most else "at least 1"
         raise ValueError(f"{name} must be a whole number, {limit}; got {count!r}")
@@ -711,6 +713,7 @@ def _checked_count(name: str, count: object, most: int | None = None) -> int:
 
 
 def _checked_seed(seed: object) -> int:
+    """The seed as an int; refused where NumPy could not take it."""
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1; got {seed!r}")
     return int(seed)

@@ -209,6 +209,7 @@ def rounding_tolerance(eps: float, magnitude: float) -> float:
 
 
 def refuse_nonfinite() -> NoReturn:
+    """Raise ValueError for a worth that is NaN or infinite."""
     raise ValueError(
         "f returned NaN or infinity for some coalition of players; attributions are not defined there. Evaluate f "
         "between the baseline and x, and choose a baseline inside the domain of f"

@@ -28,9 +28,14 @@ _REPEATED_INPUTS = 4  # inputs that f is evaluated at twice, to see whether it i
 class Probe(NamedTuple):
     """What one evaluation of a model, at one row, shows of it.
 
-    output        : [1, *outputs]
-    largest_bytes : the size of the largest tensor that it made
-    eps           : the machine epsilon of the coarsest floating-point numbers that it made or was given
+    Parameters
+    ----------
+    output : Tensor
+        [1, *outputs].
+    largest_bytes : int
+        The size of the largest tensor that it made.
+    eps : float
+        The machine epsilon of the coarsest floating-point numbers that it made or was given.
     """
 
     output: Tensor
@@ -41,14 +46,35 @@ class Probe(NamedTuple):
 class Game:
     """The games of a model at a batch of inputs, one game per input.
 
-    f         : [rows, *features] -> [rows, *outputs], deterministic, each row by itself. It is given a tensor, and
-                returns a tensor or a NumPy array
-    x         : [batch, *features], the inputs to explain
-    baseline  : what stands for absent: None (zero), a number, or a tensor that broadcasts to x
-    groups    : None (every feature is a player), or what `players.player_of_each_feature` reads
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, *outputs], deterministic, each row by itself. It is given a tensor, and returns a
+        tensor or a NumPy array.
+    x : Tensor
+        [batch, *features], the inputs to explain.
+    baseline : Tensor or float, optional
+        What stands for absent: None (zero), a number, or a tensor that broadcasts to x.
+    groups : tensor, array, sequence or mapping, optional
+        None (every feature is a player), or what `players.player_of_each_feature` reads.
 
-    Attributes: n (players), player_shape (*features, or (n,) with groups), labels [prod(features)] (each feature's
-    player), grouped (whether there are groups), x and baseline [batch, *features].
+    Attributes
+    ----------
+    n : int
+        The number of players.
+    player_shape : tuple of int
+        The features' shape, or (n,) with groups.
+    labels : Tensor
+        int64 [prod(features)], the player of each feature.
+    grouped : bool
+        Whether there are groups.
+    x, baseline : Tensor
+        [batch, *features] each.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an f in training mode, and for inputs, baselines or groups that no games can be made of.
     """
 
     def __init__(

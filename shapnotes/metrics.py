@@ -591,12 +591,14 @@ def _players_flat(name: str, values: Tensor, like: Tensor | None = None) -> Tens
 
 
 def _check_shape(name: str, values: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Raise ValueError unless values are a tensor of this shape, which the message explains by `what`."""
     if not isinstance(values, Tensor) or tuple(values.shape) != shape:
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"{name} must be {list(shape)}, {what}; got {got}")
 
 
 def _check_fraction(name: str, fraction: float) -> None:
+    """Raise ValueError unless the fraction is a number from 0 to 1."""
     if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
         raise ValueError(f"{name} must lie between 0 and 1; got {fraction!r}")
 
