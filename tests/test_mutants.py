@@ -652,7 +652,7 @@ def test_a_contract_earns_its_place(contract):
 
 def test_the_harness_accepts_what_is_right():
     """Mutants fail for what they change, not for being loaded in this way."""
-    with mutated(Mutant("coalitions.py", "one a row", "one a  row", "a comment")) as same:
+    with mutated(Mutant("coalitions.py", "of weights, one per size", "of weights, one per  size", "a comment")) as same:
         assert same is not shapnotes
         assert not any(_rejects(contract, same) for contract in CONTRACTS)
 
