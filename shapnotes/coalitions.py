@@ -330,8 +330,7 @@ def _membership_of_parts(parts: tuple[int, ...], device: torch.device) -> Tensor
     """Members and non-members in each coalition of each part: float64 [sum of 2**k, 2 * players]."""
     present = [_membership(k, torch.float64, device) for k in parts]
     absent = [1 - members for members in present]
-    # block_diag has no annotations
-    return torch.cat([torch.block_diag(*present), torch.block_diag(*absent)], 1)  # type: ignore[no-untyped-call]
+    return torch.cat([torch.block_diag(*present), torch.block_diag(*absent)], 1)
 
 
 def _marginal_weights(n: int) -> list[float]:
