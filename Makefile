@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 BOOK := _build/.book
 SOURCES := _config.yml _toc.yml $(wildcard book/*.* book/_ext/* book/_npm/*.json book/_static/*.* book/_tools/* \
-	book/figures/* book/results/*)
+	book/api/* book/figures/* book/results/* shapnotes/*.py shapnotes/*/*.py shapnotes/*/*/*.py)
 
 book: $(BOOK)  ## build the book into _build/html; every warning is an error
 

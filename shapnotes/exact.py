@@ -18,9 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes._runtime.progress import Bar, progress_bar
 from shapnotes._runtime.tracing import all_are_hooked, as_its_class
-from shapnotes.coalitions import lasting, member_sums, sizes, subset_sums, value_weights
-from shapnotes.explanation import Explanation
-from shapnotes.game import Game, Look, Model, check_closure, checked_output, in_dtype
+from shapnotes.coalitions import cached_tensors, member_sums, sizes, subset_sums, value_weights
+from shapnotes.explanation import Explanation, check_closure
+from shapnotes.game import Game, Model, Probe, checked_output, in_dtype
 from shapnotes.players import Groups
 
 HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
@@ -36,42 +36,65 @@ def shapley_values(
     chunk_size: int | None = None,
     progress: bool | None = None,
 ) -> Tensor:
-    """The exact Shapley values of a model's output, by evaluating it on every coalition of players.
+    r"""The exact Shapley values of a model's output, by evaluating it on every coalition of players.
 
-        phi_i = sum over S without i of  |S|! (n-1-|S|)! / n!  [v(S + i) - v(S)],      v(S) = f(x_S, r_{N - S})
+    .. math::
+        \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - 1 - |S|)!}{n!}\, [v(S \cup \{i\}) - v(S)],
 
-    where N are the n players, r is the baseline and v(S) is the prediction when the players in S keep their value of x
-    and all others take the baseline's. The values of all players sum to f(x) - f(r), in the unit of f's output.
+        v(S) = f(x_S, r_{N \setminus S})
 
-    f          : [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It is given a tensor, perhaps
-                 the same buffer again with other contents (clone what you want to keep), and answers with a tensor or
-                 with a NumPy array, as scikit-learn's `predict_proba` does
-    x          : [batch, *features], floating point
-    baseline   : the value that stands for "absent": None (0), a number, or a tensor that broadcasts to x
-    groups     : None (each feature is a player), or features that come and go together: labels 0..n-1, or names, that
-                 broadcast to *features; or for each player its flat feature numbers, a slice or a bool mask, in a list
-                 or a dictionary
-    chunk_size : the most rows f is given at once; chosen from the free memory when None
-    progress   : True or False shows or hides a bar; None shows it for runs of more than ten seconds
-
-    Returns a tensor [batch, *features, *outputs], or [batch, n, *outputs] with groups, on x's device and in x's dtype;
-    sums are accumulated in float64.
+    where :math:`N` are the :math:`n` players, :math:`r` is the baseline, and the worth :math:`v(S)` is the prediction
+    when the players in :math:`S` keep their value in x and all others take the baseline's. The values of all players
+    sum to :math:`f(x) - f(r)`, in the unit of f's output.
 
     Gradients flow to x, the baseline and the parameters of f when autograd is on; each chunk is then evaluated again in
     the backward pass, so that memory stays that of one chunk.
 
-    Cost: 2**n evaluations an input, n counted over its players that differ from the baseline, whatever else is in the
-    batch: the others are exactly zero and are not enumerated, but for a gradient to x or the baseline. Besides, one
-    evaluation of each input, of each baseline and of one row. When f is an `nn.Linear` or an `nn.Sequential` that
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It is given a tensor, perhaps the
+        same buffer again with other contents (clone what you want to keep), and returns a tensor or a NumPy array, as
+        scikit-learn's `predict_proba` does.
+    x : Tensor
+        [batch, *features], floating point.
+    baseline : Tensor or float, optional
+        The value that stands for absent: None (0), a number, or a tensor that broadcasts to x.
+    groups : tensor, array, sequence or mapping, optional
+        None (each feature is a player), or features that come and go together: labels 0..n-1, or names, that broadcast
+        to *features; or for each player its flat feature numbers, a slice or a bool mask, in a list or a dictionary.
+    chunk_size : int, optional
+        The most rows f is given at once; chosen from the free memory when None.
+    progress : bool, optional
+        Whether to show a bar; None shows it for runs of more than ten seconds.
+
+    Returns
+    -------
+    Tensor
+        [batch, *features, *outputs], or [batch, n, *outputs] with groups, on x's device and in x's dtype; sums are
+        accumulated in float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unusable arguments, too many players, and an f that returns NaN or infinity for a coalition.
+    GapError
+        When the values do not add up to f(x) - f(baseline), which happens when f is random or mixes rows.
+
+    Cost
+    ----
+    2**n evaluations of f per input, n counted over its players that differ from the baseline, whatever else is in the
+    batch: the others are exactly zero and are not enumerated, except for a gradient to x or the baseline. In addition,
+    one evaluation of each input, of each baseline and of one row. When f is an `nn.Linear` or an `nn.Sequential` that
     begins with one, the first layer is never applied to a coalition: its n partial products are computed once and added
     up along the coalitions.
 
-    Raises ValueError or TypeError for unusable arguments, too many players, and an f that answers NaN or infinity for a
-    coalition; `GapError` (a ValueError) when the values do not add up to f(x) - f(baseline), which happens when f is
-    random or mixes rows.
+    Source
+    ------
+    Shapley (1953), equation 13; Shapley Explanation Networks, Definition 1.
 
-    Source: Shapley (1953); Shapley Explanation Networks, Definition 1.
-
+    Examples
+    --------
     >>> shapley_values(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]]))
     tensor([[3., 3.]])
     """
@@ -79,15 +102,39 @@ def shapley_values(
 
 
 def shapley_from_table(values: Tensor) -> Tensor:
-    """The exact Shapley values of a game given as a table of all its values.
+    r"""The exact Shapley values of a game given as a table of the worths of all coalitions.
 
-    values : [2**n, *outputs]; bit i of the row number says whether player i is present (row 0: nobody)
+    .. math::
+        \phi_i = \sum_{S \ni i} a(|S|)\, v(S) - \sum_S w(|S|)\, v(S)
 
-    Returns [n, *outputs], summing over players to values[-1] - values[0]. Whole numbers give float64; sums are
-    accumulated in float64. Differentiable. Cost: about 3 * 2**n multiply-adds an output, for all players together.
+    with the weights of `coalitions.value_weights`. The values sum over players to :math:`v(N) - v(\emptyset)`, that is
+    values[-1] - values[0]. Differentiable; sums are accumulated in float64.
 
-    Source: Shapley (1953), equation 13, regrouped by coalition (see `coalitions.value_weights`).
+    Parameters
+    ----------
+    values : Tensor
+        [2**n, *outputs], the worths; bit i of the row number says whether player i is present (row 0: nobody).
 
+    Returns
+    -------
+    Tensor
+        [n, *outputs], in the dtype of the table; whole numbers give float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a table without 2**n rows, or with something else than finite real numbers.
+
+    Cost
+    ----
+    About 3 * 2**n multiply-adds per output, for all players together.
+
+    Source
+    ------
+    Shapley (1953), equation 13, regrouped by coalition.
+
+    Examples
+    --------
     >>> shapley_from_table(torch.tensor([0.0, 0.0, 0.0, 1.0]))
     tensor([0.5000, 0.5000])
     """
@@ -117,10 +164,25 @@ def explain(
     chunk_size: int | None = None,
     progress: bool | None = None,
 ) -> Explanation:
-    """`shapley_values` together with the predictions they lie between, as an `Explanation`.
+    """`shapley_values` together with the predictions that they lie between, as an `Explanation`.
 
-    Arguments, cost, gradients and errors are those of `shapley_values`.
+    Parameters
+    ----------
+    f, x, baseline, groups, chunk_size, progress
+        As in `shapley_values`, and so are gradients, errors and cost.
 
+    Returns
+    -------
+    Explanation
+        Attributions [batch, *features, *outputs], or [batch, n, *outputs] with groups; the predictions at x and at the
+        baseline [batch, *outputs]; x as its inputs.
+
+    Source
+    ------
+    Shapley (1953), equation 13; Shapley Explanation Networks, Definition 1.
+
+    Examples
+    --------
     >>> explain(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]])).gap()
     tensor([0.])
     """
@@ -132,10 +194,10 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
-    probe, _, eps = look = game.first_look()
-    chunk_size = int(chunk_size or rows_at_once(x, look.bytes))
+    probe, largest_bytes, eps = game.probe()
+    chunk_size = int(chunk_size or rows_at_once(x, largest_bytes))
     graph = probe.requires_grad
-    moved = game.moved()
+    moved = game.non_missing()
     # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
     everyone = graph and (x.requires_grad or baseline.requires_grad)
     enumerated = torch.ones_like(moved) if everyone else moved
@@ -232,7 +294,7 @@ def _enumerate(
     return torch.stack([*low_values, *high_values], 1) - constant[:, None]
 
 
-@lasting
+@cached_tensors
 def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
     """`value_weights(n)` over all coalitions of a table, each joined by `others` more players: [2, 2**in_table]."""
     size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
@@ -275,7 +337,7 @@ def _masked_rows(game: Game, inputs: Tensor, players: Tensor, low: int, reuse: b
     A feature has one owner; all other terms are zero there, and adding zeros is exact.
     """
     x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
-    owns = game.owned(players)
+    owns = game.membership(players)
     rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(1, keepdim=True)), game.x.shape[1:], low, reuse)
     return rows, game.f
 
@@ -288,7 +350,7 @@ def _partial_sums(
     W x_S + b = (W r + b) + the sum of the products W (x - r) of the members of S.
     """
     x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
-    products = nn.functional.linear((x - baseline)[:, None] * game.owned(players), linear.weight)
+    products = nn.functional.linear((x - baseline)[:, None] * game.membership(players), linear.weight)
     rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], products.shape[2:], low, reuse)
     return rows, _Buffered(rest) if reuse else nn.Sequential(*rest)
 
@@ -345,12 +407,12 @@ def _same_without_hooks(game: Game, layers: list[nn.Module]) -> bool:
     return torch.equal(z, game(rows))
 
 
-def first_look(game: Game, chunk_size: int | None = None) -> tuple[Look, int]:
-    """What a model is like, and how many rows to give it at once; it is refused where it mixes rows."""
-    look = game.first_look()
-    chunk_size = int(chunk_size or rows_at_once(game.x, look.bytes))
-    game.refuse_mixing(chunk_size, look.eps)
-    return look, chunk_size
+def first_look(game: Game, chunk_size: int | None = None) -> tuple[Probe, int]:
+    """A probe of the model, and how many rows to give it at once; it is refused where it mixes rows."""
+    probe = game.probe()
+    chunk_size = int(chunk_size or rows_at_once(game.x, probe.largest_bytes))
+    game.refuse_mixing(chunk_size, probe.eps)
+    return probe, chunk_size
 
 
 def rows_at_once(x: Tensor, widest_bytes: int) -> int:

@@ -1,13 +1,14 @@
-"""From a model to a game: who the players are, and what the model says when only some of them are present.
+"""From a model to a game: who the players are, and the worth v(S) of each coalition S of them.
 
 v(S) = f(x_S, r_{N - S}): the members of S keep their value in x, all others take the value of the baseline r
-(Shapley Explanation Networks, Definition 1; "Baseline Shapley").
+(Shapley Explanation Networks, Definition 1; "Baseline Shapley"). *Worth* is game theory's word for v(S), and means
+nothing else in this package; the *value* of a player is its Shapley value.
 """
 
 import re
-from collections.abc import Callable
-from math import inf, isfinite, prod
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from math import inf, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,42 +16,65 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from shapnotes.explanation import DETERMINISTIC_ROWS, GapError, refuse_nonfinite, rounding_tolerance
 from shapnotes.players import Groups, player_of_each_feature
 
 Model = Callable[[Tensor], Tensor | np.ndarray]
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-_ASKED_TWICE = 4  # games whose ends are evaluated again, to see whether f answers the same
+_REPEATED_INPUTS = 4  # inputs that f is evaluated at twice, to see whether it is deterministic
 
 
-class GapError(ValueError):
-    """Attributions do not add up to the change of prediction that they explain; the message gives the gap."""
+class Probe(NamedTuple):
+    """What one evaluation of a model, at one row, shows of it.
 
-
-class Look(NamedTuple):
-    """What is known of a model when it has answered one row.
-
-    answer : [1, *outputs]
-    bytes  : the size of the largest tensor that it made
-    eps    : the precision of the coarsest floating-point numbers that it made or was given
+    Parameters
+    ----------
+    output : Tensor
+        [1, *outputs].
+    largest_bytes : int
+        The size of the largest tensor that it made.
+    eps : float
+        The machine epsilon of the coarsest floating-point numbers that it made or was given.
     """
 
-    answer: Tensor
-    bytes: int
+    output: Tensor
+    largest_bytes: int
     eps: float
 
 
 class Game:
-    """The games of a model at a batch of inputs, one game an input.
+    """The games of a model at a batch of inputs, one game per input.
 
-    f         : [rows, *features] -> [rows, *outputs], deterministic, each row by itself. It is given a tensor, and
-                answers with a tensor or with a NumPy array
-    x         : [batch, *features], the inputs whose players are present
-    baseline  : what stands for absent: None (zero), a number, or a tensor that broadcasts to x
-    groups    : None (every feature is a player), or what `players.player_of_each_feature` reads
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, *outputs], deterministic, each row by itself. It is given a tensor, and returns a
+        tensor or a NumPy array.
+    x : Tensor
+        [batch, *features], the inputs to explain.
+    baseline : Tensor or float, optional
+        What stands for absent: None (zero), a number, or a tensor that broadcasts to x.
+    groups : tensor, array, sequence or mapping, optional
+        None (every feature is a player), or what `players.player_of_each_feature` reads.
 
-    Attributes: n (players), player_shape (*features, or (n,) with groups), labels [prod(features)] (each feature's
-    player), each_alone (no groups), x and baseline [batch, *features].
+    Attributes
+    ----------
+    n : int
+        The number of players.
+    player_shape : tuple of int
+        The features' shape, or (n,) with groups.
+    labels : Tensor
+        int64 [prod(features)], the player of each feature.
+    grouped : bool
+        Whether there are groups.
+    x, baseline : Tensor
+        [batch, *features] each.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an f in training mode, and for inputs, baselines or groups that no games can be made of.
     """
 
     def __init__(
@@ -59,10 +83,10 @@ class Game:
         x: Tensor,
         baseline: Tensor | float | None = None,
         groups: Groups | None = None,
-    ):
+    ) -> None:
         if not callable(f):
             raise TypeError(f"f must be a function of a tensor [rows, *features]; got {type(f).__name__}")
-        _refuse_training_mode(f)
+        refuse_training_mode(f)
         self.f = f
         self.x = checked_input(x)
         self.baseline = _checked_baseline(baseline, x)
@@ -74,80 +98,81 @@ class Game:
             self.labels = player_of_each_feature(groups, features).to(x.device)
             self.player_shape = (int(self.labels.max()) + 1,)
         self.n = prod(self.player_shape)
-        self.each_alone = groups is None
+        self.grouped = groups is not None
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """f with its answer checked: [rows, *features] -> [rows, *outputs]."""
+        """f with its output checked: [rows, *features] -> [rows, *outputs]."""
         return checked_output(self.f(rows), rows.shape[0])
 
     def worths(self, rows: Tensor) -> Tensor:
-        """The same of the rows of coalitions, which must have a worth, in memory of its own."""
+        """The worths of the coalitions whose inputs are `rows`, finite, in memory of their own: [rows, *outputs]."""
         return finite_output(self.f(rows), rows.shape[0]).clone()  # f may write over what it has returned
 
     def masked(self, masks: Tensor, inputs: Tensor | slice = slice(None)) -> Tensor:
-        """The rows f sees: bool masks [batch or 1, coalitions, n] -> [batch, coalitions, *features]."""
-        present = (masks if self.each_alone else masks[..., self.labels]).unflatten(-1, self.x.shape[1:])
+        """The masked inputs: bool [batch or 1, coalitions, n] -> [batch, coalitions, *features]."""
+        present = torch.unflatten(masks[..., self.labels] if self.grouped else masks, -1, self.x.shape[1:])
         return torch.where(present, self.x[inputs][:, None], self.baseline[inputs][:, None])
 
-    def owned(self, players: Tensor) -> Tensor:
-        """Which features belong to each of these players, as 0 and 1 in x's dtype: [..., players, prod(features)]."""
+    def membership(self, players: Tensor) -> Tensor:
+        """Which features belong to each of `players`, as 0 and 1 in x's dtype: [..., players, prod(features)]."""
         return (self.labels == players[..., None]).to(self.x.dtype)
 
-    def moved(self) -> Tensor:
+    def non_missing(self) -> Tensor:
         """Which players differ from the baseline in at least one of their features: bool [batch, n].
 
-        A player that does not move never changes the prediction: its Shapley value is zero (missingness).
+        All others are missing: they never change the prediction, so their Shapley value is zero (missingness).
         """
         differs = (self.x != self.baseline).flatten(1)
-        if self.each_alone:
+        if not self.grouped:
             return differs
-        moved = torch.zeros(len(differs), self.n, dtype=torch.int64, device=differs.device)
-        return moved.index_add_(1, self.labels, differs.to(torch.int64)) > 0
+        count = torch.zeros(len(differs), self.n, dtype=torch.int64, device=differs.device)
+        return count.index_add_(1, self.labels, differs.to(torch.int64)) > 0
 
-    def ends(self, chunk_size: int) -> tuple[Tensor, Tensor]:
-        """The predictions at the baseline and at the inputs, v(empty) and v(everybody): [batch, *outputs] each."""
+    def empty_and_full(self, chunk_size: int) -> tuple[Tensor, Tensor]:
+        """The predictions at the baseline and at the inputs, v(empty set) and v(N): [batch, *outputs] each."""
         # One after the other: in one batch, a model that mixes rows could mix these two as it mixes all coalitions.
         return self.predictions(self.baseline, chunk_size), self.predictions(self.x, chunk_size)
 
     @torch.no_grad()
     def predictions(self, rows: Tensor, chunk_size: int) -> Tensor:
-        """f of [rows, *features], so many at once."""
+        """f without a gradient, `chunk_size` rows at a time: [rows, *features] -> [rows, *outputs]."""
         if len(rows) <= chunk_size:
             return self.worths(rows.clone())
-        return torch.cat([self.worths(part.clone()) for part in rows.split(chunk_size)])
+        return torch.cat([self.worths(part.clone()) for part in torch.split(rows, chunk_size)])
 
-    def first_look(self) -> Look:
-        """The model's answer to the first input alone, watched."""
-        with _Watched() as watched:
+    def probe(self) -> Probe:
+        """The model evaluated at the first input alone, with its tensors recorded."""
+        with _Recorder() as record:
             try:
-                answer = self.worths(self.x[:1].clone())
+                output = self.worths(self.x[:1].clone())
             except RuntimeError as error:
                 _explain_dtype(error, self.x)
                 raise
-        return Look(answer, watched.bytes, max(watched.eps, *(torch.finfo(t.dtype).eps for t in (self.x, answer))))
+        eps = max(record.eps, *(torch.finfo(t.dtype).eps for t in (self.x, output)))
+        return Probe(output, record.largest_bytes, eps)
 
     def refuse_mixing(self, chunk_size: int, eps: float) -> None:
-        """Raise GapError where f answers the same rows otherwise in other company, or when it is asked again.
+        """Raise GapError where f gives a row another output when it is evaluated again, among other rows.
 
-        Exact values would not add up, and say so. Estimates add up whatever f does: in a sum along an order all
-        evaluations but the two at its ends cancel. So the ends of a few games, those with most players, are evaluated
-        twice: x and baseline apart, and together, in the opposite order. Cost: at most 16 evaluations.
+        Exact values of such an f do not add up, which is noticed. Estimates add up whatever f does: in the sum along
+        an order all evaluations cancel but the first and the last. So a few inputs, those with most players, are
+        evaluated twice: x and baseline apart, and together in the opposite order. Cost: at most 16 evaluations.
         """
-        few = self.moved().sum(1).topk(min(len(self.x), _ASKED_TWICE)).indices
+        few = self.non_missing().sum(1).topk(min(len(self.x), _REPEATED_INPUTS)).indices
         x, baseline = self.x[few], self.baseline[few]
         apart = torch.cat([self.predictions(rows, chunk_size) for rows in (baseline, x)]).double()
         together = self.predictions(torch.cat([baseline, x]).flip(0), chunk_size).flip(0)
         gap = float((apart - together).abs().max())
-        tolerance = _tolerance(eps, float(torch.maximum(apart.abs(), together.abs()).max()))
+        tolerance = rounding_tolerance(eps, float(torch.maximum(apart.abs(), together.abs()).max()))
         if gap > tolerance:
             raise GapError(
                 f"f answers the same row differently when it is asked again among other rows: by {gap:.3g} where less "
-                f"than {tolerance:.3g} could be rounding. {_DETERMINISTIC}"
+                f"than {tolerance:.3g} could be rounding. {DETERMINISTIC_ROWS}"
             )
 
 
-def checked_output(y: Tensor, rows: int) -> Tensor:
-    """Refuse an answer of f that is not one floating-point result a row."""
+def checked_output(y: object, rows: int) -> Tensor:
+    """The output of f as a tensor [rows, *outputs]; refused where it is not one floating-point result per row."""
     if isinstance(y, np.ndarray):
         y = torch.as_tensor(y.copy())
     if not isinstance(y, Tensor):
@@ -166,76 +191,31 @@ def checked_output(y: Tensor, rows: int) -> Tensor:
     return y
 
 
-def finite_output(y: Tensor, rows: int) -> Tensor:
-    """`checked_output` that is defined as well."""
+def finite_output(y: object, rows: int) -> Tensor:
+    """`checked_output`, refused where it holds NaN or infinity as well."""
     y = checked_output(y, rows)
     if not bool(torch.isfinite(y).all()):
-        _refuse_nonfinite()
+        refuse_nonfinite()
     return y
 
 
 def in_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values computed in float64, as they are returned; refused where they do not fit."""
-    found = values.to(dtype)
-    if not bool(torch.isfinite(found).all()):
+    """Values computed in float64, in the dtype in which they are returned; refused where they overflow it."""
+    rounded = values.to(dtype)
+    if not bool(torch.isfinite(rounded).all()):
         size = float(values.detach().abs().nan_to_num(inf).max())
         raise ValueError(
             f"there are values up to {size:.3g} in size, which {dtype} cannot hold; take a wider dtype, or f in a "
             "larger unit"
         )
-    return found
+    return rounded
 
 
-def check_closure(
-    total: Tensor,
-    baseline_prediction: Tensor,
-    prediction: Tensor,
-    *,
-    scale: Tensor,
-    eps: float,
-):
-    """Raise GapError unless `total`, the attributions summed over players, equals prediction - baseline_prediction.
-
-    `scale` holds the sizes of what was added, `eps` is the precision of the numbers inside f.
-    """
-    ends = torch.stack([prediction, baseline_prediction]).double()
-    gap = float((total - (ends[0] - ends[1])).abs().max())
-    if not isfinite(gap):
-        _refuse_nonfinite()
-    tolerance = _tolerance(eps, max(float(ends.abs().max()), float(scale.max())))
-    if gap > tolerance:
-        raise GapError(
-            f"the attributions do not add up to f(x) - f(baseline): the gap is {gap:.3g} where less than "
-            f"{tolerance:.3g} could be rounding. {_DETERMINISTIC}"
-        )
-
-
-_DETERMINISTIC = (
-    "f must be deterministic and treat each row by itself (no dropout, no batch statistics, no random numbers); call "
-    "eval() on the modules in it"
-)
-
-
-def _tolerance(eps: float, size: float) -> float:
-    """How much rounding inside f may change its answers of this size.
-
-    It is relative to numbers that only f sees, and an answer may be what is left when they cancel. So this is generous,
-    the square root of the precision: half the digits. Randomness or mixed rows cost all of them.
-    """
-    return eps**0.5 * size
-
-
-def _refuse_nonfinite() -> None:
-    raise ValueError(
-        "f returned NaN or infinity for some coalition of players; attributions are not defined there. Evaluate f "
-        "between the baseline and x, and choose a baseline inside the domain of f"
-    )
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def checked_input(x: Tensor) -> Tensor:
+    """x, refused where it is not a dense floating-point tensor [batch, *features] of finite numbers."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor [batch, *features]; got {type(x).__name__} ({_recipe(x)})")
     if x.is_nested or x.layout != torch.strided:
@@ -257,7 +237,7 @@ def checked_input(x: Tensor) -> Tensor:
 
 
 def _recipe(x: object) -> str:
-    """How to make a tensor of what came in its place."""
+    """How to make a tensor of what was passed in its place."""
     if hasattr(x, "to_numpy"):
         return "torch.tensor(x.to_numpy(dtype='float32')) makes one of numeric columns"
     if isinstance(x, np.ndarray):
@@ -268,6 +248,7 @@ def _recipe(x: object) -> str:
 
 
 def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
+    """The baseline expanded to [batch, *features] in x's dtype."""
     if baseline is None:
         baseline = 0.0
     if baseline.is_complex() if isinstance(baseline, Tensor) else np.iscomplexobj(baseline):
@@ -281,7 +262,7 @@ def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
         raise ValueError(f"baseline is on {baseline.device} and x on {x.device}; move one of them")
     baseline = baseline.to(x.dtype)
     try:
-        wide = baseline.expand(x.shape)
+        expanded = baseline.expand(x.shape)
     except RuntimeError as error:
         raise ValueError(
             f"baseline of shape {tuple(baseline.shape)} does not broadcast to x of shape {tuple(x.shape)}; give one "
@@ -289,47 +270,59 @@ def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
         ) from error
     if not bool(torch.isfinite(baseline).all()):
         raise ValueError(f"baseline holds NaN or infinity in {x.dtype}; it must be a value that f can be evaluated at")
-    return wide
+    return expanded
 
 
-class _Watched(TorchFunctionMode):
-    """What f makes of one row, its sizes and precisions, and whether it would look at other rows or at chance.
+class _Recorder(TorchFunctionMode):
+    """Records the sizes and precisions of the tensors that f makes; refuses functions called as in training.
 
-    A module in training mode inside a function is found here, before batch statistics are taken over or a mask drawn.
+    So a module in training mode inside a function is met before it updates batch statistics or draws a mask.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.eps = 0, 0.0
+        self.largest_bytes, self.eps = 0, 0.0
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
-        if func in _TRAINABLE and _training(**kwargs):
+        if func in _RANDOM_IN_TRAINING and _acts_as_in_training(**kwargs):
             raise ValueError(
                 f"f calls torch.nn.functional.{func.__name__} as in training, where the answer depends on chance or on "
                 "the other rows, or statistics are changed; call eval() on the model inside f, or pass training=False"
             )
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
+            self.largest_bytes = max(self.largest_bytes, result.numel() * result.element_size())
             if result.is_floating_point():
                 self.eps = max(self.eps, torch.finfo(result.dtype).eps)
         return result
 
 
-_TRAINABLE = {
+_RANDOM_IN_TRAINING = {
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
     *(F.batch_norm, F.instance_norm, F.rrelu),
 }
 
 
-def _training(training=False, use_input_stats=False, running_mean=None, p=1.0, **_) -> bool:
-    """Whether one of these functions is called for another answer each time, or changes the statistics it is given."""
+def _acts_as_in_training(
+    training: bool = False,
+    use_input_stats: bool = False,
+    running_mean: Tensor | None = None,
+    p: float = 1.0,
+    **_: object,
+) -> bool:
+    """Whether a call with these arguments draws random numbers, or uses or updates statistics of the batch."""
     return (training and p > 0) or (use_input_stats and running_mean is not None)
 
 
 def _explain_dtype(error: RuntimeError, x: Tensor) -> None:
-    """Say it plainly where f fails since its parameters have another dtype than x."""
+    """Raise a ValueError that says so where f failed because its parameters have another dtype than x."""
     if re.search(r"dtype|scalar type|[Ii]nput type|the type torch", str(error)):
         raise ValueError(
             f"f does not take x as it is, {x.dtype}; give x and f's parameters one dtype, by x.to(dtype) or "
@@ -337,7 +330,8 @@ def _explain_dtype(error: RuntimeError, x: Tensor) -> None:
         ) from error
 
 
-def _refuse_training_mode(f: Model) -> None:
+def refuse_training_mode(f: Model) -> None:
+    """Raise ValueError where a module of f is random, or not a function of each row, until eval() is called."""
     if isinstance(f, nn.Module):
         for name, module in f.named_modules():
             if module.training and _needs_eval(module):
@@ -348,11 +342,11 @@ def _refuse_training_mode(f: Model) -> None:
 
 
 def _needs_eval(module: nn.Module) -> bool:
-    """Whether training mode makes of this module something else than a function of a row."""
+    """Whether training mode makes this module something else than a deterministic function of each row."""
     if isinstance(module, nn.RNNBase):
-        return module.dropout > 0 and module.num_layers > 1
+        return bool(module.dropout > 0 and module.num_layers > 1)
     if isinstance(module, nn.MultiheadAttention):
-        return module.dropout > 0
+        return bool(module.dropout > 0)
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
     if isinstance(module, nn.modules.instancenorm._InstanceNorm):

@@ -1,28 +1,46 @@
-"""Players made of several features: the player of each feature, from every usual way to write groups down."""
+"""Players made of several features: the player of each feature, from every usual notation for groups."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Groups = Tensor | np.ndarray | Sequence | Mapping
+Groups = Tensor | np.ndarray | Sequence[object] | Mapping[str, object]
 
 
 def player_of_each_feature(groups: Groups, features: tuple[int, ...]) -> Tensor:
-    """Labels 0..n-1, one a feature, from labels or from members: int64 [prod(features)].
+    """The player 0..n-1 that each feature belongs to, from labels or from members.
 
-    Labels say who owns each feature: whole numbers 0..n-1, or names, which are numbered as they come. They are a
-    tensor, an array, a pandas Series or a list, and broadcast to *features.
+    Every player has at least one feature, and every feature belongs to exactly one player.
 
-    Members say what each player owns: a list or a dictionary with an entry a player, in the order of the players. An
-    entry holds flat feature numbers, or is one of them, a slice of them, or a bool mask that broadcasts to *features.
-    A bool tensor or array [n, *features] is a list of n masks.
+    Parameters
+    ----------
+    groups : tensor, array, sequence or mapping
+        Labels name the player of each feature: whole numbers 0..n-1, or strings, which are numbered in the order of
+        their first appearance. They are a tensor, an array, a pandas Series or a list, and broadcast to *features.
 
-    Every player owns something and every feature has one owner; ValueError or TypeError otherwise.
+        Members list the features of each player: a list or a dictionary with one entry per player, in the order of the
+        players. An entry holds flat feature numbers, or is one of them, a slice of them, or a bool mask that broadcasts
+        to *features. A bool tensor or array [n, *features] is a list of n masks.
+    features : tuple of int
+        The shape of one input.
 
+    Returns
+    -------
+    Tensor
+        int64 [prod(features)].
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where groups are empty, overlap, leave a feature out, or are no such notation.
+
+    Examples
+    --------
     >>> player_of_each_feature(["size", "age", "size"], (3,))
     tensor([0, 1, 0])
     >>> player_of_each_feature({"first": [0, 2], "other": slice(1, 2)}, (3,))
@@ -36,10 +54,10 @@ def player_of_each_feature(groups: Groups, features: tuple[int, ...]) -> Tensor:
             f"feature numbers, a slice or a bool mask; as a list or a dictionary); got {type(groups).__name__}"
         )
     if isinstance(groups, Tensor) or hasattr(groups, "__array__"):
-        entries = _array(groups)
-        if entries.dtype == bool and entries.ndim > 1:
-            return _from_members(list(entries), features)
-        return _from_labels(entries, features)
+        array = _array(groups)
+        if array.dtype == bool and array.ndim > 1:
+            return _from_members(list(array), features)
+        return _from_labels(array, features)
     entries = list(groups)
     if entries and all(isinstance(entry, (Integral, str)) for entry in entries):
         return _from_labels(_array(entries), features)
@@ -47,6 +65,7 @@ def player_of_each_feature(groups: Groups, features: tuple[int, ...]) -> Tensor:
 
 
 def _from_labels(labels: np.ndarray, features: tuple[int, ...]) -> Tensor:
+    """The player of each feature, from labels that broadcast to *features: int64 [prod(features)]."""
     if labels.dtype.kind in "OUST" and all(isinstance(label, (Integral, str)) for label in labels.flat):
         if any(isinstance(label, str) for label in labels.flat):
             numbers = {name: number for number, name in enumerate(dict.fromkeys(labels.flat))}
@@ -56,16 +75,17 @@ def _from_labels(labels: np.ndarray, features: tuple[int, ...]) -> Tensor:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"groups must hold whole-number labels 0..n-1, or names; got {labels.dtype}")
     try:
-        wide = np.broadcast_to(labels, features)
+        expanded = np.broadcast_to(labels, features)
     except ValueError as error:
         raise ValueError(f"groups of shape {labels.shape} do not broadcast to the features {features}") from error
-    used = np.unique(wide)
+    used = np.unique(expanded)
     if not np.array_equal(used, np.arange(len(used))):
         raise ValueError(f"group labels must be 0..n-1 with none left out; got {used.tolist()[:10]}")
-    return torch.from_numpy(wide.astype(np.int64).flatten())
+    return torch.from_numpy(expanded.astype(np.int64).flatten())
 
 
-def _from_members(entries: Sequence, features: tuple[int, ...]) -> Tensor:
+def _from_members(entries: Sequence[object], features: tuple[int, ...]) -> Tensor:
+    """The player of each feature, from one entry per player: int64 [prod(features)]."""
     count = prod(features)
     owner = np.full(count, -1)
     for player, entry in enumerate(entries):
@@ -76,20 +96,20 @@ def _from_members(entries: Sequence, features: tuple[int, ...]) -> Tensor:
         if outside.any():
             raise ValueError(f"group {player} names feature {members[outside][0]}, but the features are 0..{count - 1}")
         feature, times = np.unique(members, return_counts=True)
-        before = np.where(times > 1, player, owner[feature])
-        if (before >= 0).any():
-            mask = "; a mask must be bool, and labels of a grid an array" if set(members.tolist()) == {0, 1} else ""
-            twice = np.flatnonzero(before >= 0)[0]
-            raise ValueError(f"feature {feature[twice]} is in group {before[twice]} and again in group {player}{mask}")
+        earlier = np.where(times > 1, player, owner[feature])  # -1 where this is the feature's first group
+        if (earlier >= 0).any():
+            hint = "; a mask must be bool, and labels of a grid an array" if set(members.tolist()) == {0, 1} else ""
+            twice = np.flatnonzero(earlier >= 0)[0]
+            raise ValueError(f"feature {feature[twice]} is in group {earlier[twice]} and again in group {player}{hint}")
         owner[members] = player
-    left = np.flatnonzero(owner < 0).tolist()
-    if left:
-        raise ValueError(f"groups leave out feature(s) {left[:10]}; every feature must belong to exactly one group")
+    missing = np.flatnonzero(owner < 0).tolist()
+    if missing:
+        raise ValueError(f"groups leave out feature(s) {missing[:10]}; every feature must belong to exactly one group")
     return torch.from_numpy(owner)
 
 
 def _members(player: int, entry: object, features: tuple[int, ...]) -> np.ndarray:
-    """The flat features of one entry: int64 [members]."""
+    """The flat feature numbers of one player's entry: int64 [members]."""
     if isinstance(entry, slice):
         return np.arange(prod(features))[entry]
     if isinstance(entry, (str, bytes)) or not (isinstance(entry, (Iterable, Integral)) or hasattr(entry, "__array__")):
@@ -108,16 +128,17 @@ def _members(player: int, entry: object, features: tuple[int, ...]) -> np.ndarra
     return members.astype(np.int64).flatten()
 
 
-def _array(values: object) -> np.ndarray:
+def _array(values: Any) -> np.ndarray:
+    """Any of the notations as an array; of dtype object where a list holds lists of several lengths, or names."""
     if isinstance(values, Tensor):
         return (values.float() if values.is_floating_point() else values).detach().cpu().numpy()
     if hasattr(values, "__array__") or isinstance(values, Integral):
         return np.asarray(values)
-    values = list(values)
+    entries = list(values)
     try:
-        found = np.asarray(values)
+        array = np.asarray(entries)
     except ValueError:  # lists of several lengths
-        found = np.empty(len(values), dtype=object)
-        found[:] = values
-    # NumPy would write the numbers of a mixed list as text.
-    return np.array(values, dtype=object) if found.dtype.kind in "US" else found
+        array = np.empty(len(entries), dtype=object)
+        array[:] = entries
+    # NumPy would turn the numbers of a mixed list into text.
+    return np.array(entries, dtype=object) if array.dtype.kind in "US" else array

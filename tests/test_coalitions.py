@@ -1,4 +1,4 @@
-"""Coalitions: what is kept, and how many players there may be. Their numbers are in the contracts."""
+"""Coalitions: what is cached, and how many players there may be. Their numbers are in the contracts."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from torch.testing import assert_close
 from shapnotes import coalitions as C
 
 
-def test_kept_tensors_are_made_once_and_serve_gradients():
+def test_cached_tensors_are_made_once_and_serve_gradients():
     made = []
 
-    @C.lasting
+    @C.cached_tensors
     def ones(n):
         made.append(n)
         return torch.ones(n)
@@ -26,9 +26,9 @@ def test_kept_tensors_are_made_once_and_serve_gradients():
     assert x.grad.tolist() == [1, 1, 1] and made == [3]
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["kept before", "not kept before"])
-def test_what_tracing_makes_is_not_kept(before):
-    """And what was kept before is not given to the tracer, which knows its own tensors only."""
+@pytest.mark.parametrize("before", [True, False], ids=["cached before", "not cached before"])
+def test_what_tracing_makes_is_not_cached(before):
+    """And what was cached before is not given to the tracer, which knows its own tensors only."""
     dtype = torch.float32 if before else torch.float16
     table = normal(2**6, dtype=dtype)
     expected = normal(2**6)[C.masks(6)[:, 0]].sum().to(dtype)

@@ -49,8 +49,8 @@ MUTANTS = [
     ),
     Mutant(
         "coalitions.py",
-        "torch.block_diag(*members), torch",
-        "torch.block_diag(*members).flip(0), torch",
+        "torch.block_diag(*present), torch",
+        "torch.block_diag(*present).flip(0), torch",
         "subsets in another order",
     ),
     Mutant(
@@ -73,7 +73,7 @@ MUTANTS = [
         "constant = everywhere",
         "the last table's constant only",
     ),
-    Mutant("coalitions.py", "1 - some for", "some for", "the absent taken for present"),
+    Mutant("coalitions.py", "1 - members for", "members for", "the absent taken for present"),
     Mutant("exact.py", "one[others >> j & 1]", "one[1]", "far players always present"),
     Mutant(
         "exact.py", "baseline * (1 - owns.sum(1, keepdim=True))", "baseline * 0", "features of no player set to zero"
@@ -128,8 +128,8 @@ MUTANTS = [
     ),
     Mutant(
         "sampling.py",
-        "(square / (pairs - 1) / pairs)",
-        "(square / (pairs - 1))",
+        "(squares / (pairs - 1) / pairs)",
+        "(squares / (pairs - 1))",
         "standard deviation for standard error",
     ),
     Mutant(
@@ -147,12 +147,12 @@ MUTANTS = [
     ),
     Mutant("game.py", ").clone()  # f may", ")  # f may", "answers in memory that f writes over"),
     Mutant("game.py", "baseline = baseline.to(x.dtype)", "baseline", "a baseline in its own dtype"),
-    Mutant("coalitions.py", "with torch.inference_mode(False):", "if True:", "kept tensors without a gradient"),
+    Mutant("coalitions.py", "with torch.inference_mode(False):", "if True:", "cached tensors without a gradient"),
     Mutant(
         "coalitions.py",
         "torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0",
         "False",
-        "fake tensors kept",
+        "fake tensors cached",
     ),
     Mutant(
         "players.py", "dict.fromkeys(labels.flat)", "sorted(set(labels.flat))", "names in the order of the alphabet"
@@ -288,7 +288,7 @@ MUTANTS = [
     ),
     Mutant("_runtime/tracing.py", 'hooks or "forward" in vars(module)', "hooks", "forwards of instances not seen"),
     Mutant("exact.py", "all_are_hooked() and not", "False and not", "hooks of all modules not seen"),
-    Mutant("activations.py", '(given["input"].clone())', '(given["input"])', "inputs shared"),
+    Mutant("activations.py", '(arguments["input"].clone())', '(arguments["input"])', "inputs shared"),
     Mutant("activations.py", "torch.relu, torch.relu_, Tensor.relu, Tensor.relu_", "torch.relu", "methods not seen"),
     Mutant(
         "metrics.py", ".abs().mean(1)\n    if logits", ".abs().sum(1)\n    if logits", "a sum for the mean over players"
@@ -304,27 +304,32 @@ MUTANTS = [
     Mutant("metrics.py", "& (scores > 0)", "& (scores == scores)", "what speaks against the class erased too"),
     Mutant("metrics.py", "_pick(attributions, s) - _pick(attributions, t)", "_pick(attributions, s)", "no difference"),
     Mutant("metrics.py", "_rank(-scores)", "_rank(scores)", "the least erased first"),
-    Mutant("metrics.py", "odds[0] - odds[1]", "odds[1] - odds[0]", "after minus before"),
+    Mutant("metrics.py", "log_odds[0] - log_odds[1]", "log_odds[1] - log_odds[0]", "after minus before"),
     Mutant("metrics.py", '(-1 if order == "top" else 1)', '(1 if order == "top" else -1)', "top and least exchanged"),
     Mutant(
         "metrics.py", ".argsort(dim=1, stable=True).argsort(1)", ".argsort(dim=1, stable=True)", "an order for ranks"
     ),
-    Mutant("metrics.py", "game.masked(~gone[:, None])", "game.masked(gone[:, None])", "the others removed"),
+    Mutant("metrics.py", "game.masked(~removed[:, None])", "game.masked(removed[:, None])", "the others removed"),
     Mutant("metrics.py", "mean / spread", "mean / spread**2", "the effect in parts of the variance"),
     Mutant("metrics.py", "/ (self.fractions[-1] - self.fractions[0])", "", "an area without its width"),
     Mutant("explainers.py", "(x - r).detach()", "x.detach()", "no baseline"),
     Mutant("explainers.py", '"l1_reg": False', '"l1_reg": "num_features(10)"', "shap's regularisation"),
-    Mutant("explainers.py", "_Rows(_copy(f).to(wide))", "_Rows(f)", "the gradients of the model's owner lost"),
+    Mutant(
+        "explainers.py",
+        "_FlatOutputs(_copy(f).to(dtype))",
+        "_FlatOutputs(f)",
+        "the gradients of the model's owner lost",
+    ),
     Mutant("explainers.py", "torch.stack(parts, -1)", "torch.stack(parts, 1)", "outputs before players"),
     Mutant(
         "explainers.py",
-        "return _closed(\n        game,\n        attributions",
+        "return _checked_closure(\n        game,\n        attributions",
         "return (lambda _, a, __: a)(\n        game,\n        attributions",
         "gaps of captum's silenced",
     ),
     Mutant(
         "explainers.py",
-        "return _closed(\n        game,\n        torch",
+        "return _checked_closure(\n        game,\n        torch",
         "return (lambda _, a, __: a)(\n        game,\n        torch",
         "gaps of shap's silenced",
     ),
@@ -614,7 +619,7 @@ EARNED = {
     "gaps_are_found": "gaps silenced",
     "baselines_have_any_dtype": "a baseline in its own dtype",
     "groups_are_written_in_many_ways": "names in the order of the alphabet",
-    "kept_tensors_serve_everywhere": "kept tensors without a gradient",
+    "kept_tensors_serve_everywhere": "cached tensors without a gradient",
     "answers_may_lie_in_memory_of_the_function": "answers in memory that f writes over",
     "errors_are_those_of_few_pairs": "a variance over pairs, not over one less",
     "players_at_the_baseline_have_gradients": "rounding left at the baseline",
@@ -666,7 +671,7 @@ def test_a_contract_earns_its_place(contract):
 
 def test_the_harness_accepts_what_is_right():
     """Mutants fail for what they change, not for being loaded in this way."""
-    with mutated(Mutant("coalitions.py", "one a row", "one a  row", "a comment")) as same:
+    with mutated(Mutant("coalitions.py", "of weights, one per size", "of weights, one per  size", "a comment")) as same:
         assert same is not shapnotes
         assert not any(_rejects(contract, same) for contract in CONTRACTS)
 

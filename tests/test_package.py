@@ -4,6 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
+import shapnotes as sn
+
 
 def test_importing_it_takes_little_more_than_torch():
     """What is slow to import and needed by few comes when it is asked for, unless torch has brought it."""
@@ -45,3 +50,16 @@ def test_public_names_exist():
 
     assert all(hasattr(sn, name) for name in sn.__all__)
     assert sorted(sn.__all__) == sn.__all__
+
+
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, False, "cuda"), (False, True, "cpu"), (False, False, "cpu")])
+def test_the_device_is_the_best_that_can_hold_float64(cuda, mps, best, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert sn.device() == torch.device(best)
+
+
+def test_values_can_be_computed_on_the_device():
+    x = torch.ones(1, 3, device=sn.device())
+    values = sn.shapley_values(lambda z: z.sum(1), x)
+    assert values.device == x.device and values.tolist() == [[1, 1, 1]]

@@ -89,7 +89,7 @@ class PortableBlocks(SphinxTransform):
         box = nodes.admonition("", title, *quote.children, classes=["portable", kind.lower().replace(" ", "-")])
         box.source, box.line = quote.source, quote.line or paragraph.line
         if number:
-            self.target(box, kind, number, title.astext())
+            self.target(box, kind, number, title.astext().removesuffix("."))
         quote.replace_self(box)
 
     def target(self, node: nodes.Element, kind: str, number: str, text: str) -> None:

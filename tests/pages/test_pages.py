@@ -136,10 +136,10 @@ def test_the_page_asks_nobody_else_and_reports_no_error(visit, site):
 
 
 def prose(page) -> str:
-    """The text of a page without its code and its rendered formulas, where stars and brackets mean something else."""
+    """The text of a page without code, signatures and formulas, where stars and brackets mean something else."""
     return page.evaluate(
         "(() => { const a = document.querySelector('article').cloneNode(true);"
-        "a.querySelectorAll('pre, code, script, style, mjx-container').forEach(e => e.remove());"
+        "a.querySelectorAll('pre, code, dt, script, style, mjx-container').forEach(e => e.remove());"
         "return a.textContent })()"
     )
 

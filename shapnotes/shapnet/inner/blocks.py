@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from shapnotes.coalitions import kept, masks, shapley_matrix, shapley_rows
-from shapnotes.game import _refuse_training_mode, checked_output
+from shapnotes.coalitions import cached_matrix, masks, shapley_matrix, shapley_rows
+from shapnotes.game import checked_output, refuse_training_mode
 from shapnotes.shapnet.inner.initialisation import value_variance
 from shapnotes.shapnet.tracing import opaque
 
@@ -95,7 +95,7 @@ class Enumerated(Block):
         self.f = f
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Tensor:
-        _refuse_training_mode(self.f)
+        refuse_training_mode(self.f)
 
         def worths(present: Tensor) -> Tensor:
             rows = self.mixed(present, absent).transpose(1, 2).flatten(0, 1)
@@ -222,10 +222,10 @@ class Perceptrons(Block):
         """
         constant, x = self._opened(present, absent)
         (modules, _, width), coalitions = self.last.shape, 2**self.k
-        here = kept(masks, self.k, x.dtype, x.device)[1:].repeat_interleave(self.channels, 1)
+        here = cached_matrix(masks, self.k, x.dtype, x.device)[1:].repeat_interleave(self.channels, 1)
         weight = (self.first[:, None] * here[:, None]).flatten(1, 2)
         bias = constant.repeat(1, coalitions - 1, 1)
-        matrix = kept(shapley_matrix, self.k, x.dtype, x.device)[:, None, :, None]
+        matrix = cached_matrix(shapley_matrix, self.k, x.dtype, x.device)[:, None, :, None]
         last = (matrix * self.last[:, None, :, None]).flatten(3).flatten(1, 2)  # [modules, k * outputs, 2^k * width]
         nobody, last = torch.bmm(last[..., :width], self._activated(constant.clone())), last[..., width:]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from shapnotes.coalitions import kept, masks, shapley_matrix
+from shapnotes.coalitions import cached_matrix, masks, shapley_matrix
 from shapnotes.shapnet.windows.geometry import Geometry, Pair, Region, regions
 
 SUMS = 2**21  # at once on a CPU, whose cache should hold them
@@ -45,8 +45,8 @@ def table_values(terms: Sequence[Tensor], bias: Tensor, slope: float) -> Tensor:
     """
     k, shape = len(terms), terms[0].shape
     rows = torch.stack([*terms, bias.expand(shape)]).view(k + 1, -1)
-    sums = kept(_members, k, bias.dtype, bias.device) @ rows
-    weights = kept(shapley_matrix, k, bias.dtype, bias.device) * ((1 - slope) / 2)
+    sums = cached_matrix(_members, k, bias.dtype, bias.device) @ rows
+    weights = cached_matrix(shapley_matrix, k, bias.dtype, bias.device) * ((1 - slope) / 2)
     return torch.addmm(rows[:k], weights, sums.abs_(), beta=(1 + slope) / 2).view(k, *shape)
 
 
@@ -54,9 +54,9 @@ def table_gradients(terms: Sequence[Tensor], bias: Tensor, given: Sequence[Tenso
     """From gradients of the values to those of the terms, and of the bias window by window: [k + 1, *shape]."""
     k, shape = len(terms), terms[0].shape
     rows, given = torch.stack([*terms, bias.expand(shape)]).view(k + 1, -1), torch.stack(list(given)).view(k, -1)
-    members = kept(_members, k, bias.dtype, bias.device)
+    members = cached_matrix(_members, k, bias.dtype, bias.device)
     positive = members @ rows > 0
-    weights = kept(shapley_matrix, k, bias.dtype, bias.device) * ((1 - slope) / 2)
+    weights = cached_matrix(shapley_matrix, k, bias.dtype, bias.device) * ((1 - slope) / 2)
     on_sizes = weights.T @ given
     found = members.T @ torch.where(positive, on_sizes, -on_sizes)
     found[:k].add_(given, alpha=(1 + slope) / 2)
