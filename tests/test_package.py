@@ -46,8 +46,6 @@ def test_estimators_come_when_asked_for():
 
 
 def test_public_names_exist():
-    import shapnotes as sn
-
     assert all(hasattr(sn, name) for name in sn.__all__)
     assert sorted(sn.__all__) == sn.__all__
 

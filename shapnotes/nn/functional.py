@@ -173,7 +173,8 @@ def shapley_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
     Examples
     --------
-    >>> shapley_activation(torch.tensor([[3.0, 1.0], [0.0, 0.0]]), torch.eye(2), torch.tensor([0.0, 2.0])).shape
+    >>> x = torch.tensor([[3.0, 1.0], [0.0, 0.0]])
+    >>> shapley_activation(x, torch.eye(2), torch.tensor([0.0, 2.0])).shape
     torch.Size([2, 2])
     """
     _check_linear(x, weight, bias)

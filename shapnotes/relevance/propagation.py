@@ -19,6 +19,8 @@ class Relevances(list[Tensor]):
 
     Parameters
     ----------
+    relevances : sequence of Tensor
+        The entries, each of the shape of its layer's output.
     names : list of str
         Of each entry, the layer whose output it belongs to; the first is "input".
     totals : Tensor
