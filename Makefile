@@ -13,6 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export TQDM_DISABLE := 1
+export SHAPNOTES_NO_READER := 1
 export PYTHONNOUSERSITE := 1
 
 # The first Python that is new enough; 3.11 first, since the stored outputs were made with it.

@@ -34,6 +34,7 @@ BOOK = ROOT / "book"
 
 # One number of threads and one hash seed, so that the outputs do not depend on the machine's load.
 PINNED = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
+PINNED |= {"SHAPNOTES_NO_READER": "1"}  # and no sliders that would need a kernel
 TIMEOUT = 300  # seconds a cell
 WORKERS = 2
 LONGEST_VISIBLE_CELL = 25

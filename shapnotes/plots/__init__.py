@@ -5,6 +5,7 @@ matplotlib is imported when something is drawn, and not with the package.
 
 from shapnotes.plots.attributions import attribution_bars, image_row
 from shapnotes.plots.diagrams import module_diagram, network_diagram
+from shapnotes.plots.explorer import explore
 from shapnotes.plots.slider import frames
 from shapnotes.plots.style import (  # noqa: F401  # the colours, for figures of one's own
     BLACK,
@@ -23,6 +24,7 @@ from shapnotes.plots.style import (  # noqa: F401  # the colours, for figures of
 
 __all__ = [
     "attribution_bars",
+    "explore",
     "frames",
     "image_row",
     "module_diagram",
