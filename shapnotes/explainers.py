@@ -30,9 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.chunking import rows_at_once
 from shapnotes._runtime.tracing import copied
 from shapnotes.activations import KINDS, ActivationsAsModules
-from shapnotes.exact import first_look, rows_at_once, shapley_values
+from shapnotes.exact import shapley_values
 from shapnotes.explanation import Explanation
 from shapnotes.game import Game, GapError, Model, check_closure, finite_output, in_dtype
 from shapnotes.sampling import sample_shapley_values
@@ -212,7 +213,7 @@ def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     shap = _package("shap")
     game = Game(f, x, baseline)
     with torch.no_grad():
-        outputs = first_look(game)[0].answer.shape[1:]
+        outputs = game.inspect()[0].answer.shape[1:]
     wide = x.dtype if x.dtype == torch.float64 else torch.float32
     with _apart(), _quiet():
         model = _Rows(_copy(f).to(wide))
@@ -253,7 +254,7 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
     shap = _package("shap")
     game = Game(f, x, baseline)
     with torch.no_grad():
-        look, chunk_size = first_look(game)
+        look, chunk_size = game.inspect()
 
     def model(rows: np.ndarray) -> np.ndarray:
         z = torch.tensor(rows, dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])  # f may write into it
@@ -327,7 +328,7 @@ class _Rows(nn.Module):
 def _by_output(game: Game, attribute: Callable[[nn.Module, Tensor, Tensor, int], Tensor]) -> Tensor:
     """`attribute` (model, x, baseline, output) for every output, stacked: [batch, *features, *outputs]."""
     with torch.no_grad():
-        first_look(game)
+        game.inspect()
     with _apart():
         x, r = game.x.detach().clone().requires_grad_(), game.baseline.detach().clone()
         row = x[:1].detach().clone().requires_grad_()

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
+from shapnotes._runtime.chunking import TensorWatch, rows_at_once
 from shapnotes.players import Groups, player_of_each_feature
 
 Model = Callable[[Tensor], Tensor | np.ndarray]
@@ -125,6 +125,13 @@ class Game:
                 _explain_dtype(error, self.x)
                 raise
         return Look(answer, watched.bytes, max(watched.eps, *(torch.finfo(t.dtype).eps for t in (self.x, answer))))
+
+    def inspect(self, chunk_size: int | None = None) -> tuple[Look, int]:
+        """The first look, and how many rows to give f at once; f is refused where it mixes rows (`refuse_mixing`)."""
+        look = self.first_look()
+        chunk_size = int(chunk_size or rows_at_once(self.x, look.bytes))
+        self.refuse_mixing(chunk_size, look.eps)
+        return look, chunk_size
 
     def refuse_mixing(self, chunk_size: int, eps: float) -> None:
         """Raise GapError where f answers the same rows otherwise in other company, or when it is asked again.
@@ -292,15 +299,11 @@ def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
     return wide
 
 
-class _Watched(TorchFunctionMode):
+class _Watched(TensorWatch):
     """What f makes of one row, its sizes and precisions, and whether it would look at other rows or at chance.
 
     A module in training mode inside a function is found here, before batch statistics are taken over or a mask drawn.
     """
-
-    def __init__(self):
-        super().__init__()
-        self.bytes, self.eps = 0, 0.0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -309,12 +312,7 @@ class _Watched(TorchFunctionMode):
                 f"f calls torch.nn.functional.{func.__name__} as in training, where the answer depends on chance or on "
                 "the other rows, or statistics are changed; call eval() on the model inside f, or pass training=False"
             )
-        result = func(*args, **kwargs)
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-            if result.is_floating_point():
-                self.eps = max(self.eps, torch.finfo(result.dtype).eps)
-        return result
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 _TRAINABLE = {

@@ -14,7 +14,6 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from shapnotes.exact import first_look
 from shapnotes.game import Game, Model, checked_input
 
 # --- the distance from exact values --------------------------------------------------------------------------------
@@ -259,7 +258,7 @@ def _rank(values: Tensor) -> Tensor:
 def _answers(game: Game, removals: list[Tensor]) -> Iterator[Tensor]:
     """The model's answers to all inputs without the players of each mask [batch, n], in float64."""
     with torch.no_grad():
-        chunk_size = first_look(game)[1]
+        chunk_size = game.inspect()[1]
         for gone in removals:
             rows = game.masked(~gone[:, None])[:, 0]
             yield torch.cat([game.worths(part) for part in rows.split(chunk_size)]).double()
