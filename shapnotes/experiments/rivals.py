@@ -45,7 +45,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from shapnotes.bench import in_turn
+from shapnotes._runtime.timing import in_turn
 from shapnotes.exact import shapley_values
 from shapnotes.experiments import tabular
 from shapnotes.experiments.sn_tab1 import ROUNDS, ROWS

@@ -10,11 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-import joblib
-import torch
-
+from shapnotes._runtime.devices import check_device
+from shapnotes._runtime.extras import extra
 from shapnotes._runtime.progress import progress_bar
-from shapnotes.bench import provenance
+from shapnotes._runtime.timing import provenance
 from shapnotes.experiments.checkpoint import Checkpoint, OutOfTime
 from shapnotes.experiments.record import Record
 
@@ -93,16 +92,6 @@ def sweep(
     return len(added)
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, before any work."""
-    try:
-        torch.empty(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used ({reason}); there are {', '.join(there)}") from error
-
-
 def _missing(experiment: ModuleType, scale: str, record: Record, batch: Batch) -> Iterator[Batch]:
     """What of a batch is to be done: its seeds that the record lacks, together; of runs that grow, all or none."""
     done = {seed: _epochs(record.get(experiment.ID, scale, batch.config, seed)) for seed in batch.seeds}
@@ -169,6 +158,8 @@ def _results(
         for batch in batches:
             yield from _timed(start, batch)
         return
+    with extra("reproduce"):
+        import joblib
     with _backend(jobs, scheduler):
         work = joblib.Parallel(return_as="generator_unordered")
         yield from work(joblib.delayed(_last)(start, batch) for batch in batches)
@@ -189,13 +180,13 @@ def _last(start: Callable[[Batch], Iterator[list[dict]]], batch: Batch) -> tuple
 @contextmanager
 def _backend(jobs: int, scheduler: str | None) -> Iterator[None]:
     """Where joblib sends the batches: other processes of this machine, or a cluster."""
+    with extra("reproduce"):
+        import joblib
     if scheduler is None:
         with joblib.parallel_config(n_jobs=jobs):
             yield
         return
-    try:
+    with extra("sweeps"):
         from dask.distributed import Client
-    except ImportError as error:
-        raise ImportError('--scheduler needs Dask: pip install "shapnotes[sweeps]"') from error
     with Client(scheduler) as client, joblib.parallel_config("dask", client=client):
         yield

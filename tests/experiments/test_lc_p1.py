@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shapnotes import bench
+from shapnotes.benchmarks import training_steps
 from shapnotes.experiments import experiment, lc_f4, lc_p1
 
 BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / lc_p1.BENCH
@@ -13,7 +13,7 @@ BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / lc_p1.BENCH
 
 def made(ratio: float, others: float = 3.0) -> dict:
     """Timings in which SA takes `ratio` times as long in the paper's network, and `others` in all others."""
-    networks = dict.fromkeys(bench.NETWORKS, others) | {lc_f4.NETWORK: ratio}
+    networks = dict.fromkeys(training_steps.NETWORKS, others) | {lc_f4.NETWORK: ratio}
     rows = [
         {
             "network": network,
@@ -21,7 +21,7 @@ def made(ratio: float, others: float = 3.0) -> dict:
             "over_relu_interval": [cost if activation == "sa" else 1.0, 0.05],
         }
         for network, cost in networks.items()
-        for activation in bench.ACTIVATIONS
+        for activation in training_steps.ACTIVATIONS
     ]
     return {"rows": rows}
 
@@ -32,10 +32,11 @@ def test_the_statement_follows_the_papers_network(ratio, held):
     (statement,) = found.statements
     assert statement.held is held and found.verdict == "not comparable"
     assert f"{ratio:.2f} ± 0.05 times as long" in found.decides
-    assert {line.setting: line.agree for line in found.table} == dict.fromkeys(bench.NETWORKS) | {lc_f4.NETWORK: held}
+    expected = dict.fromkeys(training_steps.NETWORKS) | {lc_f4.NETWORK: held}
+    assert {line.setting: line.agree for line in found.table} == expected
 
 
 def test_it_reads_the_record_of_steps():
     assert experiment("LC-P1") is lc_p1
     found = lc_p1.finding(json.loads(BENCH.read_text("utf8")))
-    assert len(found.table) == len(bench.NETWORKS) and all(line.ours.mean > 1 for line in found.table)
+    assert len(found.table) == len(training_steps.NETWORKS) and all(line.ours.mean > 1 for line in found.table)
