@@ -14,8 +14,8 @@ from shapnotes.benchmarks.ratios import by_turn, in_brackets, ratio, turn_range
 from shapnotes.benchmarks.record import Record, Row
 from shapnotes.benchmarks.record import record as recorded
 from shapnotes.benchmarks.rivals import Loop, deep_shap, kernel_shap
-from shapnotes.experiments.opened import Transparent
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments._models.transparent import Transparent
 from shapnotes.shapnet import DeepShapNet
 
 FEATURES, CHANNELS, BATCH = 16, 20, 64
@@ -47,7 +47,7 @@ def measure(device: str = "cpu", *, short: bool = False) -> Record:
     the paper's authors released; so the paper's ratios belong beside those to the loop. Deep SHAP and Kernel SHAP are
     shap's, made beforehand with the reference 0 and timed while they explain one input; they explain many one after the
     other. Kernel SHAP is not regularised, which takes less time. Deep SHAP has to see a module for every activation and
-    is given `experiments.opened.Transparent`.
+    is given `experiments._models.transparent.Transparent`.
 
     Each contender is called once per turn, 11 times; a ratio is that of the medians, with the smallest and largest
     ratio of one turn beside it, and the 95 % interval of the mean over turns. The short form has perceptrons with two

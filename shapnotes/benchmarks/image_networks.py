@@ -16,7 +16,7 @@ from shapnotes.benchmarks.ratios import in_brackets, ratio, turn_range
 from shapnotes.benchmarks.record import Record, Row
 from shapnotes.benchmarks.record import record as recorded
 from shapnotes.benchmarks.training_steps import in_memory_by_pixel, training_step
-from shapnotes.experiments.images import ComparableNetwork
+from shapnotes.experiments._models.comparable_cnn import ComparableNetwork
 from shapnotes.shapnet import ImageShapNet
 
 COMPILER = shutil.which("c++") or shutil.which("g++")  # what torch.compile calls on a CPU

@@ -15,9 +15,10 @@ from shapnotes._runtime.timing import in_turn
 from shapnotes.benchmarks.ratios import by_turn, in_brackets, ratio, turn_range
 from shapnotes.benchmarks.record import Record, Row
 from shapnotes.benchmarks.record import record as recorded
-from shapnotes.experiments import image_networks, images, sn_f5
-from shapnotes.experiments.image_networks import weights
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.images import data, training
+from shapnotes.experiments.images.study import weights
+from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet import ImageShapNet, Pruning
 from shapnotes.shapnet.image_network import ImageTransform
@@ -115,7 +116,7 @@ def activations(net: ImageShapNet, layers: Sequence[Tensor]) -> int:
 def _untrained(width: int, batch: int) -> tuple[ImageShapNet, Tensor]:
     net = ImageShapNet((1, *[width] * 6, 10)).requires_grad_(False)
     net.reset_parameters(torch.Generator().manual_seed(0))
-    return net, images.like_mnist(datasets.digits().x[:batch])
+    return net, data.like_mnist(datasets.digits().x[:batch])
 
 
 def _blank(width: int, batch: int, repeats: int) -> Row:
@@ -162,12 +163,12 @@ def _whole(net: ImageShapNet, x: Tensor) -> Explanation:
 def of_trained(results: Path) -> list[Row]:
     """The "accuracy" rows of the networks whose weights are in this folder of records."""
     rows = []
-    for name, network in sn_f5.NETWORKS.items():
-        config = sn_f5.configuration("cpu", network)
-        path = weights(results / image_networks.ID, config["width"], network, 0, config["epochs"])
+    for name, network in regularised_images_study.NETWORKS.items():
+        config = regularised_images_study.configuration("cpu", network)
+        path = weights(results / "image-networks", config["width"], network, 0, config["epochs"])
         if path.exists():
-            x, y = images.test_images(network.split("-")[0], IMAGES)
-            rows += accuracies(name, images.load(path), x, y, SHARES, BATCH)
+            x, y = data.test_images(network.split("-")[0], IMAGES)
+            rows += accuracies(name, training.load(path), x, y, SHARES, BATCH)
     return rows
 
 

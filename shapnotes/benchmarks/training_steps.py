@@ -13,8 +13,8 @@ from shapnotes._runtime.timing import in_turn
 from shapnotes.benchmarks.ratios import by_turn, in_brackets, ratio, turn_range
 from shapnotes.benchmarks.record import Record
 from shapnotes.benchmarks.record import record as recorded
-from shapnotes.experiments.resnet import resnet20
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments._models.resnet20 import resnet20
 from shapnotes.nn import SALinear, ShapLULinear
 
 ACTIVATIONS = ("relu", "gelu", "shaplu", "shaplu, full", "sa")

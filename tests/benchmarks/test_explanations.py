@@ -11,7 +11,7 @@ from shapnotes.benchmarks import explanations
 from shapnotes.benchmarks.explanations import FEATURES, HIDDEN, PAPER, SAMPLES
 from shapnotes.benchmarks.rivals import deep_shap, kernel_shap
 from shapnotes.exact import shapley_values
-from shapnotes.experiments.opened import Transparent
+from shapnotes.experiments._models.transparent import Transparent
 from shapnotes.shapnet import DeepShapNet
 
 F32 = tolerance(torch.float32)

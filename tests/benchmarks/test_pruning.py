@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from shapnotes.benchmarks import pruning
-from shapnotes.experiments import image_networks, images
+from shapnotes.experiments.images import data, training
+from shapnotes.experiments.images import study as images_study
 from shapnotes.shapnet import ImageShapNet, Pruning
 from shapnotes.shapnet.windows import blank_pixels
 
@@ -50,7 +51,7 @@ def test_everything_is_computed_where_it_should_be(net, monkeypatch):
 
 
 def test_lost_accuracy_is_that_of_the_same_images(net):
-    x = images.like_mnist(torch.rand(10, 8, 8, generator=torch.Generator().manual_seed(2)))
+    x = data.like_mnist(torch.rand(10, 8, 8, generator=torch.Generator().manual_seed(2)))
     y = net(x).argmax(1)
     y[:3] = (y[:3] + 1) % 10
     rows = pruning.accuracies("a", net, x, y, (0.5, 1.0), 4)
@@ -77,10 +78,10 @@ def test_networks_are_timed_on_one_thread_and_shown():
 
 
 def test_trained_networks_are_measured_where_they_are(net, monkeypatch, tmp_path):
-    monkeypatch.setattr(images, "load", lambda path: net)
-    monkeypatch.setattr(images, "test_images", lambda data, count: (torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])))
+    monkeypatch.setattr(training, "load", lambda path: net)
+    monkeypatch.setattr(data, "test_images", lambda name, count: (torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])))
     assert pruning.of_trained(tmp_path) == []
-    path = image_networks.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
+    path = images_study.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
     path.parent.mkdir(parents=True)
     path.touch()
     rows = pruning.of_trained(tmp_path)
