@@ -146,10 +146,12 @@ def exact_values(
     full = game.predictions(x, chunk_size) if len(x) > 1 else probe.detach()
 
     blocks = list(_blocks(enumerated, chunk_size))
-    recompute = graph and (len(blocks) > 1 or 1 << max(counts) > chunk_size)
+    many_chunks = len(blocks) > 1 or 1 << max(counts) > chunk_size
+    recompute = graph and many_chunks
     shape, outputs = probe.shape[1:], prod(probe.shape[1:])
     found = []
-    with progress_bar(sum(1 << n for n in counts), "rows", progress) as bar, torch.set_grad_enabled(graph):
+    shown = False if progress is None and not many_chunks else progress  # one chunk takes less time than its bar
+    with progress_bar(sum(1 << n for n in counts), "rows", shown) as bar, torch.set_grad_enabled(graph):
         for inputs, players in blocks:
             n = players.shape[1]
             low = min(n, chunk_size.bit_length() - 1)

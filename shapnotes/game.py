@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from shapnotes._runtime.chunking import TensorWatch, rows_at_once
+from shapnotes._runtime.chunking import rows_at_once
 from shapnotes.players import Groups, player_of_each_feature
 
 Model = Callable[[Tensor], Tensor | np.ndarray]
@@ -299,11 +300,15 @@ def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
     return wide
 
 
-class _Watched(TensorWatch):
+class _Watched(TorchFunctionMode):
     """What f makes of one row, its sizes and precisions, and whether it would look at other rows or at chance.
 
     A module in training mode inside a function is found here, before batch statistics are taken over or a mask drawn.
     """
+
+    def __init__(self):
+        super().__init__()
+        self.bytes, self.eps = 0, 0.0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -312,7 +317,12 @@ class _Watched(TensorWatch):
                 f"f calls torch.nn.functional.{func.__name__} as in training, where the answer depends on chance or on "
                 "the other rows, or statistics are changed; call eval() on the model inside f, or pass training=False"
             )
-        return super().__torch_function__(func, types, args, kwargs)
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor):
+            self.bytes = max(self.bytes, result.numel() * result.element_size())
+            if result.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(result.dtype).eps)
+        return result
 
 
 _TRAINABLE = {

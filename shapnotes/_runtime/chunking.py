@@ -2,31 +2,11 @@
 
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
-
-
-class TensorWatch(TorchFunctionMode):
-    """Inside this context: the bytes of the largest tensor that was made, and the eps of the coarsest precision."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes, self.eps = 0, 0.0
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-            if result.is_floating_point():
-                self.eps = max(self.eps, torch.finfo(result.dtype).eps)
-        return result
 
 
 def rows_at_once(x: Tensor, widest_bytes: int) -> int:
