@@ -42,12 +42,12 @@ def test_test_images_are_padded_with_black_and_normalised():
     torch.testing.assert_close(data.prepared(colours, "cifar10")[:, 1:].transpose(0, 1), expected)
 
 
-@pytest.mark.parametrize(("data", "shape", "most"), [("mnist", (1, 28, 28), 4), ("cifar10", (3, 32, 32), 8)])
-def test_training_images_are_crops_of_the_padded_image(data, shape, most):
+@pytest.mark.parametrize(("name", "shape", "most"), [("mnist", (1, 28, 28), 4), ("cifar10", (3, 32, 32), 8)])
+def test_training_images_are_crops_of_the_padded_image(name, shape, most):
     """Each is the padded image moved by 0 to `most` pixels, in CIFAR-10 mirrored or not; and all moves occur."""
     x = torch.rand(200, *shape, generator=seeded())
-    found = data.augmented(x, data, seeded(1))
-    whole = data._normalised(nn.functional.pad(x, (4,) * 4), data)
+    found = data.augmented(x, name, seeded(1))
+    whole = data._normalised(nn.functional.pad(x, (4,) * 4), name)
     moves = set()
     for image, original in zip(found, whole, strict=True):
         fits = [
@@ -61,7 +61,7 @@ def test_training_images_are_crops_of_the_padded_image(data, shape, most):
         assert len(fits) == 1
         moves.add(fits[0])
     assert {down for down, _, _ in moves} == {right for _, right, _ in moves} == set(range(most + 1))
-    assert {mirrored for _, _, mirrored in moves} == ({False, True} if data == "cifar10" else {False})
+    assert {mirrored for _, _, mirrored in moves} == ({False, True} if name == "cifar10" else {False})
 
 
 def test_digits_are_like_mnist():

@@ -99,9 +99,3 @@ def of_share(share: float, count: int, level: float = LEVEL) -> float:
 
 def _student(count: int, level: float) -> float:
     return float(t.ppf((1 + level) / 2, count - 1))
-
-
-def mean_and_error(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and standard error of independent runs (nan error for a single one)."""
-    values = list(values)
-    return sum(values) / len(values), deviation(values) / len(values) ** 0.5

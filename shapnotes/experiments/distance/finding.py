@@ -6,7 +6,7 @@ from shapnotes.experiments._harness.finding import Comparison, Finding, Statemen
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.distance import study
-from shapnotes.experiments.distance.study import METHODS, NETWORKS, PAPER, TRAINED, TRIALS, configuration
+from shapnotes.experiments.distance.study import METHODS, NETWORKS, PAPER, SELECTIONS, TRAINED, TRIALS, configuration
 from shapnotes.experiments.tables import splits
 from shapnotes.experiments.tables.splits import FOLDS
 
@@ -34,6 +34,13 @@ def of(runs: list[dict], setting: str, model: str) -> list[dict]:
 def as_in_2020(runs: list[dict], method: str) -> str:
     """What the paper's column is in these runs: Kernel SHAP with the selection of 2020, where it was run."""
     return f"{method}, 2020" if runs and f"{method}, 2020" in runs[0]["result"]["error"] else method
+
+
+def methods(runs: list[dict]) -> list[str]:
+    """What was measured in these runs, in the order of the table, and then what is not in it."""
+    measured = runs[0]["result"]["error"]
+    known = [name for method in METHODS for name in (method, *(f"{method}, {how}" for how in SELECTIONS))]
+    return [name for name in known if name in measured] + [name for name in measured if name not in known]
 
 
 def named(method: str) -> str:
@@ -141,7 +148,7 @@ def summary(runs: list[dict]) -> list[str]:
         found = [run for run in runs if run["config"] == config]
         first = config == configuration(setting, model)
         paper = dict(zip(METHODS, PAPER[setting, model], strict=True)) if first else {}
-        for method in found[0]["result"]["error"]:
+        for method in methods(found):
             theirs = f"{paper[method]:.3g}" if method in paper else ""
             minus = "" if method == "ours" else lead(found, "ours", method).shown("+.1e")
             cells = f"{named(method):19} {len(found):4}  {mean(found, method).shown('.2e'):19} "
