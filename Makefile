@@ -26,6 +26,7 @@ TORCH_INDEX ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-tools
 WORKERS := 2
 # The release that made the stored outputs; the next one is taken on purpose, and then `make notebooks ALL=1`.
 LOCKED := torch==2.13.0
@@ -49,6 +50,10 @@ $(STAMP): pyproject.toml constraints.txt
 		$(RUN) -m pip install --quiet -c constraints.txt --index-url "$(TORCH_INDEX)" torch
 	fi
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[data,notebooks,book,sweeps,compare,test]"
+	touch $@
+
+$(TOOLS): $(STAMP)
+	@$(RUN) -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
 # --- the book -------------------------------------------------------------------------------------
@@ -98,11 +103,12 @@ colab:  ## execute the notebooks beside the versions that Colab has (a second en
 	cd book && ../_build/colab/bin/python -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider -W default \
 		--nbval-lax --nbval-current-env *.ipynb
 
-lint: $(STAMP)  ## style and spelling, as the pre-commit hooks check them
-	@$(RUN) -m pip install --quiet -c constraints.txt ruff codespell
-	$(RUN) -m ruff check .
+lint: $(TOOLS)  ## style, types, imports and spelling, as the pre-commit hooks check them
+	@$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m codespell_lib
+	$(VENV)/bin/lint-imports --no-cache
+	$(RUN) -m mypy
 
 links: $(STAMP)  ## ask every external address of the book whether it still answers
 	@$(VENV)/bin/jupyter-book build . --builder linkcheck
@@ -123,4 +129,4 @@ lock:  ## write constraints.txt anew: the newest versions that pyproject.toml al
 	rm -rf _build/lock
 
 clean:  ## remove what was built; .venv stays
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor book/_static/vendor.part
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis book/_static/vendor book/_static/vendor.part

@@ -81,12 +81,14 @@ def _reproduce(options: argparse.Namespace) -> None:
         return
     read, source = claim(options.id), study(options.id)
     if source is None:
+        assert read and read.bench, "a claim without a study reads a benchmark"
         what = Path(read.bench).stem.removeprefix("bench_")
         raise ValueError(
             f"{read.id} is no run but a timing: shapnotes bench {what} --out {options.out / read.bench} makes it"
         )
     stages = {batch.stage for batch in source.batches(options.scale)} if options.stage is None else {options.stage}
-    for one in (*([study(source.needs)] if source.needs else []), source):
+    before = study(source.needs) if source.needs else None
+    for one in filter(None, (before, source)):
         record = Record(options.out / f"{one.id}.jsonl")
         count = sweep(one, options.scale, record, stages=stages, **how)
         print(f"{count} runs added to {record.path}, which has {len(record.runs)}")

@@ -1,5 +1,6 @@
 """Bars for work that takes long."""
 
+from types import TracebackType
 from typing import Protocol, Self
 
 from tqdm import auto, std
@@ -11,7 +12,9 @@ class Bar(Protocol):
     """What is told of each part of the work that is done."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
     def update(self, n: int = 1) -> object: ...
 
 

@@ -135,4 +135,5 @@ def _shap() -> ModuleType:
     with warnings.catch_warnings(), extra("compare"):
         warnings.simplefilter("ignore")  # of the packages that it imports
         import shap
-    return shap
+    package: ModuleType = shap
+    return package
