@@ -30,11 +30,7 @@ def test_a_short_run_is_recorded_and_shown(name, short):
     assert len(shown) > 2 + len(record["rows"]) and not any(line != line.rstrip() for line in shown)
 
 
-# Made before there were intervals, which SN-Tab5 needs: `shapnotes bench explain --out book/results` makes it anew.
-OLD = pytest.param("explain", marks=pytest.mark.xfail(strict=True, reason="the record has no intervals"))
-
-
-@pytest.mark.parametrize("name", [OLD if name == "explain" else name for name in BENCHMARKS])
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_records_of_the_book_have_the_same_form(name, short):
     """A record of today is read by the chapters as the stored one is."""
     stored = json.loads((RESULTS / f"bench_{name}.json").read_text("utf8"))

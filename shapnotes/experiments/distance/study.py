@@ -4,29 +4,29 @@ The paper: the mean over trials of Equation 8, `metrics.shapley_error`, of the n
 Kernel SHAP with 77, 2d + 2^11 and 2^14 samples. Rows of the table are the models that are explained, a Deep and a
 Shallow ShapNet (appendix G: "the true Shapley values of our models"): all methods explain the same ShapNet, and no
 comparable DNN has a part in it. 100 networks that were not trained, 20 of the synthetic regression, 50 each of Yeast
-and Breast Cancer. Data, networks and training are those of `tabular` and `sn_tab1`, where "linear" weights are first.
+and Breast Cancer. Data, networks and training are those of `models` and `accuracy`, where "linear" weights are first.
 
 What the paper leaves open, or we do otherwise:
 
 - **Inputs.** A trial explains test inputs of its fold, each by itself: `inputs` of them, two on Yeast and the synthetic
   task and one elsewhere. Their mean counts as one number. Networks that were not trained are those of the synthetic
   task, with 16 features, and explain one input of it; the Deep ShapNet also with `keep_variance` (`init`: "variance").
-- **Outputs.** On Breast Cancer ten, as appendix I.2 says; also two, one per class, as in `sn_tab1`. The distance is
+- **Outputs.** On Breast Cancer ten, as appendix I.2 says; also two, one per class, as in `accuracy`. The distance is
   weighted by the predicted probabilities of the outputs.
 - **The truth** is exact: by all 2^16 or 2^8 coalitions, in double precision. Breast Cancer has 2^30; `permutations`
   orders estimate it there, and `truth_error` is how far that is expected to be off. Of a Shallow ShapNet of pairs one
   pair of opposite orders has no error. The paper takes Kernel SHAP with 2^16 samples. The study "truth" measures both
   on inputs of Breast Cancer with 20 features that are not at the baseline, whose 2^20 coalitions can be enumerated, and
   on the synthetic task, where 2^16 samples are all there are.
-- **The network** is asked for coalitions by way of `opened.coalition_values`, and Deep SHAP follows the activations of
-  `opened.Transparent`. Both give the network's numbers, which every run asserts.
+- **The network** is asked for coalitions by way of `_models.coalition_tables`, and Deep SHAP follows the activations of
+  `_models.transparent`. Both give the network's numbers, which every run asserts.
 - **Kernel SHAP** solves its regression for all features. The package shap, as the paper's authors had it in 2020, did
   not where fewer than a fifth of all coalitions are sampled: a lasso, with the penalty of least AIC, first selected
   features, and all others got 0. That is "2020" here. Since its version 0.47 the package selects ten features instead,
   whatever is sampled: "ten". Both are by the package of today. Yeast has eight features, and 77 of its 254 coalitions
   are more than a fifth: there all three are the same, and only the first is run.
 
-Intervals are over rounds, as in `sn_tab1`; where a trial has data of its own it is a round by itself.
+Intervals are over rounds, as in `accuracy`; where a trial has data of its own it is a round by itself.
 """
 
 import copy
@@ -141,7 +141,7 @@ def truth_study(setting: str) -> dict:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoint | None = None) -> list[dict]:
-    """Train one network a seed, as in `sn_tab1`, and measure every method on inputs of its fold."""
+    """Train one network a seed, as in `accuracy`, and measure every method on inputs of its fold."""
     data, init = _data(config), config.get("init", "linear")
     folds = [splits.fold(data, seed, samples=config.get("samples", 0)) for seed in seeds]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

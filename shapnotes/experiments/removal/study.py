@@ -3,7 +3,7 @@
 The paper, on test images, with the reference 0 for all methods: (1) the change in log-odds when the pixels that speak
 for digit s rather than t go (9 to 1; in figure 11 and table 7 also 4 to 1, 8 to 3 and 8 to 6); (2) the change of the
 output while the least salient pixels go; (3) what remains of the predicted class's output while the most salient go.
-Figure 11 and table 7 are read from the same record, by `sn_f11` and `sn_tab7`.
+Figure 11 and table 7 are read from the same record, in `four_pairs` and `effect_sizes`.
 
 What the paper leaves open, or we do otherwise:
 

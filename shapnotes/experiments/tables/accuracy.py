@@ -2,7 +2,7 @@
 
 The paper: test loss (squared error) on a synthetic regression, test accuracy on Yeast and Breast Cancer, each the mean
 of 50 runs (10 rounds of 5 folds); 9 epochs, batches of 32, Adam with PyTorch's defaults. Data and models, and what we
-chose where the paper is silent, are those of `tabular`. Besides:
+chose where the paper is silent, are those of `models`. Besides:
 
 - **Loss.** Squared error for the synthetic task, whose targets are left as they are, and cross entropy for classes. The
   paper gives epochs and batches for the two real tables; we take them for the synthetic one too.
@@ -29,7 +29,7 @@ on Yeast. It is compared with the same runs.
 
 Intervals are over the ten rounds, whose five folds share their test rows and count as one number. Rounds of the
 synthetic task are independent. Those of the real tables part the same rows anew, which their intervals allow for
-(`tabular.shared`).
+(`splits.shared`).
 """
 
 import torch

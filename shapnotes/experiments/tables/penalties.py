@@ -2,7 +2,7 @@
 
 The paper: the Deep ShapNets of Yeast and Breast Cancer with a penalty on their explanations, l-infinity, l1 or none;
 the coefficient of variation of their absolute values, their sparsity and the accuracy, each the mean of 50 runs. Data,
-networks and training are those of `tabular` and `sn_tab1`. What the paper leaves open, and what we took:
+networks and training are those of `models` and `accuracy`. What the paper leaves open, and what we took:
 
 - **Where.** The last representation, the explanation itself ("the main idea", section 2.4); on Yeast also all stages.
 - **How strong.** The loss is cross entropy + strength * penalty, with the penalties of `shapnet.penalties`: sums, or
@@ -21,7 +21,7 @@ networks and training are those of `tabular` and `sn_tab1`. What the paper leave
   makes all values smaller raises this share; so there are also three thresholds relative to the largest value of the
   explanation.
 
-Intervals are over rounds, as in `sn_tab1`; differences are paired with the runs of the same seeds that had no penalty.
+Intervals are over rounds, as in `accuracy`; differences are paired with the runs of the same seeds that had no penalty.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Two models of today that explain themselves, on the tables of `tabular`: no claim of a paper, but a comparison.
+"""Two models of today that explain themselves, on the tables of `models`: no claim of a paper, but a comparison.
 
 **Explainable boosting machine** (Lou et al., 2013; package interpret): boosted steps of single features and of pairs.
 
@@ -22,15 +22,15 @@ not its ViaSHAP: u is a perceptron of two hidden layers of 100, not one of the p
 is subtracted, so that what is explained adds up exactly; a learned constant c; the squares are of scores before the
 softmax, and their mean is over classes too; gradients go through all of it; S comes with its complement; beta = 10. It
 is trained by Adam with PyTorch's defaults and batches of 32, and of the networks after every 50 steps, 2,000 in all,
-the one is taken whose loss is least on the fold left out. The networks of `sn_tab1` have no such early stopping: they
+the one is taken whose loss is least on the fold left out. The networks of `accuracy` have no such early stopping: they
 are taken as they are after nine epochs. With beta = 0 nothing makes phi a Shapley value.
 
-**Measured**, on the first fold of each round: the test accuracy or squared error, as in `sn_tab1`; on the first rows of
-the test part, Equation 8's distance of the explanation from the exact Shapley values of the model's own scores, from
+**Measured**, on the first fold of each round: the test accuracy or squared error, as in `accuracy`; on the first rows
+of the test part, Equation 8's distance of the explanation from the exact Shapley values of the model's own scores, from
 r = 0 (of the two real tables the mean input), all 2^n coalitions for 8 or 16 features and random orders for 30; and
 times, in turn with an untrained Deep ShapNet of the table, one input and 64, all in double precision. The size of the
 exact values, measured in the same way, makes errors comparable between models whose scores differ in size. Errors
-against sampled values hold the noise of these, about 0.8 standard errors. Intervals are over rounds, as in `sn_tab1`.
+against sampled values hold the noise of these, about 0.8 standard errors. Intervals are over rounds, as in `accuracy`.
 """
 
 import copy

@@ -16,7 +16,7 @@ from shapnotes.experiments.pixel_maps.explained import explained
 from shapnotes.experiments.pixel_maps.maps import parts, per_unit_of_grey, unpacked
 
 F64 = tolerance(torch.float64)
-RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.jsonl").select("paper")
+RUNS = Record(Path(__file__).resolve().parents[3] / "book" / "results" / "LC-F6.jsonl").select("paper")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from shapnotes.experiments.mnist_perceptron import finding as mnist_perceptron_f
 from shapnotes.experiments.mnist_perceptron import study as mnist_perceptron_study
 from shapnotes.nn import SALinear, ShapLULinear
 
-RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F3.jsonl").select("paper")
+RUNS = Record(Path(__file__).resolve().parents[3] / "book" / "results" / "LC-F3.jsonl").select("paper")
 
 
 @pytest.mark.parametrize(("activation", "kinds"), [

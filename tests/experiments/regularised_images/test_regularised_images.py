@@ -62,7 +62,7 @@ def test_the_networks_are_the_papers_and_at_our_scale_one_more():
     assert {(b.config["width"], b.config["epochs"]) for b in batches("paper")} == {(128, 5)}
     ours = [batch for batch in batches("cpu") if batch.stage == 0]
     assert {NAMES[batch.config["network"]] for batch in ours} == {*MODELS, regularised_images_study.INK}
-    # Each is trained by `image_networks`, as far and in the same stage.
+    # Each is trained by `images`, as far and in the same stage.
     for scale in ("paper", "cpu", "smoke"):
         trained = {
             (images_study.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs, b.stage)

@@ -10,7 +10,7 @@ from shapnotes.experiments import claim
 from shapnotes.experiments.cifar_perceptron import study as cifar_perceptron_study
 from shapnotes.experiments.timings import training_steps
 
-BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / training_steps.CLAIM.bench
+BENCH = Path(__file__).resolve().parents[3] / "book" / "results" / training_steps.CLAIM.bench
 
 
 def made(ratio: float, others: float = 3.0) -> dict:

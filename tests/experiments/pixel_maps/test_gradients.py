@@ -16,7 +16,7 @@ from shapnotes.experiments.pixel_maps.explained import explained
 from shapnotes.experiments.pixel_maps.maps import parts, unpacked
 
 F64 = tolerance(torch.float64)
-RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F7.jsonl").select("paper")
+RUNS = Record(Path(__file__).resolve().parents[3] / "book" / "results" / "LC-F7.jsonl").select("paper")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_the_record():
-    theirs = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.jsonl").select("paper")
+    theirs = Record(Path(__file__).resolve().parents[3] / "book" / "results" / "LC-F6.jsonl").select("paper")
     assert len(RUNS) == 3
     for one, other in zip(RUNS, theirs, strict=True):
         assert one["config"] == other["config"] and one["seed"] == other["seed"]

@@ -6,7 +6,7 @@ from shapnotes.experiments.images import finding as images_finding
 from shapnotes.experiments.images import study as images_study
 from shapnotes.experiments.images.finding import MODELS, PAPER
 
-NAMES = dict(zip(MODELS, ("none", "cnn"), strict=True))  # of the networks in `image_networks`
+NAMES = dict(zip(MODELS, ("none", "cnn"), strict=True))  # of the networks in `images`
 
 
 def made(change=None, scale="paper", data=tuple(PAPER), epochs=None, seeds=3) -> list[dict]:

@@ -14,7 +14,7 @@ from shapnotes.experiments.cifar_perceptron import study as cifar_perceptron_stu
 from shapnotes.experiments.cifar_perceptron import under_adam
 from shapnotes.nn import SALinear, ShapLULinear
 
-BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / "bench_training.json"
+BENCH = Path(__file__).resolve().parents[3] / "book" / "results" / "bench_training.json"
 
 
 def made(accuracy, *, scale="paper", epochs=None, repeats=None, activations=("relu", "sa")) -> list[dict]:
