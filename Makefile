@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -n "$(TORCH_INDEX)" ]; then
 		$(RUN) -m pip install --quiet -c constraints.txt --index-url "$(TORCH_INDEX)" torch
 	fi
-	$(RUN) -m pip install --quiet -c constraints.txt -e ".[data,notebooks,book,sweeps,compare,test]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[fast,data,reproduce,notebooks,book,sweeps,compare,test]"
 	touch $@
 
 $(TOOLS): $(STAMP)

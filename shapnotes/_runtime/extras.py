@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 
 
 @contextmanager
@@ -19,3 +21,13 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         raise ImportError(f'this needs the package {missing}: pip install "shapnotes[{name}]"') from error
+
+
+@cache
+def installed(package: str) -> bool:
+    """Whether a package could be imported, without importing it.
+
+    >>> installed("torch"), installed("no_such_package")
+    (True, False)
+    """
+    return find_spec(package) is not None
