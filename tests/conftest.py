@@ -14,3 +14,13 @@ settings.load_profile("shapnotes")
 def generator() -> torch.Generator:
     """Random numbers that depend on nothing but this line."""
     return torch.Generator().manual_seed(20210503)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="cuda, cuda:1, ...: where test_devices.py computes (default: cpu)")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The one that is asked for by --device."""
+    return torch.device(request.config.getoption("--device"))
