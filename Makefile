@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help book test unit nbval pages check notebooks colab lint links lock serve clean
+.PHONY: help book test unit nbval pages check notebooks colab lint links lock gpu serve clean
 
 # One number of threads, one hash seed and no progress bars, as when the notebooks were stored.
 export OMP_NUM_THREADS := 1
@@ -112,6 +112,20 @@ lint: $(TOOLS)  ## style, types, imports and spelling, as the pre-commit hooks c
 
 links: $(STAMP)  ## ask every external address of the book whether it still answers
 	@$(VENV)/bin/jupyter-book build . --builder linkcheck
+
+# --- a GPU ----------------------------------------------------------------------------------------
+
+# make gpu BUDGET=7200 RECORDS=/mnt/records; the same command goes on from where it stopped.
+DEVICE ?= cuda
+BUDGET ?= 3600
+RECORDS ?= book/results
+
+# Records of runs are added to those that are there. Times of this machine go to a folder of their own: chapters read
+# those of a CPU.
+gpu: $(STAMP)  ## on a GPU: public calls, benchmarks, and BUDGET seconds of the papers' runs, most important first
+	@$(RUN) -m pytest -q tests/test_devices.py --device "$(DEVICE)"
+	$(RUN) -m shapnotes.cli bench all --device "$(DEVICE)" --out "$(RECORDS)/$(DEVICE)"
+	$(RUN) -m shapnotes.cli reproduce paper-scale --device "$(DEVICE)" --budget $(BUDGET) --out "$(RECORDS)"
 
 # --- upkeep ---------------------------------------------------------------------------------------
 

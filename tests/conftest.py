@@ -5,6 +5,7 @@ import torch
 from hypothesis import settings
 
 import shapnotes  # noqa: F401  before any doctest, which would load its module once more and test that one
+from shapnotes._runtime.devices import check_device
 
 settings.register_profile("shapnotes", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("shapnotes")
@@ -23,4 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The one that is asked for by --device."""
-    return torch.device(request.config.getoption("--device"))
+    name = request.config.getoption("--device")
+    check_device(name)
+    return torch.device(name)
