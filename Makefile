@@ -92,7 +92,8 @@ unit: $(STAMP)  ## the package, its docstrings and the tools
 	@$(RUN) -m pytest -q -n $(WORKERS) -m "not pages"
 
 nbval: $(STAMP)  ## execute every notebook and compare every output with the stored one
-	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env book/*.ipynb
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env \
+		--nbval-sanitize-with book/_tools/nbval.cfg book/*.ipynb
 
 pages: $(BOOK)  ## open every built page in a browser
 	@$(RUN) -m pytest -q -m pages tests/pages

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,9 @@ import nbformat
 import notebooks
 import pytest
 
+from shapnotes.plots.slider import Picture, Slider
+
+ROOT = Path(__file__).resolve().parents[1]
 URL = "https://github.com/someone/elsewhere"
 FRONT = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
@@ -78,8 +82,12 @@ def set_count(notebook, count=None):
     last(notebook).execution_count = count
 
 
-def picture(**data):
-    return {"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk=", **data}}
+def data(kind, content):
+    return {"output_type": "display_data", "metadata": {}, "data": {kind: content}}
+
+
+def picture():
+    return data("image/png", "aGk=")
 
 
 STDERR = {"output_type": "stream", "name": "stderr", "text": "UserWarning: no"}
@@ -108,8 +116,7 @@ def test_a_good_notebook_has_no_problem(stored):
         (GOOD, show(picture()), "without name"),
         (cell("assert True\nplt.plot([1]);"), None, "';'"),
         (cell("assert True\nplt.plot([1]);  # drawn"), None, "';'"),
-        (cell("assert True\ninteract(print, x=1)"), None, "jslink"),
-        (cell("assert True\nout = widgets.Output()"), None, "jslink"),
+        (GOOD, show(data("application/vnd.jupyter.widget-view+json", {})), "shows a widget"),
         (cell("assert True\n" * 26), None, "26 visible lines"),
         (cell("x = 1"), None, "asserts"),
         (GOOD + "\n![badge](https://example.org/b.svg)\n", None, "third-party"),
@@ -159,12 +166,9 @@ def test_a_described_figure_is_allowed(stored):
     ("image", "described"),
     [('<img src="x">', False), ('<img alt="" src="x">', False), ('<img alt="Bars" src="x">', True)],
 )
-def test_images_inside_widgets_need_alt_text(stored, image, described):
-    def add(notebook):
-        state = {"a": {"state": {"value": image}}}
-        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
-
-    assert (notebooks.check_one(stored(change=add), URL) == []) is described
+def test_images_in_html_need_alt_text(stored, image, described):
+    found = notebooks.check_one(stored(change=show(data("text/html", f"<div>{image}</div>"))), URL)
+    assert found == ([] if described else ["cell 5: an image in its HTML has no alt text"])
 
 
 def test_a_text_without_its_notebook_is_reported(write):
@@ -341,14 +345,14 @@ def test_cell_ids_are_distinct_and_depend_on_nothing_but_the_source(write):
 
 @pytest.mark.filterwarnings("default")  # Jupyter's client leaves sockets and loops to the collector
 def test_executing_twice_gives_the_same_bytes(write):
-    """Widgets (random ids), a picture and a set's order included."""
+    """Pictures, a slider and a set's order included."""
     body = """# A title
 
 ```{code-cell} ipython3
 ---
 mystnb: {image: {alt: A line.}, figure: {caption: A line, name: fig-l}}
 ---
-import ipywidgets
+import shapnotes as sn
 import matplotlib.pyplot as plt
 plt.plot([1, 2])
 plt.show()
@@ -356,9 +360,7 @@ assert True
 ```
 
 ```{code-cell} ipython3
-boxes = [ipywidgets.IntSlider(), ipywidgets.HTML("b")]
-ipywidgets.jslink((boxes[0], "value"), (boxes[0], "min"))
-ipywidgets.VBox(boxes)
+sn.plots.frames(lambda step: plt.plot([step, 1]) and "A line.", ["first", "second"])
 ```
 
 ```{code-cell} ipython3
@@ -384,3 +386,14 @@ def test_a_failing_chapter_is_not_stored(write):
 
 def test_the_book_itself_breaks_no_rule():
     assert notebooks.check() == []
+
+
+def test_pictures_in_html_are_not_compared_but_their_words_are():
+    """Edges of what matplotlib draws differ between processors, which nbval is told in a file of expressions."""
+    plugin = pytest.importorskip("nbval.plugin")
+    [(pattern, replacement)] = plugin.get_sanitize_patterns((ROOT / "book" / "_tools" / "nbval.cfg").read_text("utf8"))
+
+    def compared(png: bytes, alt: str) -> str:
+        return re.sub(pattern, replacement, Slider([Picture(png, alt, "first")], "step")._repr_html_())
+
+    assert compared(b"one", "A line.") == compared(b"another one", "A line.") != compared(b"one", "Bars.")

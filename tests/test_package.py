@@ -11,7 +11,8 @@ def test_importing_it_takes_little_more_than_torch():
     """What is slow to import and needed by few comes when it is asked for, unless torch has brought it."""
     code = (
         "import sys, torch; there = set(sys.modules); import shapnotes; "
-        "print(*{'sklearn', 'scipy', 'pandas', 'torch._dynamo', 'shap', 'captum', 'numba'} & set(sys.modules) - there)"
+        "late = {'captum', 'matplotlib', 'numba', 'pandas', 'scipy', 'shap', 'sklearn', 'torch._dynamo'}; "
+        "print(*late & set(sys.modules) - there)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []
@@ -61,3 +62,10 @@ def test_estimators_come_when_asked_for():
 
     assert shapnotes.estimators.ShapNetClassifier.__module__ == "shapnotes.estimators"
     assert not hasattr(shapnotes, "no_such_module")
+
+
+def test_public_names_exist():
+    import shapnotes as sn
+
+    assert all(hasattr(sn, name) for name in sn.__all__)
+    assert sorted(sn.__all__) == sn.__all__

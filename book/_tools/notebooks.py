@@ -5,8 +5,8 @@
 
 The text is the source; the notebook beside it is what Colab opens, what the built book shows and
 what nbval compares, so it is stored with its outputs. Executing it again gives the same bytes:
-cell ids are hashes of the source, the ids of widgets are renumbered, and nothing is kept that
-tells the time, the machine or a version.
+cell ids are hashes of the source, and nothing is kept that tells the time, the machine or a
+version.
 
 ``check`` holds the stored notebooks to their text and to the rules below, each of which stands for
 a way in which a notebook once looked tested and was not, or broke in front of a reader.
@@ -16,7 +16,6 @@ import argparse
 import ast
 import copy
 import hashlib
-import json
 import os
 import re
 import sys
@@ -161,26 +160,8 @@ def execute(text: Path, url: str) -> str:
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of TCP on the local host
         resources={"metadata": {"path": str(text.parent)}},
     ).execute()
-    widgets = notebook.metadata.get("widgets")
     notebook.metadata = nbformat.from_dict(copy.deepcopy(METADATA))
-    if widgets:
-        notebook.metadata["widgets"] = widgets
-    return renumber_widgets(notebook)
-
-
-def renumber_widgets(notebook: NotebookNode) -> str:
-    """Serialise, with the random ids of the widgets replaced by their rank."""
-    stored = nbformat.writes(notebook)
-    for rank, model in enumerate(widget_models(notebook)):
-        stored = stored.replace(model, f"{rank:032x}")
-    # nbformat sorted the keys while the ids were still random.
-    return json.dumps(json.loads(stored), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-
-
-def widget_models(notebook: NotebookNode) -> dict[str, NotebookNode]:
-    """The stored state of the widgets, by id, in the order in which they were made."""
-    kind = "application/vnd.jupyter.widget-state+json"
-    return notebook.metadata.get("widgets", {}).get(kind, {}).get("state", {})
+    return nbformat.writes(notebook) + "\n"
 
 
 # --- rules ----------------------------------------------------------------------------------------
@@ -194,8 +175,7 @@ def out_of_sync(expected: NotebookNode, stored: NotebookNode) -> str | None:
         for key in ("cell_type", "source", "id", "metadata"):
             if ours.get(key) != theirs.get(key):
                 return f"cell {number}: stored {key} is not the text's"
-    kept = {key: value for key, value in stored.metadata.items() if key != "widgets"}
-    if kept != expected.metadata:
+    if stored.metadata != expected.metadata:
         return "the notebook's metadata is not what the tool writes"
     return None
 
@@ -213,10 +193,6 @@ def problems(notebook: NotebookNode) -> Iterator[str]:
     if not any(re.search(r"^\s*assert\b|\bassert_\w+\(", cell.source, re.M) for cell in code):
         yield "no cell asserts anything: a chapter that cannot fail is not tested"
     yield from equation_problems(notebook)
-    for model in widget_models(notebook).values():
-        for image in re.findall(r"<img\b[^>]*>", str(model.get("state", {}).get("value", ""))):
-            if not re.search(r"\balt=(?P<q>['\"])(?!\s*(?P=q))", image):
-                yield "an image inside a widget has no alt text"
 
 
 def equation_problems(notebook: NotebookNode) -> Iterator[str]:
@@ -245,8 +221,6 @@ def code_problems(cell: NotebookNode) -> Iterator[str]:
         yield f"{len(lines)} visible lines, at most {LONGEST_VISIBLE_CELL}: fold it or move it"
     if ends_in_semicolon(cell.source):
         yield "ends in ';', which nbval does not understand: end with plt.show()"
-    if re.search(r"\binteract(?:ive(?:_output)?)?\(|\bOutput\(", cell.source):
-        yield "interact and Output are dead without a kernel and fail under nbval: use jslink"
     for output in cell.outputs:
         yield from output_problems(output, cell, tags)
 
@@ -260,8 +234,11 @@ def output_problems(output: NotebookNode, cell: NotebookNode, tags: set[str]) ->
     shown = output.get("text", "") or str(data.get("text/plain", ""))
     if re.search(r"\bat 0x[0-9a-fA-F]+", shown):
         yield "prints a memory address, which changes every time"
-    if "Output()" in shown:
-        yield "shows an Output widget, which fails under nbval"
+    if "application/vnd.jupyter.widget-view+json" in data:
+        yield "shows a widget, which is blank or dead without a kernel: use sn.plots.frames"
+    for image in re.findall(r"<img\b[^>]*>", str(data.get("text/html", ""))):
+        if not re.search(r"\balt=(?P<q>['\"])(?!\s*(?P=q))", image):
+            yield "an image in its HTML has no alt text"
     if any(kind.startswith("image/") for kind in data) and not tags & {"remove-output"}:
         yield from figure_problems(cell.metadata.get("mystnb", {}))
 
@@ -353,7 +330,7 @@ def with_new_install_cell(text: Path, url: str) -> str | None:
     for ours, theirs in zip(expected.cells, stored.cells, strict=False):
         if ours.source.startswith(INSTALL.splitlines()[0]) and theirs.source.startswith(INSTALL.splitlines()[0]):
             theirs.source, theirs.id = ours.source, ours.id
-    return None if out_of_sync(expected, stored) or list(problems(stored)) else renumber_widgets(stored)
+    return None if out_of_sync(expected, stored) or list(problems(stored)) else nbformat.writes(stored) + "\n"
 
 
 def store(text: Path, url: str, everything: bool = False) -> str:

@@ -105,6 +105,7 @@ def _choices(read: Claim) -> str:
 def page(results: Path) -> str:
     """The scorecard as a page of the book."""
     found = rows(results)
+    entries = _entries(results.parent / "errata.md")
     lines = [
         "# Scorecard",
         "",
@@ -122,7 +123,7 @@ def page(results: Path) -> str:
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
         lines += ["", f"## {title}", "", '<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
-        lines += [_html(row) for row in found if row.id.startswith(paper)]
+        lines += [_html(row, entries) for row in found if row.id.startswith(paper)]
         lines += ["</table>"]
     return "\n".join(lines) + "\n"
 
@@ -145,13 +146,28 @@ def _pill(verdict: str) -> str:
     return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
-def _html(row: Row) -> str:
+def _entries(errata: Path) -> dict[str, str]:
+    """The address of every entry's heading on the built page of errata, as Sphinx makes it from the heading."""
+    headings = re.findall(r"^### ((E\d+)\. .+)$", errata.read_text("utf8"), re.MULTILINE)
+    return {entry: re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading, entry in headings}
+
+
+def _link(entry: str, entries: dict[str, str]) -> str:
+    return f'<a href="errata.html#{entries[entry]}">{entry}</a>' if entry in entries else entry
+
+
+def _linked(html: str, entries: dict[str, str]) -> str:
+    """The same, with every number of an entry as a link; ids of claims, as LC-E1, are none."""
+    return re.sub(r"(?<![\w-])E\d+\b", lambda found: _link(found[0], entries), html)
+
+
+def _html(row: Row, entries: dict[str, str]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
     chapter = int(row.chapter[:2])
     where = f'<a href="{row.chapter}.html">{chapter}</a>'
-    errata = ", ".join(f'<a href="errata.html#{entry.lower()}">{entry}</a>' for entry in row.errata)
-    decides = escape(row.decides) if row.finding else _boxes(row)
+    errata = ", ".join(_link(entry, entries) for entry in row.errata)
+    decides = _linked(escape(row.decides), entries) if row.finding else _boxes(row)
     scale = escape(row.scale)
     cells = (f'<a href="#{anchor}">{row.id}</a>', escape(row.claim), _pill(row.verdict), scale, decides, errata, where)
     classes = ("id", "claim", "word", "scale", "decides", "errata", "chapter")
@@ -161,7 +177,7 @@ def _html(row: Row) -> str:
     lines.append("</tr>")
     if row.finding or row.choices:
         lines += [f'<tr class="evidence"><td colspan="{len(HEADS)}"><details><summary>evidence of {row.id}</summary>']
-        lines += [*_evidence(row), "</details></td></tr>"]
+        lines += [_linked("\n".join(_evidence(row)), entries), "</details></td></tr>"]
     return "\n".join([*lines, "</tbody>"])
 
 

@@ -8,22 +8,26 @@ all terms in units of sigma:
 
 Gradients are made of products like the layer's own. With coefficients that depend on example and neuron only, x_k gets
 
-    sum over neurons of  along w_k + curved w_k^2 x_k + cubic w_k^3 x_k^2,
+    sum over neurons of  linear w_k + quadratic w_k^2 x_k + cubic w_k^3 x_k^2,
 
-and w_k the same with x and w exchanged, summed over examples.
+and w_k the same with x and w exchanged, summed over examples. For the Shapley Activation Phi(z) s, with s the sum of
+terms and bias, dz/dt = 1/2 - z t / 12, since sigma depends on t as well, so that
+
+    linear = Phi(z) + phi(z) s/sigma dz/dt,      quadratic = -1/6 phi(z) s/sigma z / sigma.
 
 Examples are x [batch, in] of a linear layer, or [batch, in, height, width] of a convolution with a `Geometry`.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from math import pi
-from typing import NamedTuple
+from math import pi, sqrt
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, linear
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
 
-SATURATED = 40.0  # standard deviations; Phi and its density are 0 or 1 beyond, in double precision too
+MAX_STANDARD_SCORE = 40.0  # standard deviations; Phi and its density are 0 or 1 beyond, in double precision too
 
 
 class Geometry(NamedTuple):
@@ -37,12 +41,13 @@ class Geometry(NamedTuple):
 
 def sa_layer(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry | None = None) -> Tensor:
     """Phi(z) (sum_i w_i x_i + b), which has derivatives of any order."""
-    autocast = _autocast(x) and x.dtype != torch.float64
+    autocast = _autocasts(x) and x.dtype != torch.float64
     dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
-    units = measured(x, weight, dtype)
-    guard = units.guard(weight.shape[1:].numel(), dtype)
-    run = _ShapleyActivation.forward if _operation_by_operation() else _ShapleyActivation.apply
-    return run(x, weight, bias, *units, guard, dtype, geometry)[0]
+    units = units_of(x, weight, dtype)
+    guard = units.overflow_guard(weight.shape[1:].numel(), dtype)
+    run = _ShapleyActivation.forward if _operations_are_recorded() else _ShapleyActivation.apply
+    y: Tensor = run(x, weight, bias, *units, guard, dtype, geometry)[0]
+    return y
 
 
 def shaplu_layer(
@@ -51,7 +56,18 @@ def shaplu_layer(
     """max(sum_i w_i x_i + b, 0), whose gradient is Li and Cui's equation 4, to be taken once."""
     if not torch.is_grad_enabled():
         return torch.relu(_product(x, weight, geometry, bias))
-    return _ShapLU.apply(x, weight, bias, full_gradient, geometry)[0]
+    y: Tensor = _ShapLU.apply(x, weight, bias, full_gradient, geometry)[0]  # type: ignore[no-untyped-call]  # torch's
+    return y
+
+
+class _Context(FunctionCtx):
+    """What a backward pass is given; a declaration, of which no object is made."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    dtype: torch.dtype
+    geometry: Geometry | None
+    full_gradient: bool
 
 
 class _ShapleyActivation(torch.autograd.Function):
@@ -61,41 +77,53 @@ class _ShapleyActivation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x, weight, bias, x_unit, weight_unit, guard, dtype, geometry):
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        x_unit: Tensor,
+        weight_unit: Tensor,
+        guard: Tensor,
+        dtype: torch.dtype,
+        geometry: Geometry | None,
+    ) -> tuple[Tensor, ...]:
         units = Units(x_unit, weight_unit)
-        with _as_given(x):
+        with _without_autocast(x):
             sums = _product((x * guard).to(dtype), weight.to(dtype), geometry).to(x_unit.dtype)
-            scaled = units.weigh(weight)
+            scaled = units.scaled(weight)
             squares = _product((x / x_unit).square(), scaled.square(), geometry)
-            parts = _parts(sums / (x_unit * guard) / weight_unit, squares, bias, units)
-            s = sums if bias is None else torch.addcmul(sums, units.beside(bias), guard)
-            return (parts.probability * s / guard).to(dtype), sums, squares, scaled, *parts
+            prefix = _prefix_of(sums / (x_unit * guard) / weight_unit, squares, bias, units)
+            s = sums if bias is None else torch.addcmul(sums, units.per_neuron(bias), guard)
+            return (prefix.probability * s / guard).to(dtype), sums, squares, scaled, *prefix
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         *tensors, ctx.dtype, ctx.geometry = inputs
         ctx.mark_non_differentiable(*output[3:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *output[1:])
 
     @staticmethod
-    def backward(ctx, on_y, on_sums, on_squares, *_):
+    def backward(
+        ctx: _Context, grad_y: Tensor | None, grad_sums: Tensor | None, grad_squares: Tensor | None, *_: None
+    ) -> tuple[Tensor | None, ...]:
         x, weight, bias, x_unit, weight_unit, guard, sums, squares, scaled, *parts = ctx.saved_tensors
-        units, p = Units(x_unit, weight_unit), _Parts(*parts)
-        with _as_given(x):
+        units, prefix = Units(x_unit, weight_unit), _Prefix(*parts)
+        with _without_autocast(x):
             if torch.is_grad_enabled():  # as functions of what has gradients
-                scaled, p = units.weigh(weight), _parts(sums / (x_unit * guard) / weight_unit, squares, bias, units)
-            on_y = torch.zeros_like(sums) if on_y is None else on_y.to(sums.dtype)
-            fired, level = on_y * p.probability, on_y * p.density() * p.height()
-            along = torch.addcmul(fired, level, p.slope())
-            curved = level * p.z / p.sigma / -6
-            if on_sums is not None:
-                along = along + on_sums * guard
-            if on_squares is not None:
-                curved = curved + 2 * on_squares / weight_unit / x_unit
-            on_x, on_weight = _handed_down(ctx, x, weight, scaled, units, ctx.dtype, along, curved)
-            on_bias = _on_bias(fired + level, bias) if ctx.needs_input_grad[2] else None
-        return on_x, on_weight, on_bias, None, None, None, None, None
+                scaled = units.scaled(weight)
+                prefix = _prefix_of(sums / (x_unit * guard) / weight_unit, squares, bias, units)
+            grad_y = torch.zeros_like(sums) if grad_y is None else grad_y.to(sums.dtype)
+            grad_s, grad_z = grad_y * prefix.probability, grad_y * prefix.density() * prefix.s()
+            linear = torch.addcmul(grad_s, grad_z, prefix.dz_dt())
+            quadratic = grad_z * prefix.z / prefix.sigma / -6
+            if grad_sums is not None:
+                linear = linear + grad_sums * guard
+            if grad_squares is not None:
+                quadratic = quadratic + 2 * grad_squares / weight_unit / x_unit
+            grad_x, grad_weight = _input_gradients(ctx, x, weight, scaled, units, ctx.dtype, linear, quadratic)
+            grad_bias = _bias_gradient(grad_s + grad_z, bias) if ctx.needs_input_grad[2] else None
+        return grad_x, grad_weight, grad_bias, None, None, None, None, None
 
 
 class _ShapLU(torch.autograd.Function):
@@ -104,61 +132,67 @@ class _ShapLU(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, weight, bias, full_gradient, geometry):
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, full_gradient: bool, geometry: Geometry | None
+    ) -> tuple[Tensor, Tensor]:
         s = _product(x, weight, geometry, bias)
         return torch.relu(s), s
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         *tensors, ctx.full_gradient, ctx.geometry = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(*tensors, *output)
 
     @staticmethod
-    def backward(ctx, on_y, _):
+    def backward(ctx: _Context, grad_y: Tensor, _: None) -> tuple[Tensor | None, ...]:
         x, weight, bias, y, s = ctx.saved_tensors
         n = weight.shape[1:].numel()
-        with torch.no_grad(), _as_given(x):
-            units = measured(x, weight, s.dtype)
-            scaled = units.weigh(weight)
-            squared = scaled.square() if ctx.full_gradient else scaled.mul_(scaled)  # which nobody else needs
+        with torch.no_grad(), _without_autocast(x):
+            units = units_of(x, weight, s.dtype)
+            scaled = units.scaled(weight)
+            # In place where nothing else needs the weights themselves.
+            squared = scaled.square() if ctx.full_gradient else scaled.mul_(scaled)
             squares = _product((x / units.x).square(), squared, ctx.geometry)
-            total = s if bias is None else s.to(squares.dtype) - units.beside(bias)
+            total = s if bias is None else s.to(squares.dtype) - units.per_neuron(bias)
             # Beyond what Cauchy and Schwarz allow it has overflowed, or is what rounding left of s - b for a large b.
             largest = (n * squares).sqrt()
             total = (total / units.x / units.weight).clamp(-largest, largest)
-            p = _parts(total, squares, bias, units)
-            on_y = on_y.to(squares.dtype)
-            fired, level = on_y * p.probability, on_y * p.density()
-            along, curved, cubic = fired, None, None
+            prefix = _prefix_of(total, squares, bias, units)
+            grad_y = grad_y.to(squares.dtype)
+            grad_s, density = grad_y * prefix.probability, grad_y * prefix.density()
+            linear, quadratic, cubic = grad_s, None, None
             if ctx.full_gradient:
-                share, slope = (p.z - p.t / 2) / n, p.slope()  # of the bias, in units of sigma
-                along = torch.addcmul(fired, level, share * slope)
-                curved = level * (slope - share * p.z / 6) / p.sigma
-                cubic = level * p.z / p.sigma / p.sigma / -6
-            on_x, on_weight = _handed_down(ctx, x, weight, scaled, units, s.dtype, along, curved, cubic)
-            on_bias = _on_bias(torch.addcmul(fired, level, p.height()), bias) if ctx.needs_input_grad[2] else None
-        gradients = on_x, on_weight, on_bias
+                bias_share, dz_dt = (prefix.z - prefix.t / 2) / n, prefix.dz_dt()  # the share in units of sigma
+                linear = torch.addcmul(grad_s, density, bias_share * dz_dt)
+                quadratic = density * (dz_dt - bias_share * prefix.z / 6) / prefix.sigma
+                cubic = density * prefix.z / prefix.sigma / prefix.sigma / -6
+            grad_x, grad_weight = _input_gradients(ctx, x, weight, scaled, units, s.dtype, linear, quadratic, cubic)
+            grad_bias = None
+            if ctx.needs_input_grad[2]:
+                grad_bias = _bias_gradient(torch.addcmul(grad_s, density, prefix.s()), bias)
+        gradients: tuple[Tensor | None, ...] = (grad_x, grad_weight, grad_bias)
         if torch.is_grad_enabled():
-            gradients = tuple(None if value is None else _Once.apply(value, y) for value in gradients)
+            once = _DifferentiableOnce.apply
+            gradients = tuple(None if g is None else once(g, y) for g in gradients)  # type: ignore[no-untyped-call]
         return *gradients, None, None
 
 
-class _Once(torch.autograd.Function):
+class _DifferentiableOnce(torch.autograd.Function):
     """A gradient, and a refusal to differentiate it. y, on which it depends, carries the refusal."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient, y):
+    def forward(gradient: Tensor, y: Tensor) -> Tensor:
         return gradient.clone()
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: _Context, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[None, None]:
         raise RuntimeError(
             "the Shapley gradient of shaplu is not the derivative of a function, so it has no second derivatives; "
             "use shapley_activation where you need them"
@@ -171,42 +205,43 @@ class _Once(torch.autograd.Function):
 class Units(NamedTuple):
     """What x and weight are divided by before they are squared, so that squares neither overflow nor vanish.
 
-    x      : the largest |x_i| of each example, [batch, 1, ...]
-    weight : the largest |w_i| of each neuron, [out, ...], which broadcasts to the layer's output
+    x      : the largest |x_i| per example, [batch, 1, ...]
+    weight : the largest |w_i| per neuron, [out, ...], which broadcasts to the layer's output
     """
 
     x: Tensor
     weight: Tensor
 
-    def guard(self, terms: int, dtype: torch.dtype) -> Tensor:
-        """What x is multiplied by for the sums of so many terms not to overflow: 1, unless they might. As x."""
+    def overflow_guard(self, terms: int, dtype: torch.dtype) -> Tensor:
+        """A factor per example, [batch, 1, ...], with which sums of this many terms do not overflow: mostly 1."""
         largest = self.weight.nan_to_num(posinf=0).amax() if len(self.weight) else 1.0
         most = torch.finfo(dtype).max / (4 * terms)
         return (most / self.x / largest).clamp(torch.finfo(self.x.dtype).tiny, 1)
 
-    def weigh(self, weight: Tensor) -> Tensor:
+    def scaled(self, weight: Tensor) -> Tensor:
+        """[out, in, ...] in units."""
         return weight / self.weight.view(-1, *[1] * (weight.dim() - 1))
 
-    def beside(self, bias: Tensor) -> Tensor:
-        """One number a neuron, so that it broadcasts to the layer's output."""
+    def per_neuron(self, bias: Tensor) -> Tensor:
+        """[out] as it broadcasts to the layer's output, [out, ...]."""
         return bias.view_as(self.weight)
 
 
 @torch.no_grad()
-def measured(x: Tensor, weight: Tensor, dtype: torch.dtype) -> Units:
+def units_of(x: Tensor, weight: Tensor, dtype: torch.dtype) -> Units:
     """The units, in float32 at least, as is all that is computed with them, however narrow `dtype` is."""
     wide = torch.promote_types(dtype, torch.float32)
     inside = tuple(range(1, weight.dim()))
     tiny = torch.finfo(wide).tiny  # smaller ones would not survive a division
-    of_x, of_weight = (
+    x_unit, weight_unit = (
         torch.maximum(v.amax(inside, keep), -v.amin(inside, keep)).to(wide).clamp(min=tiny)
         for v, keep in ((x, True), (weight, False))
     )
-    return Units(of_x, of_weight.view(-1, *[1] * (weight.dim() - 2)))
+    return Units(x_unit, weight_unit.view(-1, *[1] * (weight.dim() - 2)))
 
 
-class _Parts(NamedTuple):
-    """What gradients are made of; sigma is in units, probability is Phi(z)."""
+class _Prefix(NamedTuple):
+    """The distribution of the sum of a random prefix, [batch, out, ...] each: sigma in units, probability is Phi(z)."""
 
     z: Tensor
     t: Tensor
@@ -214,18 +249,19 @@ class _Parts(NamedTuple):
     probability: Tensor
 
     def density(self) -> Tensor:
-        return torch.exp(self.z.square() / -2) / (2 * pi) ** 0.5
+        """Of the standard normal distribution at z."""
+        return torch.exp(self.z.square() / -2) / sqrt(2 * pi)
 
-    def height(self) -> Tensor:
+    def s(self) -> Tensor:
         """sum_i w_i x_i + b, in units of sigma."""
         return torch.add(self.z, self.t, alpha=1 / 2)
 
-    def slope(self) -> Tensor:
-        """dz/dt, where sigma changes as well."""
+    def dz_dt(self) -> Tensor:
+        """The derivative of z by t, on which sigma depends as well."""
         return 1 / 2 - self.z * self.t / 12
 
 
-def _parts(total: Tensor, squares: Tensor, bias: Tensor | None, units: Units) -> _Parts:
+def _prefix_of(total: Tensor, squares: Tensor, bias: Tensor | None, units: Units) -> _Prefix:
     """From the sums of terms and of their squares, in units. z ends where Phi is 0 or 1; sigma is never zero."""
     limits = torch.finfo(squares.dtype)
     least, most = 1e6 * limits.tiny, limits.max**0.5
@@ -234,97 +270,116 @@ def _parts(total: Tensor, squares: Tensor, bias: Tensor | None, units: Units) ->
     t = total / sigma
     z = t / 2
     if bias is not None:
-        z = torch.addcdiv(z, (units.beside(bias) / units.weight / units.x).clamp(-most, most), sigma)
-    z = z.clamp(-SATURATED, SATURATED)
-    if torch.is_grad_enabled() or torch.jit.is_tracing():
+        z = torch.addcdiv(z, (units.per_neuron(bias) / units.weight / units.x).clamp(-most, most), sigma)
+    z = z.clamp(-MAX_STANDARD_SCORE, MAX_STANDARD_SCORE)
+    if torch.is_grad_enabled() or _is_jit_tracing():
         # Without terms a derivative depends on the direction one comes from; z is a constant.
         z, t = (torch.where(variance < least, value.detach(), value) for value in (z, t))
-    return _Parts(z, t, sigma, torch.special.erfc(z * -(0.5**0.5)) / 2)
+    return _Prefix(z, t, sigma, torch.special.erfc(z * -(0.5**0.5)) / 2)
 
 
 # --- a layer's product, and its adjoints ---------------------------------------------------------------------------
 
 
-def _handed_down(
-    ctx: torch.autograd.function.FunctionCtx,
+def _input_gradients(
+    ctx: _Context,
     x: Tensor,
     weight: Tensor,
     scaled: Tensor,
     units: Units,
     dtype: torch.dtype,
-    along: Tensor,
-    curved: Tensor | None,
+    linear: Tensor,
+    quadratic: Tensor | None,
     cubic: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of x and of weight, in their dtypes; products with `along` are taken in `dtype`."""
-    on_x = on_weight = None
+    """The gradients of x and of weight, in their dtypes, from the three coefficients [batch, out, ...].
+
+    `linear` is in no units, and its products are taken in `dtype`; `scaled` is the weight in units.
+    """
+    grad_x = grad_weight = None
     geometry, scaled_x = ctx.geometry, x / units.x
-    narrow = along.to(dtype), x.to(dtype), weight.to(dtype)
-    bends = [(power, bend) for power, bend in enumerate((curved, cubic), 1) if bend is not None]
+    narrow = linear.to(dtype), x.to(dtype), weight.to(dtype)
+    higher = [(power, factor) for power, factor in enumerate((quadratic, cubic), 1) if factor is not None]
     if ctx.needs_input_grad[0]:
-        on_x = _onto_x(*narrow, geometry).to(along.dtype)
-        for power, bend in bends:
-            part = _onto_x(bend * units.weight, scaled_x, scaled ** (power + 1), geometry)
-            on_x = _plus(on_x, part, _power(scaled_x, power))
-        on_x = on_x.to(x.dtype)
+        grad_x = _x_adjoint(*narrow, geometry).to(linear.dtype)
+        for power, factor in higher:
+            part = _x_adjoint(factor * units.weight, scaled_x, scaled ** (power + 1), geometry)
+            grad_x = _add_product(grad_x, part, _power(scaled_x, power))
+        grad_x = grad_x.to(x.dtype)
     if ctx.needs_input_grad[1]:
-        on_weight = _onto_weight(*narrow, geometry).to(along.dtype)
-        for power, bend in bends:
-            part = _onto_weight(bend * units.x, scaled_x ** (power + 1), scaled, geometry)
-            on_weight = _plus(on_weight, part, _power(scaled, power))
-        on_weight = on_weight.to(weight.dtype)
-    return on_x, on_weight
+        grad_weight = _weight_adjoint(*narrow, geometry).to(linear.dtype)
+        for power, factor in higher:
+            part = _weight_adjoint(factor * units.x, scaled_x ** (power + 1), scaled, geometry)
+            grad_weight = _add_product(grad_weight, part, _power(scaled, power))
+        grad_weight = grad_weight.to(weight.dtype)
+    return grad_x, grad_weight
 
 
 def _power(a: Tensor, power: int) -> Tensor:
-    return a if power == 1 else a**power  # which would copy it
+    """Without a copy where there is nothing to do."""
+    return a if power == 1 else torch.pow(a, power)
 
 
-def _plus(total: Tensor, part: Tensor, factor: Tensor) -> Tensor:
+def _add_product(total: Tensor, part: Tensor, factor: Tensor) -> Tensor:
     """total + part factor, in the memory of both where no graph is made."""
     return torch.addcmul(total, part, factor) if torch.is_grad_enabled() else total.add_(part.mul_(factor))
 
 
 def _product(x: Tensor, weight: Tensor, geometry: Geometry | None, bias: Tensor | None = None) -> Tensor:
-    return linear(x, weight, bias) if geometry is None else conv2d(x, weight, bias, *geometry)
+    """W x + bias, or the convolution: [batch, out, ...]."""
+    return F.linear(x, weight, bias) if geometry is None else F.conv2d(x, weight, bias, *geometry)
 
 
-def _onto_x(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
-    return gradient @ weight if geometry is None else _adjoint(gradient, x, weight, geometry, 0)
+def _x_adjoint(grad_y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
+    """The product's transpose in x: [batch, out, ...] -> [batch, in, ...]."""
+    return grad_y @ weight if geometry is None else _convolution_adjoint(grad_y, x, weight, geometry, 0)
 
 
-def _onto_weight(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
-    return gradient.T @ x if geometry is None else _adjoint(gradient, x, weight, geometry, 1)
+def _weight_adjoint(grad_y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry | None) -> Tensor:
+    """The product's transpose in the weight: [batch, out, ...] -> [out, in, ...]."""
+    return grad_y.T @ x if geometry is None else _convolution_adjoint(grad_y, x, weight, geometry, 1)
 
 
-def _adjoint(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, of: int) -> Tensor:
-    """A convolution's, for x (0) or weight (1). `torch.nn.grad` has them too, and takes longer."""
+def _convolution_adjoint(grad_y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, argument: int) -> Tensor:
+    """With respect to x (0) or weight (1). `torch.nn.grad` has them too, and is slower."""
     stride, padding, dilation, groups = geometry
     backward = torch.ops.aten.convolution_backward
-    wanted = [of == 0, of == 1, False]
-    return backward(gradient, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)[of]
+    wanted = [argument == 0, argument == 1, False]
+    gradients = backward(grad_y, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)
+    gradient: Tensor = gradients[argument]
+    return gradient
 
 
-def _on_bias(gradient: Tensor, bias: Tensor) -> Tensor:
-    return gradient.sum([0, *range(2, gradient.dim())]).to(bias.dtype)
+def _bias_gradient(grad_s: Tensor, bias: Tensor) -> Tensor:
+    """[batch, out, ...] summed to [out], in the bias's dtype."""
+    return grad_s.sum([0, *range(2, grad_s.dim())]).to(bias.dtype)
 
 
-def _operation_by_operation() -> bool:
-    """Whether what is computed is recorded, to be transformed or stored.
+# --- how it is run -------------------------------------------------------------------------------------------------
 
-    A function of its own is nothing that a trace could store, and takes torch.func longer than the operations that it
-    is made of. They have the same derivatives, but for those of sums that overflow.
+
+def _operations_are_recorded() -> bool:
+    """Whether operations are recorded one by one, to be transformed by torch.func or stored by torch.jit.
+
+    A trace cannot store an autograd function, and torch.func takes longer over it than over the operations that it is
+    made of. They have the same derivatives, but for those of sums that overflow.
     """
     if torch.compiler.is_compiling():
         return False
-    return torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+    return _is_jit_tracing() or torch._C._are_functorch_transforms_active()
 
 
-def _autocast(x: Tensor) -> bool:
+def _is_jit_tracing() -> bool:
+    """Whether torch.jit stores the operations."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # torch declares neither
+
+
+def _autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for x's kind of device."""
     kind = x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
-def _as_given(x: Tensor) -> AbstractContextManager:
-    """Without autocast: dtypes are those that are written here."""
-    return torch.autocast(x.device.type, enabled=False) if _autocast(x) else nullcontext()
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Dtypes are those that are written here."""
+    return torch.autocast(x.device.type, enabled=False) if _autocasts(x) else nullcontext()

@@ -66,7 +66,7 @@ def test_gradcheck():
 
 
 def test_approximation_improves_with_the_number_of_inputs():
-    """A normal law for the partial sum is poor for two terms and good for twelve: medians over 200 neurons, b = 0."""
+    """A normal distribution for partial sums is poor for two terms, good for twelve: medians of 200 neurons, b = 0."""
     errors = []
     for n in (2, 4, 12):
         x, weight = normal(1, n, seed=n), normal(200, n, seed=n + 1)
@@ -123,18 +123,18 @@ def test_shaplu_is_the_diagonal_of_the_jacobian_of_the_closed_form():
     """Equation 3 by automatic differentiation of equation 1; what it leaves out is what makes it another gradient."""
     leaves = layer()
     gradient = normal(3, 4, seed=9)
-    on_x, on_weight, on_bias = torch.func.jacrev(F.relu_shapley_values, argnums=(0, 1, 2))(
+    by_x, by_weight, by_bias = torch.func.jacrev(F.relu_shapley_values, argnums=(0, 1, 2))(
         *(leaf.detach() for leaf in leaves)
     )
     expected = (
-        torch.einsum("bo,bokbk->bk", gradient, on_x),
-        torch.einsum("bo,bokok->ok", gradient, on_weight),
-        torch.einsum("bo,boko->o", gradient, on_bias),
+        torch.einsum("bo,bokbk->bk", gradient, by_x),
+        torch.einsum("bo,bokok->ok", gradient, by_weight),
+        torch.einsum("bo,boko->o", gradient, by_bias),
     )
     got = torch.autograd.grad(F.shaplu(*leaves, full_gradient=True), leaves, gradient)
     for ours, value in zip(got, expected, strict=True):
         assert_close(ours, value, **F64)
-    whole = torch.einsum("bo,bokbi->bi", gradient, on_x)
+    whole = torch.einsum("bo,bokbi->bi", gradient, by_x)
     assert float((whole - expected[0]).abs().max()) > 0.1
 
 
@@ -327,9 +327,9 @@ def test_single_values_whose_terms_overflow():
 
 def test_second_derivatives_at_the_edge_of_the_numbers():
     """A bias that is infinite in units of the terms, and no terms at all: finite, and zero."""
-    for on_x, on_bias in ((1e-30, 1e30), (0.0, 1.0), (0.0, 0.0)):
-        x = torch.full((1, 3), on_x, requires_grad=True)
-        weight, bias = torch.ones(2, 3, requires_grad=True), torch.full((2,), on_bias, requires_grad=True)
+    for size, bias_size in ((1e-30, 1e30), (0.0, 1.0), (0.0, 0.0)):
+        x = torch.full((1, 3), size, requires_grad=True)
+        weight, bias = torch.ones(2, 3, requires_grad=True), torch.full((2,), bias_size, requires_grad=True)
         (first,) = torch.autograd.grad(F.shapley_activation(x, weight, bias).sum(), x, create_graph=True)
         for second in torch.autograd.grad(first.sum(), (x, bias)):
             assert float(second.abs().max()) == 0
@@ -402,6 +402,12 @@ def test_activations_refuse(form, error, says, arguments):
         (TypeError, "x must be a floating-point", (torch.ones(1, 3, 4, 4).int(), torch.ones(2, 3, 2, 2)), 1),
         (ValueError, "at stride 1; got stride", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, 2, "same"), 1),
         (ValueError, "padding must.*'full'", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, 1, "full"), 1),
+        (
+            ValueError,
+            r"or two, one per.*\(1, 1, 1\)",
+            (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, (1,) * 3),
+            1,
+        ),
     ],
 )
 def test_convolutions_refuse(form, error, says, arguments, groups):

@@ -11,6 +11,7 @@ from pathlib import Path
 import notebooks
 import pytest
 import yaml
+from slider_moves import slider_moves
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
@@ -77,8 +78,6 @@ class Visit:
         self.page.goto(address, wait_until="load")
         self.page.wait_for_function("!window.MathJax?.startup || MathJax.startup.promise")
         self.page.evaluate("window.MathJax?.startup?.promise")
-        if self.page.query_selector("script[type='application/vnd.jupyter.widget-view+json']"):
-            self.page.wait_for_selector(".jupyter-widgets img, .jupyter-widgets input", timeout=20000)
 
     def hear(self, message) -> None:
         if message.type == "error":
@@ -201,25 +200,13 @@ def test_folds_are_closed_at_first_and_open_on_a_click(visit, name):
 
 def test_the_slider_moves_the_picture_without_a_kernel(visit, name):
     notebook = ROOT / f"{name}.ipynb"
-    if not notebook.is_file() or "StackModel" not in notebook.read_text("utf8"):
+    if not notebook.is_file() or "shapnotes-slider" not in notebook.read_text("utf8"):
         pytest.skip("no interactive figure on this page")
     visit.open_folds()
-    seen = (
-        "(i) => { const box = document.querySelectorAll('.widget-vbox')[i];"
-        "return [...box.querySelectorAll('.widget-html')].filter(e => e.offsetParent)"
-        ".map(e => e.innerHTML).join() }"
-    )
-    moved = 0
-    boxes = visit.page.locator(".widget-vbox")
-    for number in range(boxes.count()):
-        handle = boxes.nth(number).locator(".noUi-handle").first
-        before = visit.page.evaluate(seen, number)
-        assert before
-        handle.focus()
-        handle.press("ArrowRight")
-        visit.page.wait_for_function(f"a => ({seen})(a[0]) !== a[1]", arg=[number, before])
-        moved += 1
-    assert moved > 0
+    sliders = visit.page.locator(".shapnotes-slider")
+    assert sliders.count() > 0
+    for slider in sliders.all():
+        slider_moves(slider)
 
 
 def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
@@ -255,8 +242,7 @@ CONTRAST = """() => {
   const light = rgb => rgb.map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, .widget-label,'
-    + ' .widget-readout, .widget-html-content)';
+  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, label, output)';
   return [...document.querySelectorAll(chosen)].filter(e => e.offsetParent && e.textContent.trim())
     .map(e => {
       const under = ground(e), ink = over(rgba(getComputedStyle(e).color), under);

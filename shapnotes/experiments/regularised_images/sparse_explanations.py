@@ -11,7 +11,7 @@ from shapnotes.experiments.images.study import MODELS as TRAINED
 from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.experiments.regularised_images import trainings
 from shapnotes.experiments.regularised_images.study import swept
-from shapnotes.experiments.regularised_images.trainings import Claims, in_trainings, of, over_trainings
+from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
 
 QUANTITIES = {
     "coefficient of variation": lambda result: result["shape"]["cv"],
@@ -23,11 +23,11 @@ QUANTITIES = {
 CLAIMS: Claims = {
     "l1 puts importance on few pixels": (
         "more pixels than without a penalty are below a hundredth of the largest",
-        lambda found: found["l1"]["shape"]["small"][-1] > found["none"]["shape"]["small"][-1],
+        lambda found: [found["l1"]["shape"]["small"][-1] - found["none"]["shape"]["small"][-1]],
     ),
     "l-infinity spreads it out": (
         "the coefficient of variation of pixels' sizes is below that without a penalty",
-        lambda found: found["linf"]["shape"]["cv"] < found["none"]["shape"]["cv"],
+        lambda found: [found["none"]["shape"]["cv"] - found["linf"]["shape"]["cv"]],
     ),
 }
 
@@ -42,7 +42,7 @@ def finding(runs: list[dict]) -> Finding:
     cv, _, small, _ = QUANTITIES.values()
     shapes = {name: (over_trainings(runs, name, small).mean, over_trainings(runs, name, cv).mean) for name in of(runs)}
     decides = "small pixels, variation: " + "; ".join(f"{name} {a:.0%}, {b:.2f}" for name, (a, b) in shapes.items())
-    return Finding(in_trainings(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
+    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
 
 
 def by_strength(runs: list[dict], kind: str) -> dict[float, dict]:

@@ -8,7 +8,7 @@ Measured on the first test images, each number over all of them:
 
     pruned  : figure 5. After one stage the pixels of smallest l1 norm (over channels) are set to the reference, a share
               of all pixels of each image; the stages after it go on from there. "area" is the mean accuracy over the
-              shares, and "area_error" the standard error, over images, of its difference from the stage before
+              shares
     removed : figure 7. Pixels of the image are set to the reference: those of largest attribution to the predicted
               class first, those of smallest first, or in a random order
     shape   : of pixels' l1 norms over channels: the share of pixels below a hundredth of the image's largest after
@@ -106,7 +106,6 @@ def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
             for stage, z in enumerate(layers)
         ]
     ).double()
-    steps = right.mean(1).diff(dim=0)
     return {
         "accuracy": float((predicted == y).double().mean()),
         "images": len(x),
@@ -114,7 +113,6 @@ def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
             "shares": list(SHARES),
             "accuracy": right.mean(2).tolist(),
             "area": [round(v, 6) for v in right.mean((1, 2)).tolist()],
-            "area_error": [round(v, 6) for v in (steps.std(1) / len(x) ** 0.5).tolist()],
         },
         "removed": {"pixels": list(REMOVED)} | {order: _removed(net, x, y, due, order, seed) for order in ORDERS},
         "shape": {

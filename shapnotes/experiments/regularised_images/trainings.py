@@ -1,8 +1,8 @@
-"""What is read from the trainings of four networks: numbers over them, and statements that hold in all or in none."""
+"""What is read from the trainings of four networks: numbers over them, and statements about differences."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from shapnotes.experiments._harness.finding import Statement
+from shapnotes.experiments._harness.finding import Statement, above, every
 from shapnotes.experiments._harness.statistics import Interval, interval, of_share
 from shapnotes.experiments.images.study import FIGURES
 from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES
@@ -34,19 +34,23 @@ def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float])
     return interval(number(results[name]) for results in found if results)
 
 
-Claims = dict[
-    str, tuple[str, Callable[[dict[str, dict]], bool]]
-]  # by what is said: the criterion, and whether it holds
+# By what is said: the differences that have to be above zero, in words and from the results of one training.
+Claims = dict[str, tuple[str, Callable[[dict[str, dict]], Sequence[float]]]]
 
 
-def in_trainings(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
-    """Statements of which each has to hold in every training of all networks; refuted where it fails in every one."""
+def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
+    """Statements that hold where the 95 % interval over trainings of each of its differences is above zero.
+
+    A training has the same first weights for all four networks, so that differences within it are paired.
+    """
     results = [of(runs, seed=seed) for seed in trainings(runs)]
     found = []
-    for what, (criterion, holds) in claims.items():
-        times = sum(holds(one) for one in results)
-        answer = None if not results else True if times == len(results) else False if times == 0 else None
-        found.append(Statement(what, f"{criterion}; holds in {times} of {len(results)} trainings", answer))
+    for what, (differences, of_training) in claims.items():
+        leads = [interval(one) for one in zip(*map(of_training, results), strict=True)]
+        told = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
+        if len(leads) > 1:
+            told += f"; {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences are"
+        found.append(Statement(what, told, every([above(lead) for lead in leads])))
     return tuple(found)
 
 

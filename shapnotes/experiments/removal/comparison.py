@@ -65,10 +65,11 @@ def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
     return "; ".join(parts)
 
 
-def in_trainings(holds: list[bool], claim: str, criterion: str, size: bool = False) -> Statement:
-    """A statement that has to hold in every training; refuted where it fails in every one."""
-    answer = None if not holds else True if all(holds) else None if any(holds) else False
-    return Statement(claim, f"{criterion}; holds in {sum(holds)} of {len(holds)} trainings", answer, size)
+def in_trainings(answers: list[bool | None], claim: str, criterion: str) -> Statement:
+    """A statement that has to hold in every training; refuted where every one refutes it."""
+    agreed = answers[0] if answers and len(set(answers)) == 1 else None
+    told = f"holds in {answers.count(True)} and fails in {answers.count(False)} of {len(answers)} trainings"
+    return Statement(claim, f"{criterion}; {told}", agreed)
 
 
 def over_trainings(runs: list[dict], task: str, method: str, quantity: str = "change"):

@@ -1,6 +1,6 @@
 """SN-F11: digit flipping for more pairs of digits (Shapley Explanation Networks, figure 11: "the same conclusion")."""
 
-from shapnotes.experiments._harness.finding import Comparison, Finding
+from shapnotes.experiments._harness.finding import Comparison, Finding, every
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.removal import comparison
 from shapnotes.experiments.removal.comparison import better, of, over_trainings, whole
@@ -25,14 +25,14 @@ def finding(runs: list[dict]) -> Finding:
         for method in METHODS
         if own and all(of(one, pair, method) for one in own.values())
     )
-    best = [pair for pair in PAIRS if own and all(ahead(one, pair) for one in own.values())]
+    best = [pair for pair in PAIRS if own and all(ahead(one, pair) is True for one in own.values())]
     decides = f"ahead of all five in {len(best)} of {len(PAIRS)} pairs" + (f" ({', '.join(best)})" if best else "")
     return Finding(statements, table, decides, comparison.reduced(runs, tuple(PAIRS)))
 
 
-def ahead(runs: list[dict], pair: str) -> bool:
-    """Whether our explanations of one training flip a pair better than all five methods."""
-    return all(better(runs, pair, method) == 1 for method in RIVALS)
+def ahead(runs: list[dict], pair: str) -> bool | None:
+    """Whether our explanations of one training flip a pair better than all five methods; None where one is level."""
+    return every([{1: True, 0: None, -1: False}[better(runs, pair, method)] for method in RIVALS])
 
 
 def summary(runs: list[dict]) -> list[str]:

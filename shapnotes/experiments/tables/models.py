@@ -73,7 +73,7 @@ def network(
     """A model of MODELS for a data set of DEEP, its weights drawn from `generator`.
 
     init    : "linear", uniform weights as in PyTorch's linear layers; for ShapNets also "variance", with
-              `keep_variance`, or "small", with last layers that start ten times smaller
+              `keep_variance`
     width   : of the hidden layers of all but the Deep ShapNet; when None 100 for ShapNets, and for a DNN what brings it
               nearest to the Deep ShapNet
     outputs : in place of those in DEEP
@@ -88,10 +88,6 @@ def network(
         width = width or equivalent_width(model, data)
         built = ResidualNetwork(features, width, HIDDEN_LAYERS[model], outputs)
     built.reset_parameters(generator)
-    if init == "small":
-        with torch.no_grad():
-            for block in built.stages[-1].blocks:
-                block.last.mul_(0.1)
     return built
 
 

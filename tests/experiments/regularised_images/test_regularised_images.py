@@ -29,7 +29,7 @@ def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[
     for seed in range(trainings):
         for name in names:
             better = [*MODELS, regularised_images_study.INK].index(name) / 100
-            curves = [[0.98 if s < 0.8 else 0.2 + 0.1 * stage + better for s in SHARES] for stage in range(7)]
+            curves = [[0.98 if s < 0.8 else 0.2 + 0.05 * stage + better for s in SHARES] for stage in range(7)]
             if name in ("l1", "l1-layers"):  # these keep more
                 kept = {"l1": 0.15, "l1-layers": 0.3}[name]
                 curves = [[min(0.98, a + kept) for a in curve] for curve in curves]
@@ -37,7 +37,7 @@ def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[
             result = {
                 "accuracy": 0.98,
                 "images": 10_000,
-                "pruned": {"shares": list(SHARES), "accuracy": curves, "area": areas, "area_error": [0.001] * 6},
+                "pruned": {"shares": list(SHARES), "accuracy": curves, "area": areas},
                 "removed": {o: {"accuracy": [0.5 + better for _ in REMOVED]} for o in regularised_images_study.ORDERS},
                 "shape": {
                     "largest": 1.0,
@@ -91,7 +91,7 @@ def test_what_is_measured():
         assert abs(found["pruned"]["accuracy"][1][half] - float((after == y).double().mean())) < 0.2
     assert all(curve[0] == 5 / 6 for curve in found["pruned"]["accuracy"])
     means = [sum(curve) / len(curve) for curve in found["pruned"]["accuracy"]]
-    assert found["pruned"]["area"] == pytest.approx(means, abs=1e-6) and len(found["pruned"]["area_error"]) == 2
+    assert found["pruned"]["area"] == pytest.approx(means, abs=1e-6)
     assert {len(found["removed"][order]["accuracy"]) for order in regularised_images_study.ORDERS} == {len(REMOVED)}
     assert found["removed"]["top"]["logit"][-1] == found["removed"]["least"]["logit"][-1] == 0
     assert found["removed"]["top"]["logit"][3] < found["removed"]["least"]["logit"][3]
@@ -136,7 +136,8 @@ def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
     assert held(pruned_values, spoilt)[which] is False and pruned_values.finding(spoilt).verdict == "disagrees"
     once = made(lambda other, seed, result: change(result) if seed == 1 and name in (None, other) else None)
     assert held(pruned_values, once)[which] is None  # in one training of three
-    assert "holds in 2 of 3 trainings" in pruned_values.finding(once).statements[which].criterion
+    (alone,) = {*held(pruned_values, made(trainings=1))}
+    assert alone is None and "of which there are 3" in found.statements[which].criterion
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,19 @@ def test_the_verdicts_follow_the_numbers(change, spoilt):
             assert held(module, once)[spoilt[module]] is None and module.finding(once).verdict == "open"
 
 
+def test_a_method_that_is_level_refutes_nothing():
+    """It is as good as ours, within the interval: ours could be best, and could be second."""
+
+    def level(task, method, quantity, seed):  # the marks of saliency, or of Deep SHAP, without their lead
+        usual = -effect_sizes.effect(task, method) if task != "removal" and method == "saliency" else 0.0
+        return -usual if (task, quantity) == ("8->3", "flip") else -1.0 * ((quantity, method) == ("least", "deep_shap"))
+
+    runs = made(level)
+    assert held(four_pairs, runs) == [True, True, None, True] and held(effect_sizes, runs)[0] is None
+    assert held(three_tests, runs) == [True, None, True] and three_tests.finding(runs).verdict == "open"
+    assert "holds in 0 and fails in 0 of 3 trainings" in three_tests.finding(runs).statements[1].criterion
+
+
 def test_less_than_the_paper_is_told():
     fewer = {**TEST_IMAGES, "8->6": 100}
     for runs, modules, told in (
