@@ -157,6 +157,7 @@ def exact_values(
             low = min(n, chunk_size.bit_length() - 1)
             evaluate = _evaluation(game, inputs, players, low, outputs, graph, recompute)
             found.append(_enumerate(evaluate, n, low, graph, values_per_table, bar))
+            del evaluate  # its rows are used again by the next block, and by the next call
         phi = x.new_zeros(len(x), game.n, outputs, dtype=torch.float64)
         if blocks:
             rows = torch.cat([inputs[:, None].expand_as(players).flatten() for inputs, players in blocks])

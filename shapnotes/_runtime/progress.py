@@ -44,5 +44,5 @@ def progress_bar(total: int, unit: str, shown: bool | None = None, *, delay: flo
         return _UnaskedBar(total=total, unit=unit, unit_scale=True, leave=False, delay=delay)
     if not shown:
         return _NoBar()
-    bar: Bar = auto.tqdm(total=total, unit=unit, unit_scale=True, leave=False)
+    bar: Bar = auto.tqdm(total=total, unit=unit, unit_scale=True, leave=False, disable=False)
     return bar
