@@ -9,7 +9,7 @@ from importlib.metadata import version
 from types import ModuleType
 
 from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance, shapnet
-from shapnotes._runtime.device import device
+from shapnotes._runtime.devices import device
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
 from shapnotes.sampling import sample_shapley_values

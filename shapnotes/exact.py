@@ -8,23 +8,21 @@ which are fixed in it, its weighted total.
 
 from collections.abc import Callable, Iterator
 from math import prod
-from numbers import Integral
 
-import psutil
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
+from shapnotes._coalition_rows import coalition_rows
+from shapnotes._runtime.chunking import check_chunk_size, recomputed, rows_at_once
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes._runtime.progress import Bar, progress_bar
-from shapnotes._runtime.tracing import all_are_hooked, as_its_class
-from shapnotes.coalitions import cached_tensors, member_sums, sizes, subset_sums, value_weights
+from shapnotes.coalitions import cached_tensors, member_sums, sizes, value_weights
 from shapnotes.explanation import Explanation, check_closure
-from shapnotes.game import Game, Model, Probe, checked_output, in_dtype
+from shapnotes.game import Game, Model, checked_output, in_dtype
 from shapnotes.players import Groups
 
-HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
-TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
+MAX_EVALUATIONS = 2**36  # of f, together; about a day at a million per second
+VALUES_PER_TABLE = 2**19  # few enough to stay in the cache, many enough to hide the cost of a call
 
 
 def shapley_values(
@@ -190,7 +188,9 @@ def explain(
     return Explanation(values, full, empty, inputs=x)
 
 
-def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> tuple[Tensor, Tensor, Tensor]:
+def exact_values(
+    game: Game, chunk_size: int | None, progress: bool | None, values_per_table: int = VALUES_PER_TABLE
+) -> tuple[Tensor, Tensor, Tensor]:
     """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
@@ -208,20 +208,24 @@ def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> t
     full = game.predictions(x, chunk_size) if len(x) > 1 else probe.detach()
 
     blocks = list(_blocks(enumerated, chunk_size))
-    recompute = graph and (len(blocks) > 1 or 1 << max(counts) > chunk_size)
+    many_chunks = len(blocks) > 1 or 1 << max(counts) > chunk_size
+    recompute = graph and many_chunks
     shape, outputs = probe.shape[1:], prod(probe.shape[1:])
     found = []
-    bar = progress_bar(sum(1 << n for n in counts), "rows", progress)
-    with bar, torch.set_grad_enabled(graph):
+    shown = False if progress is None and not many_chunks else progress  # one chunk takes less time than its bar
+    with progress_bar(sum(1 << n for n in counts), "rows", shown) as bar, torch.set_grad_enabled(graph):
         for inputs, players in blocks:
-            low = min(players.shape[1], chunk_size.bit_length() - 1)
-            found.append(_enumerate(game, inputs, players, low, outputs, graph, recompute, bar))
+            n = players.shape[1]
+            low = min(n, chunk_size.bit_length() - 1)
+            evaluate = _evaluation(game, inputs, players, low, outputs, graph, recompute)
+            found.append(_enumerate(evaluate, n, low, graph, values_per_table, bar))
+            del evaluate  # its rows are used again by the next block, and by the next call
         phi = x.new_zeros(len(x), game.n, outputs, dtype=torch.float64)
         if blocks:
             rows = torch.cat([inputs[:, None].expand_as(players).flatten() for inputs, players in blocks])
             columns = torch.cat([players.flatten() for _, players in blocks])
             phi = phi.index_put((rows, columns), torch.cat([values.flatten(0, 1) for values in found]))
-        if everyone:  # whoever is at the baseline: exactly 0, with its gradient
+        if everyone:  # a player at its baseline gets exactly 0; phi - phi.detach() is 0 but keeps the gradient
             phi = torch.where(moved[:, :, None], phi, phi - phi.detach())
     detached = phi.detach()
     check_closure(
@@ -246,52 +250,84 @@ def _blocks(enumerated: Tensor, chunk_size: int) -> Iterator[tuple[Tensor, Tenso
                 yield inputs, torch.nonzero(enumerated[inputs])[:, 1].view(-1, n)
 
 
-def _enumerate(
-    game: Game, inputs: Tensor, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: Bar
-) -> Tensor:
-    """The values of `players` [block, n], indices, for a block of inputs: float64 [block, n, outputs].
+def _evaluation(
+    game: Game, inputs: Tensor, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool
+) -> Callable[[int], Tensor]:
+    """From the number of a chunk to what f answers to its rows, [block, 2**low, outputs].
 
-    Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
-    all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
+    The number is that of a coalition of the players beyond the first `low`; a row joins it with one of the low players.
     """
-    if linear := _leading_linear(game):
-        rows, rest = _partial_sums(game, inputs, players, low, not graph, *linear)  # autograd needs rows of their own
-    else:
-        rows, rest = _masked_rows(game, inputs, players, low, not graph)
+    rows, rest = coalition_rows(game, inputs, players, low, reuse=not graph)  # autograd needs rows of their own
 
     def evaluate(code: int) -> Tensor:
         chunk = rows(code)
         return checked_output(rest(chunk), len(chunk)).reshape(-1, 2**low, outputs)
 
-    first = evaluate(0) if not recompute else recomputed(evaluate, 0)
-    n, device = players.shape[1], first.device
-    in_table = max(low, min(n, (TABLE // max(len(first) * outputs, 1)).bit_length() - 1))
+    return (lambda code: recomputed(evaluate, code)) if recompute else evaluate
+
+
+def _enumerate(
+    evaluate: Callable[[int], Tensor], n: int, low: int, graph: bool, values_per_table: int, bar: Bar
+) -> Tensor:
+    """The values of n players from the answers to all chunks, see `_evaluation`: float64 [block, n, outputs].
+
+    Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
+    all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
+    """
+    first = evaluate(0)
+    block, _, outputs = first.shape
+    in_table = max(low, min(n, (values_per_table // max(block * outputs, 1)).bit_length() - 1))
     middle = in_table - low
     # Measured from v(nobody): a constant in f's output then costs no digits.
     origin = first[:, :1].to(torch.float64, copy=True)
-    table = None if graph else first.new_empty(len(first), 2**middle, 2**low, outputs, dtype=torch.float64)
-    chunks = [first] * 2**middle if graph else table.unbind(1)
-    accumulated: Tensor | None = None
-    constant, high_values = 0.0, [0.0] * (n - in_table)
-    for high in range(2 ** (n - in_table)):
+    table = first.new_empty(0 if graph else block, 2**middle, 2**low, outputs, dtype=torch.float64)
+    total = _StreamingSum(n, in_table, first.new_zeros(block, outputs, dtype=torch.float64))
+
+    def chunks(high: int) -> Iterator[Tensor]:
         for code in range(high << middle, high + 1 << middle):
-            bar.update(len(first) << low)
-            value = first if code == 0 else recomputed(evaluate, code) if recompute else evaluate(code)
-            if graph:
-                chunks[code % 2**middle] = value
-            else:  # copied at once, since it may lie in memory that the next chunk writes over
-                chunks[code % 2**middle].copy_(value)
-        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
-        weights = _table_weights(n, in_table, high.bit_count(), device)
+            bar.update(block << low)
+            yield first if code == 0 else evaluate(code)
+
+    for high in range(2 ** (n - in_table)):
+        if graph:
+            values = torch.cat(list(chunks(high)), 1) - origin
+        else:  # copied one by one, since an answer may lie in memory that the next one is written to
+            for place, chunk in zip(table.unbind(1), chunks(high), strict=True):
+                place.copy_(chunk)
+            values = table.flatten(1, 2).sub_(origin)
+        total.add(values, high)
+    return total.values()
+
+
+class _StreamingSum:
+    """The values of n players from tables of the worths of coalitions, which come one after the other.
+
+    A table holds all coalitions of the first `in_table` players, each joined by one coalition of the others.
+    """
+
+    def __init__(self, n: int, in_table: int, zero: Tensor) -> None:
+        """zero : [block, outputs]"""
+        self.n, self.in_table = n, in_table
+        self.weighted: Tensor | None = None  # the tables, times the weights of members: [block, 2**in_table, outputs]
+        self.everywhere = zero  # what every player has to give back: [block, outputs]
+        self.of_high = [zero] * (n - in_table)  # over the tables in which the player is: [block, outputs] each
+
+    def add(self, table: Tensor, high: int) -> None:
+        """table : float64 [block, 2**in_table, outputs]; high : its coalition of the other players, as a number."""
+        weights = _table_weights(self.n, self.in_table, high.bit_count(), table.device)
         a = weights[0, :, None]
-        accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
-        with_table, everywhere = (weights @ values).unbind(1)
-        constant = constant + everywhere
-        for j in range(n - in_table):
+        self.weighted = a * table if self.weighted is None else torch.addcmul(self.weighted, a, table)
+        with_table, everywhere = (weights @ table).unbind(1)
+        self.everywhere = self.everywhere + everywhere
+        for j in range(self.n - self.in_table):
             if high >> j & 1:
-                high_values[j] = high_values[j] + with_table
-    low_values = member_sums(accumulated.transpose(0, 1)) if in_table else []
-    return torch.stack([*low_values, *high_values], 1) - constant[:, None]
+                self.of_high[j] = self.of_high[j] + with_table
+
+    def values(self) -> Tensor:
+        """[block, n, outputs], when all tables have been added."""
+        assert self.weighted is not None, "no table was added"
+        of_low = member_sums(self.weighted.transpose(0, 1)).unbind(0) if self.in_table else ()
+        return torch.stack([*of_low, *self.of_high], 1) - self.everywhere[:, None]
 
 
 @cached_tensors
@@ -301,147 +337,9 @@ def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> 
     return torch.stack(value_weights(n))[:, size].to(device)
 
 
-def recomputed(evaluate: Callable[..., Tensor], *chunk: object) -> Tensor:
-    """One chunk whose intermediate results are dropped, and made again when gradients are wanted."""
-    return checkpoint(evaluate, *chunk, use_reentrant=False, preserve_rng_state=False)
-
-
-class _Rows:
-    """Rows, a chunk at a time: all coalitions of the low players, each joined by one coalition of the others.
-
-    A chunk is named by the coalition of the others, as an integer. Each player adds `present` or `absent`, both
-    [inputs, players, d], to the row that is `start` [inputs, 1, d]. The coalitions of the low players are summed up
-    once; a chunk is this table, shifted by what the others add. With `reuse` all chunks are written into one buffer.
-    """
-
-    def __init__(self, present: Tensor, absent: Tensor, start: Tensor, shape: torch.Size, low: int, reuse: bool):
-        parts = low - low // 2, low // 2, min(8, present.shape[1] - low)  # the third has most of the others' coalitions
-        ready = sum(parts)
-        first, last, near = subset_sums(present[:, :ready], absent[:, :ready], parts)
-        self.table = (last[:, :, None] + first[:, None]).flatten(1, 2)
-        self.shifts = (start + near).unbind(1)
-        self.far = list(zip(absent[:, ready:].unbind(1), present[:, ready:].unbind(1), strict=True))
-        self.buffer = torch.empty_like(self.table) if reuse else None
-        self.shape = (-1, *shape)
-
-    def __call__(self, code: int) -> Tensor:
-        shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
-        for j, one in enumerate(self.far):
-            shift = shift + one[others >> j & 1]
-        return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
-
-
-def _masked_rows(game: Game, inputs: Tensor, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
-    """The rows of an opaque model, and the model: x where a player is present, the baseline elsewhere.
-
-    A feature has one owner; all other terms are zero there, and adding zeros is exact.
-    """
-    x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
-    owns = game.membership(players)
-    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(1, keepdim=True)), game.x.shape[1:], low, reuse)
-    return rows, game.f
-
-
-def _partial_sums(
-    game: Game, inputs: Tensor, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: list[nn.Module]
-) -> tuple[_Rows, Model]:
-    """The first layer's output where that layer is linear, and the rest of the model.
-
-    W x_S + b = (W r + b) + the sum of the products W (x - r) of the members of S.
-    """
-    x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
-    products = nn.functional.linear((x - baseline)[:, None] * game.membership(players), linear.weight)
-    rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], products.shape[2:], low, reuse)
-    return rows, _Buffered(rest) if reuse else nn.Sequential(*rest)
-
-
-class _Buffered:
-    """Layers run in memory that is kept from chunk to chunk: linear ones into buffers, ReLUs inside those.
-
-    What a layer writes is then where the last chunk left it, in the cache, and is read from there by the next layer.
-    """
-
-    def __init__(self, layers: list[nn.Module]):
-        self.layers = [(layer, type(layer) if as_its_class(layer) else None) for layer in layers]
-        self.buffers: dict[int, Tensor] = {}
-
-    def __call__(self, z: Tensor) -> Tensor:
-        ours = True  # whether z lies in memory that nobody else sees
-        for i, (layer, kind) in enumerate(self.layers):
-            if kind is nn.Linear and z.dim() == 2:
-                if i not in self.buffers:
-                    self.buffers[i] = z.new_empty(z.shape[0], layer.out_features)
-                if layer.bias is None:
-                    z = torch.mm(z, layer.weight.T, out=self.buffers[i])
-                else:
-                    z = torch.addmm(layer.bias, z, layer.weight.T, out=self.buffers[i])
-                ours = True
-            elif kind is nn.ReLU and ours:
-                z = z.relu_()
-            else:
-                z, ours = layer(z), False
-        return z
-
-
-def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
-    """The linear layer that f begins with and the others, when the shared products give the same as calling f."""
-    layers = list(game.f) if type(game.f) is nn.Sequential else [game.f]
-    skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
-    if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
-        return None
-    on_the_way = [game.f, *layers[: skip + 1]]
-    if not all(map(as_its_class, on_the_way)) or torch.is_autocast_enabled(game.x.device.type):
-        return None
-    if all_are_hooked() and not _same_without_hooks(game, layers):
-        return None
-    return layers[skip], layers[skip + 1 :]
-
-
-@torch.no_grad()
-def _same_without_hooks(game: Game, layers: list[nn.Module]) -> bool:
-    """Whether hooks of all modules leave what layers compute as it is, tried at the first input and its baseline."""
-    rows = torch.cat([game.x[:1], game.baseline[:1]])
-    z = rows.clone()
-    for layer in layers:
-        z = type(layer).forward(layer, z)
-    return torch.equal(z, game(rows))
-
-
-def first_look(game: Game, chunk_size: int | None = None) -> tuple[Probe, int]:
-    """A probe of the model, and how many rows to give it at once; it is refused where it mixes rows."""
-    probe = game.probe()
-    chunk_size = int(chunk_size or rows_at_once(game.x, probe.largest_bytes))
-    game.refuse_mixing(chunk_size, probe.eps)
-    return probe, chunk_size
-
-
-def rows_at_once(x: Tensor, widest_bytes: int) -> int:
-    """How many rows to give a model at once, a power of two.
-
-    `widest_bytes` is the largest tensor made for one row. On a CPU that tensor should stay in the cache (a larger chunk
-    is slower); on a GPU it should fill the machine. In neither may a few such tensors exceed a quarter of what is free.
-    """
-    row = max(widest_bytes, x[0].numel() * x.element_size())
-    if x.device.type == "cuda":
-        free = torch.cuda.mem_get_info(x.device)[0]
-        rows = min(2**20, 2**28 // row)
-    else:
-        free = psutil.virtual_memory().available
-        rows = min(2**16, 2**22 // row)
-    rows = max(1, min(max(rows, 2**8), free // (16 * row)))
-    return 1 << (rows.bit_length() - 1)
-
-
-def check_chunk_size(chunk_size: int | None) -> None:
-    if chunk_size is not None and (
-        isinstance(chunk_size, bool) or not isinstance(chunk_size, Integral) or chunk_size < 1
-    ):
-        raise ValueError(f"chunk_size must be a whole number of rows, at least 1, or None; got {chunk_size!r}")
-
-
 def _refuse_hopeless(counts: list[int]) -> None:
     evaluations, n = sum(1 << count for count in counts), max(counts)
-    if evaluations > HOPELESS:
+    if evaluations > MAX_EVALUATIONS:
         raise ValueError(
             f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: "
             f"{evaluations / 8.64e10:.3g} days at a million a second. Use shapnotes.sample_shapley_values, which needs "

@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.chunking import rows_at_once
 from shapnotes._runtime.tracing import copied
 from shapnotes.activations import KINDS, ActivationsAsModules
-from shapnotes.exact import first_look, rows_at_once, shapley_values
+from shapnotes.exact import shapley_values
 from shapnotes.explanation import Explanation, GapError, check_closure
 from shapnotes.game import Game, Model, finite_output, in_dtype
 from shapnotes.sampling import sample_shapley_values
@@ -405,7 +406,7 @@ def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     shap = _import("shap")
     game = Game(f, x, baseline)
     with torch.no_grad():
-        outputs = first_look(game)[0].output.shape[1:]
+        outputs = game.inspect()[0].output.shape[1:]
     dtype = x.dtype if x.dtype == torch.float64 else torch.float32
     with _recording_gradients(), _without_warnings():
         model = _FlatOutputs(_copy(f).to(dtype))
@@ -475,7 +476,7 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
     shap = _import("shap")
     game = Game(f, x, baseline)
     with torch.no_grad():
-        probe, chunk_size = first_look(game)
+        probe, chunk_size = game.inspect()
 
     def model(rows: np.ndarray) -> np.ndarray:
         """The worths of coalitions, from masked inputs [rows, features] to [rows, outputs]."""
@@ -600,7 +601,7 @@ class _FlatOutputs(nn.Module):
 def _per_output(game: Game, attribute: Callable[[nn.Module, Tensor, Tensor, int], Tensor]) -> Tensor:
     """attribute(model, x, baseline, output) for every output, stacked: [batch, *features, *outputs]."""
     with torch.no_grad():
-        first_look(game)
+        game.inspect()
     with _recording_gradients():
         x, r = game.x.detach().clone().requires_grad_(), game.baseline.detach().clone()
         row = x[:1].detach().clone().requires_grad_()

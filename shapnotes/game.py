@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from shapnotes._runtime.chunking import rows_at_once
 from shapnotes.explanation import DETERMINISTIC_ROWS, GapError, refuse_nonfinite, rounding_tolerance
 from shapnotes.players import Groups, player_of_each_feature
 
@@ -150,6 +151,13 @@ class Game:
                 raise
         eps = max(record.eps, *(torch.finfo(t.dtype).eps for t in (self.x, output)))
         return Probe(output, record.largest_bytes, eps)
+
+    def inspect(self, chunk_size: int | None = None) -> tuple[Probe, int]:
+        """A probe of f, and how many rows to give it at once; f is refused where it mixes rows (`refuse_mixing`)."""
+        probe = self.probe()
+        chunk_size = int(chunk_size or rows_at_once(self.x, probe.largest_bytes))
+        self.refuse_mixing(chunk_size, probe.eps)
+        return probe, chunk_size
 
     def refuse_mixing(self, chunk_size: int, eps: float) -> None:
         """Raise GapError where f gives a row another output when it is evaluated again, among other rows.

@@ -14,7 +14,6 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from shapnotes.exact import first_look
 from shapnotes.game import Game, Model, checked_input
 
 __all__ = [
@@ -459,7 +458,7 @@ def _rank(values: Tensor) -> Tensor:
 def _outputs_without(game: Game, removals: list[Tensor]) -> Iterator[Tensor]:
     """The model's outputs for all inputs without the players of each mask [batch, n], in float64."""
     with torch.no_grad():
-        chunk_size = first_look(game)[1]
+        chunk_size = game.inspect()[1]
         for removed in removals:
             rows = game.masked(~removed[:, None])[:, 0]
             yield torch.cat([game.worths(part) for part in torch.split(rows, chunk_size)]).double()

@@ -6,9 +6,9 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.chunking import check_chunk_size, recomputed
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes._runtime.progress import Bar, progress_bar
-from shapnotes.exact import check_chunk_size, first_look, recomputed
 from shapnotes.game import Game, Model, in_dtype
 from shapnotes.players import Groups
 
@@ -98,7 +98,7 @@ def sample_shapley_values(
         )
     check_chunk_size(chunk_size)
     game = Game(f, x, baseline, groups)
-    probe, chunk_size = first_look(game, chunk_size)
+    probe, chunk_size = game.inspect(chunk_size)
     keep_freed_memory()
     graph = probe.output.requires_grad
     # A missing player has value zero but not gradient zero, so with a gradient to x all players are sampled.

@@ -80,24 +80,17 @@ def streaming_agrees_with_the_definition(sn):
     x, baseline = normal(3, 5), normal(5, seed=2)
     model = network(5, 2)
     expected = model_values(model, x, baseline).detach()
-    kept = sn.exact.TABLE
-    try:
-        for table_size in (2**17, 16, 2):
-            sn.exact.TABLE = table_size
-            for chunk_size in (None, 1, 2, 7, 32, 100):
-                for f in (model, lambda z: model(z), network(5, 2, activation=nn.ReLU)):
-                    truth = (
-                        model_values(f, x, baseline).detach()
-                        if f is not model and isinstance(f, nn.Module)
-                        else expected
-                    )
-                    with unguarded(sn), torch.no_grad():
-                        assert_close(sn.shapley_values(f, x, baseline, chunk_size=chunk_size), truth, **F64)
-                    with unguarded(sn):
-                        values = sn.shapley_values(f, x, baseline, chunk_size=chunk_size)
+    other = network(5, 2, activation=nn.ReLU)
+    expected_of_other = model_values(other, x, baseline).detach()
+    for values_per_table in (2**17, 16, 2):
+        for chunk_size in (None, 1, 2, 7, 32, 100):
+            for f, truth in ((model, expected), (lambda z: model(z), expected), (other, expected_of_other)):
+                for graph in (False, True):
+                    with unguarded(sn), torch.set_grad_enabled(graph):
+                        game = sn.game.Game(f, x, baseline)
+                        values, *_ = sn.exact.exact_values(game, chunk_size, None, values_per_table)
+                    assert values.requires_grad == graph
                     assert_close(values.detach(), truth, **F64)
-    finally:
-        sn.exact.TABLE = kept
 
 
 def chunks_may_be_much_smaller_than_the_game(sn):

@@ -253,23 +253,6 @@ def test_bars_count_rows(monkeypatch):
         assert bars[-1].total == 3 * 8 and bars[-1].n == 3 * 8 and bars[-1].unit == "orders"
 
 
-@pytest.mark.parametrize(
-    ("widest", "free", "rows"),
-    [
-        (4, 2**40, 2**16),  # no more than this
-        (2**9, 2**40, 2**13),  # 4 MiB in the cache
-        (2**9 + 1, 2**40, 2**12),  # a power of two
-        (2**20, 2**40, 2**8),  # no fewer than this
-        (2**20, 2**26, 2**2),  # a sixteenth of what is free
-        (2**20, 2**20, 1),
-    ],
-)
-def test_rows_at_once(widest, free, rows, monkeypatch):
-    monkeypatch.setattr(sn.exact.psutil, "virtual_memory", lambda: type("Memory", (), {"available": free}))
-    assert sn.exact.rows_at_once(torch.ones(1, 1), widest) == rows
-    assert sn.exact.rows_at_once(torch.ones(1, widest // 4), 4) == (rows if widest % 4 == 0 else 2 * rows)
-
-
 def test_players_at_the_baseline_cost_nothing():
     f = Counted(lambda z: z.sum(1) ** 2)
     x = normal(1, 40)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import shapnotes as sn
+from shapnotes import game
 
 X = torch.ones(2, 3)
 
@@ -214,3 +215,14 @@ def test_functions_may_answer_with_numpy():
 def test_a_model_in_training_mode_without_chance_is_welcome():
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Dropout(0.0), nn.Unflatten(1, (1, 2)), nn.InstanceNorm1d(1))
     assert sn.shapley_values(model.train(), X).shape == (2, 3, 1, 2)
+
+
+def test_the_largest_tensor_and_the_coarsest_precision_are_seen():
+    with game._Recorder() as watch:
+        wide = torch.ones(3).repeat(5)  # 15 float32
+        (wide.double()[:2] + 1).sum()
+        wide.argmax()
+    assert (watch.largest_bytes, watch.eps) == (15 * 8, torch.finfo(torch.float32).eps)
+    with watch:
+        torch.ones(1).bfloat16().add(1)
+    assert (watch.largest_bytes, watch.eps) == (15 * 8, torch.finfo(torch.bfloat16).eps)

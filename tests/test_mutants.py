@@ -64,25 +64,33 @@ MUTANTS = [
     Mutant(
         "exact.py",
         "if high >> j & 1:",
-        "if high >> (n - in_table - 1 - j) & 1:",
+        "if high >> (self.n - self.in_table - 1 - j) & 1:",
         "tables filed under the wrong player",
     ),
     Mutant(
         "exact.py",
-        "constant = constant + everywhere",
-        "constant = everywhere",
+        "self.everywhere = self.everywhere + everywhere",
+        "self.everywhere = everywhere",
         "the last table's constant only",
     ),
     Mutant("coalitions.py", "1 - members for", "members for", "the absent taken for present"),
-    Mutant("exact.py", "one[others >> j & 1]", "one[1]", "far players always present"),
+    Mutant("_coalition_rows.py", "one[others >> j & 1]", "one[1]", "far players always present"),
     Mutant(
-        "exact.py", "baseline * (1 - owns.sum(1, keepdim=True))", "baseline * 0", "features of no player set to zero"
+        "_coalition_rows.py",
+        "baseline * (1 - owns.sum(1, keepdim=True))",
+        "baseline * 0",
+        "features of no player set to zero",
     ),
-    Mutant("exact.py", "z, ours = layer(z), False", "z, ours = layer(z), True", "a ReLU in memory that is not ours"),
     Mutant(
-        "exact.py",
-        "kind is nn.ReLU and ours",
-        "kind in (nn.ReLU, nn.Tanh) and ours",
+        "_coalition_rows.py",
+        "z, ours = layer(z), False",
+        "z, ours = layer(z), True",
+        "a ReLU in memory that is not ours",
+    ),
+    Mutant(
+        "_coalition_rows.py",
+        "type(layer) is nn.ReLU and ours",
+        "type(layer) in (nn.ReLU, nn.Tanh) and ours",
         "other activations taken for a ReLU",
     ),
     Mutant(
@@ -100,13 +108,13 @@ MUTANTS = [
         "every input with the players of the first",
     ),
     Mutant(
-        "exact.py",
+        "_coalition_rows.py",
         "self.shifts[code % len(self.shifts)]",
         "self.shifts[0]",
         "high players' products lost",
     ),
     Mutant(
-        "exact.py",
+        "_coalition_rows.py",
         "(x - baseline)[:, None] * game",
         "x[:, None] * game",
         "products of x instead of x - r",
@@ -287,7 +295,7 @@ MUTANTS = [
         "convolutions become linear layers",
     ),
     Mutant("_runtime/tracing.py", 'hooks or "forward" in vars(module)', "hooks", "forwards of instances not seen"),
-    Mutant("exact.py", "all_are_hooked() and not", "False and not", "hooks of all modules not seen"),
+    Mutant("_coalition_rows.py", "all_are_hooked() and not", "False and not", "hooks of all modules not seen"),
     Mutant("activations.py", '(arguments["input"].clone())', '(arguments["input"])', "inputs shared"),
     Mutant("activations.py", "torch.relu, torch.relu_, Tensor.relu, Tensor.relu_", "torch.relu", "methods not seen"),
     Mutant(

@@ -14,10 +14,32 @@ def test_importing_it_takes_little_more_than_torch():
     """What is slow to import and needed by few comes when it is asked for, unless torch has brought it."""
     code = (
         "import sys, torch; there = set(sys.modules); import shapnotes; "
-        "print(*{'sklearn', 'matplotlib', 'scipy.stats', 'torch._dynamo', 'shap', 'numba'} & set(sys.modules) - there)"
+        "late = {'captum', 'matplotlib', 'numba', 'pandas', 'scipy', 'shap', 'sklearn', 'torch._dynamo'}; "
+        "print(*late & set(sys.modules) - there)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []
+
+
+def test_image_networks_work_without_numba():
+    """As slowly as tensors do it: prediction, values of a blank image, and gradients are the same."""
+    code = """
+import sys, torch
+from shapnotes.shapnet import ImageShapNet
+net = ImageShapNet((1, 2, 3), dilations=(1,))
+net.reset_parameters(torch.Generator().manual_seed(0))
+x = torch.randn(1, 1, 40, 40, generator=torch.Generator().manual_seed(1)).requires_grad_()
+net(x).square().sum().backward()
+with torch.no_grad():
+    blank = net.explain(x * (x > 1.5)).attributions
+print(sys.modules.get("numba") is not None, x.grad.norm().item(), blank.norm().item(), net(x)[0, 0].item())
+"""
+    with_numba, without = (
+        subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True).stdout.split()
+        for before in ("", "import sys; sys.modules['numba'] = None\n")
+    )
+    assert (with_numba[0], without[0]) == ("True", "False")
+    assert [float(n) for n in without[1:]] == pytest.approx([float(n) for n in with_numba[1:]], rel=1e-5)
 
 
 def test_importing_it_changes_nothing_in_the_process():

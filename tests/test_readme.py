@@ -1,10 +1,10 @@
 """README.md and CONTRIBUTING.md: the code runs and prints what is shown; what they name exists."""
 
-import ast
 import contextlib
 import io
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ import shapnotes as sn
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -109,35 +110,33 @@ def rows(table_after: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def imports(path: Path) -> set[str]:
-    """The files of the package that a file of it imports, by name without suffix."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shapnotes"):
-            inside = node.module.partition(".")[2]
-            found |= {inside} if inside else {alias.name for alias in node.names}
-    return found
+def named(table_after: str) -> list[str]:
+    """What the first column of a table names."""
+    return [name for where, *_ in rows(table_after) for name in re.findall(r"`([^`]+)`", where)]
 
 
 def test_the_table_of_the_package_is_the_package():
-    told = {
-        re.search("`(.+)`", file)[1]: set(re.findall(r"`([\w.]+)`", imported))
-        for file, _, imported in rows("Inside the package a file is one idea")
-    }
-    package = ROOT / "shapnotes"
-    files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
-    assert told == {path.relative_to(package).as_posix(): imports(path) for path in files}
+    """Every file and folder at the top has its line, and everything that has a line is there."""
+    package, told = ROOT / "shapnotes", named("Inside the package a file is one idea")
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert files | folders == {name for name in told if name.count("/") <= name.endswith("/")}
+    assert [name for name in told if "NAME" not in name and not (package / name).exists()] == []
 
 
-def test_the_table_imports_only_from_rows_above():
-    above: set[str] = set()
-    for file, _, imported in rows("Inside the package a file is one idea"):
-        assert set(re.findall(r"`([\w.]+)`", imported)) <= above, file
-        module = re.search(r"`(.+)\.py`", file)[1].replace("/", ".")
-        above |= {module, module.partition(".")[0]}  # a folder can be imported from once a file of it is there
+def test_the_contracts_of_imports_know_every_line():
+    """The order of the table is theirs."""
+    contract = next(c for c in TOOLS["importlinter"]["contracts"] if c.get("containers") == ["shapnotes"])
+    layers = [set(re.findall(r"\w+", layer)) for layer in reversed(contract["layers"])]
+    of_line = [
+        {name.split("/")[0].removesuffix(".py") for name in re.findall(r"`([^`]+)`", where)}
+        for where, *_ in rows("Inside the package a file is one idea")
+    ]
+    heights = [{next(i for i, layer in enumerate(layers) if name in layer) for name in line} for line in of_line]
+    assert all(max(above) <= min(line) for above, line in pairwise(heights))
 
 
 def test_the_files_and_folders_of_the_house_exist():
-    named = [name for where, _ in rows("## The house") for name in re.findall(r"`([^`]+)`", where)]
-    assert len(named) >= 15
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    told = named("## The house")
+    assert len(told) >= 15
+    assert [name for name in told if not (ROOT / name).exists()] == []

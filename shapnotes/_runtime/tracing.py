@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
@@ -35,16 +36,20 @@ class Untraceable(TypeError):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, is_leaf: Callable[[nn.Module], bool] = bool):  # a graph that is unpickled makes one by itself
+    # A graph that is unpickled makes one by itself, without arguments.
+    def __init__(self, is_leaf: Callable[[nn.Module], bool] = bool) -> None:
         super().__init__()
         self.is_leaf, self.thread = is_leaf, threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return self.is_leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
-    def create_args_for_root(self, root_fn, is_module, concrete_args=None):
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: object = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
         forward = self.root.forward  # the instance's own, where it has one
-        inputs, named = [], {}
+        inputs: list[Any] = []
+        named: dict[str, int] = {}
         for name, parameter in inspect.signature(forward).parameters.items():
             if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
                 continue
@@ -56,16 +61,18 @@ class _Tracer(fx.Tracer):
             if parameter.kind is parameter.KEYWORD_ONLY:
                 named[name] = len(inputs) - 1
 
-        def bound(*inputs):
+        def bound(*inputs: Any) -> Any:
             positional = [value for i, value in enumerate(inputs) if i not in named.values()]
             return forward(*positional, **{name: inputs[i] for name, i in named.items()})
 
         return bound, inputs
 
-    def call_module(self, m, forward, args, kwargs):
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if threading.get_ident() != self.thread:
             return forward(*args, **kwargs)
-        if m in self.submodule_paths:
+        if m in (self.submodule_paths or {}):
             return super().call_module(m, forward, args, kwargs)
         if list(m.parameters()):
             raise Untraceable(
@@ -73,7 +80,7 @@ class _Tracer(fx.Tracer):
             )
         return forward(*args, **kwargs)
 
-    def getattr(self, attr, attr_val, parameter_proxy_cache):
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self.thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
@@ -91,7 +98,7 @@ def as_its_class(module: nn.Module) -> bool:
 
 def all_are_hooked() -> bool:
     """Whether there are hooks of all modules: of a profiler, say, that changes nothing, or of a tool that does."""
-    return torch_module._has_any_global_hook()
+    return bool(torch_module._has_any_global_hook())
 
 
 def copied(model: nn.Module) -> nn.Module:

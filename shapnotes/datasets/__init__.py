@@ -129,7 +129,7 @@ def digits() -> Dataset:
     ------
     Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI); its test rows.
     """
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it has no types; slow to import
+    from sklearn.datasets import load_digits  # scikit-learn is slow to import
 
     data = load_digits()
     x = torch.as_tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16

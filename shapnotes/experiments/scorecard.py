@@ -148,6 +148,8 @@ def _pill(verdict: str) -> str:
 
 def _entries(errata: Path) -> dict[str, str]:
     """The address of every entry's heading on the built page of errata, as Sphinx makes it from the heading."""
+    if not errata.exists():
+        return {}
     headings = re.findall(r"^### ((E\d+)\. .+)$", errata.read_text("utf8"), re.MULTILINE)
     return {entry: re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading, entry in headings}
 

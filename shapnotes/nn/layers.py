@@ -108,7 +108,7 @@ class ShapLUConv2d(nn.Conv2d):
         return functional.shaplu_conv2d(*_convolution(self, x), full_gradient=self.full_gradient)
 
     def extra_repr(self) -> str:
-        return f"{nn.Conv2d.extra_repr(self)}, full_gradient={self.full_gradient}"  # type: ignore[no-untyped-call]
+        return f"{nn.Conv2d.extra_repr(self)}, full_gradient={self.full_gradient}"
 
 
 def _convolution(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Pair, Pair | str, Pair, int]:

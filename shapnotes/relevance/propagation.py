@@ -6,7 +6,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from shapnotes.game import Game, GapError
+from shapnotes.explanation import GapError
+from shapnotes.game import Game
 from shapnotes.relevance.graph import layers_of, run
 from shapnotes.relevance.layer import Layer
 from shapnotes.relevance.rules import total

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from shapnotes.game import GapError
+from shapnotes.explanation import GapError
 from shapnotes.relevance.layer import BatchNorm, Layer, Rule, Shares
 
 MIN_RELATIVE_SUM = 1e-12  # of its terms' size: a smaller one has at most four digits left

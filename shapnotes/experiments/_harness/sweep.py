@@ -8,11 +8,10 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-import joblib
-import torch
-
+from shapnotes._runtime.devices import check_device
+from shapnotes._runtime.extras import extra
 from shapnotes._runtime.progress import progress_bar
-from shapnotes.bench import provenance
+from shapnotes._runtime.timing import provenance
 from shapnotes.experiments._harness.checkpoints import Checkpoint, OutOfTime
 from shapnotes.experiments._harness.record import Record
 from shapnotes.experiments._harness.study import Batch, Study
@@ -68,16 +67,6 @@ def sweep(
                 if deadline is not None and time.monotonic() > deadline:
                     raise OutOfTime(f"out of time; what had finished is in {record.path}")
     return len(added)
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, before any work."""
-    try:
-        torch.empty(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used ({reason}); there are {', '.join(there)}") from error
 
 
 def _missing(study: Study, scale: str, record: Record, batch: Batch) -> Iterator[Batch]:
@@ -144,6 +133,8 @@ def _results(
         for batch in batches:
             yield from _timed(start, batch)
         return
+    with extra("reproduce"):
+        import joblib
     with _backend(jobs, scheduler):
         work = joblib.Parallel(return_as="generator_unordered")
         yield from work(joblib.delayed(_last)(start, batch) for batch in batches)
@@ -164,13 +155,13 @@ def _last(start: Callable[[Batch], Iterator[list[dict]]], batch: Batch) -> tuple
 @contextmanager
 def _backend(jobs: int, scheduler: str | None) -> Iterator[None]:
     """Where joblib sends the batches: other processes of this machine, or a cluster."""
+    with extra("reproduce"):
+        import joblib
     if scheduler is None:
         with joblib.parallel_config(n_jobs=jobs):
             yield
         return
-    try:
+    with extra("sweeps"):
         from dask.distributed import Client
-    except ImportError as error:
-        raise ImportError('--scheduler needs Dask: pip install "shapnotes[sweeps]"') from error
     with Client(scheduler) as client, joblib.parallel_config("dask", client=client):
         yield

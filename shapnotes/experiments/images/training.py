@@ -12,11 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from shapnotes._runtime.extras import extra
 from shapnotes.experiments._harness.checkpoints import Checkpoint, atomic
 from shapnotes.experiments._harness.training import epochs_alone
 from shapnotes.experiments._models.comparable_cnn import ComparableNetwork
@@ -90,6 +89,8 @@ def loss(net: nn.Module, x: Tensor, y: Tensor, config: dict) -> Tensor:
 
 def keep(net: nn.Module, path: Path, config: dict, seed: int, epochs: int) -> None:
     """Write the weights of a network with how it was trained."""
+    with extra("reproduce"):
+        from safetensors.torch import save_file
     weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     told = {"config": json.dumps(config, sort_keys=True), "seed": str(seed), "epochs": str(epochs)}
     with atomic(path) as new:
@@ -124,6 +125,8 @@ def configuration(path: str | Path) -> dict:
 
 
 def _opened(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    with extra("reproduce"):
+        from safetensors import safe_open
     try:
         with safe_open(str(path), "pt") as file:
             config = json.loads((file.metadata() or {})["config"])

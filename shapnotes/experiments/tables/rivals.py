@@ -45,7 +45,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from shapnotes.bench import in_turn
+from shapnotes._runtime.timing import in_turn
 from shapnotes.exact import shapley_values
 from shapnotes.experiments._harness.statistics import Interval, interval
 from shapnotes.experiments._harness.study import Batch, Study

@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.extras import installed
 from shapnotes.shapnet.tracing import opaque
 from shapnotes.shapnet.windows.geometry import Geometry, regions
 
@@ -21,6 +22,8 @@ def mostly_blank(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     """Whether `kept_values` of these may be asked for, and is worth while: no gradient, few pixels, enough to do."""
     graph = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
     if graph or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or opaque(x, weight, bias):
+        return False
+    if not installed("numba"):
         return False
     pixels = x[..., 0].numel()
     if pixels * len(bias) < LEAST:

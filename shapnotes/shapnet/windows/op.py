@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from shapnotes._runtime.extras import installed
 from shapnotes.coalitions import shapley_rows
 from shapnotes.shapnet.tracing import opaque
 from shapnotes.shapnet.windows import batched
@@ -71,8 +72,8 @@ def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
 
 
 def arithmetic(x: Tensor) -> ModuleType:
-    """What adds up values: numba_cpu, which numba compiles, for ordinary numbers on a CPU."""
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+    """What adds up values: numba_cpu, which numba compiles where it is installed, for ordinary numbers on a CPU."""
+    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and installed("numba"):
         from shapnotes.shapnet.windows import numba_cpu  # numba takes long to import
 
         return numba_cpu

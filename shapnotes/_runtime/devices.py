@@ -1,4 +1,4 @@
-"""The device to compute on."""
+"""The device to compute on, and devices by name."""
 
 import torch
 
@@ -22,3 +22,13 @@ def device() -> torch.device:
     [[3.0, 3.0]]
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there with a ValueError, before any work."""
+    try:
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used ({reason}); there are {', '.join(there)}") from error

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shapnotes import bench_pruning, cli
+from shapnotes.benchmarks import pruning
 from shapnotes.experiments.images import data, training
 from shapnotes.experiments.images import study as images_study
 from shapnotes.shapnet import ImageShapNet, Pruning
@@ -30,8 +30,8 @@ def test_activations_are_counted_window_by_window(net):
                     at = [(row + d * u, column + d * v) for u in (0, 1) for v in (0, 1)]
                     m = sum(bool(image[y, q].any()) for y, q in at if 0 <= y < 4 and 0 <= q < 4)
                     expected += 2**m - 1
-    assert bench_pruning.activations(net, layers) == expected
-    assert bench_pruning.activations(net, net.layers(x)) > 2 * expected
+    assert pruning.activations(net, layers) == expected
+    assert pruning.activations(net, net.layers(x)) > 2 * expected
 
 
 def test_everything_is_computed_where_it_should_be(net, monkeypatch):
@@ -42,7 +42,7 @@ def test_everything_is_computed_where_it_should_be(net, monkeypatch):
     )
     x = torch.randn(3, 1, 40, 40, generator=torch.Generator().manual_seed(1))
     rule = Pruning(share=0.9, stages=0)
-    with pytest.raises(ZeroDivisionError), bench_pruning.everything():
+    with pytest.raises(ZeroDivisionError), pruning.everything():
         whole = net.explain(x, rule).attributions
         assert not taken
         _ = 1 / 0
@@ -50,54 +50,47 @@ def test_everything_is_computed_where_it_should_be(net, monkeypatch):
     assert len(taken) == 3
 
 
-def test_lost_accuracy_is_that_of_the_same_images(net, monkeypatch):
-    monkeypatch.setattr(bench_pruning, "SHARES", (0.5, 1.0))
-    monkeypatch.setattr(bench_pruning, "BATCH", 4)
+def test_lost_accuracy_is_that_of_the_same_images(net):
     x = data.like_mnist(torch.rand(10, 8, 8, generator=torch.Generator().manual_seed(2)))
     y = net(x).argmax(1)
     y[:3] = (y[:3] + 1) % 10
-    rows = bench_pruning._accuracies("a", net, x, y)
-    assert len(rows) == 1 + 2 * len(bench_pruning.PLANS)
+    rows = pruning.accuracies("a", net, x, y, (0.5, 1.0), 4)
+    assert len(rows) == 1 + 2 * len(pruning.PLANS)
     assert (rows[0]["plan"], rows[0]["lost"], rows[0]["accuracy"]) == ("nothing", 0, pytest.approx(0.7))
     for row in rows[1:]:
         assert row["accuracy"] == pytest.approx(0.7)
-        shares = bench_pruning.PLANS[row["plan"]][1](row["share"])
-        left = net.explain(x, Pruning(share=shares, stages=bench_pruning.PLANS[row["plan"]][0])).prediction.argmax(1)
+        shares = pruning.PLANS[row["plan"]][1](row["share"])
+        left = net.explain(x, Pruning(share=shares, stages=pruning.PLANS[row["plan"]][0])).prediction.argmax(1)
         assert row["lost"] == pytest.approx(0.7 - float((left == y).double().mean()))
         assert row["quartiles"][0] <= row["faster"] <= row["quartiles"][1]
     gone = [row for row in rows if row["share"] == 1]
     assert len({row["lost"] for row in gone}) == 1  # all logits are zero
 
 
-def test_it_prints_what_it_measured(net, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(bench_pruning, "NETWORKS", ((2, 1),))
-    monkeypatch.setattr(bench_pruning, "SHARES", (0.5, 0.9))
-    monkeypatch.setattr(bench_pruning, "RESULTS", tmp_path)
+def test_networks_are_timed_on_one_thread_and_shown():
+    threads = torch.get_num_threads()
+    record = pruning.measure(short=True)
+    assert torch.get_num_threads() == threads and record["threads"] == 1
+    assert [row["what"] for row in record["rows"]] == ["time"] * 2 + ["blank"]
+    half, most, blank = record["rows"]
+    assert half["activations"] > 2 * most["activations"] > 0 and 0.5 < blank["share"] < 0.95
+    assert f"{half['faster']:.2f}" in pruning.table(record)[1]
+
+
+def test_trained_networks_are_measured_where_they_are(net, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "load", lambda path: net)
-
-    def test_images(name, count):
-        assert name == "mnist"
-        return torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])
-
-    monkeypatch.setattr(data, "test_images", test_images)
+    monkeypatch.setattr(data, "test_images", lambda name, count: (torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])))
+    assert pruning.of_trained(tmp_path) == []
     path = images_study.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
     path.parent.mkdir(parents=True)
     path.touch()
-    threads = torch.get_num_threads()
-    made = bench_pruning.pruning(repeats=2)
-    assert torch.get_num_threads() == threads and made["threads"] == 1
-    assert [row["what"] for row in made["rows"]] == ["time"] * 2 + ["blank"] + ["accuracy"] * (
-        1 + 2 * len(bench_pruning.PLANS)
-    )
-    assert made["rows"][0]["activations"] > 2 * made["rows"][1]["activations"] > 0
-    assert 0.5 < made["rows"][2]["share"] < 0.95
-    monkeypatch.setattr(bench_pruning, "pruning", lambda device: made)
-    assert cli.main(["bench", "pruning"]) == 0
-    printed = capsys.readouterr().out
-    assert f"{made['rows'][0]['faster']:.2f}" in printed and "after stage 2" in printed and " l1 " not in printed
-    assert "\nl1 " in printed
+    rows = pruning.of_trained(tmp_path)
+    assert {row["network"] for row in rows} == {"l1"}
+    assert len(rows) == 1 + len(pruning.SHARES) * len(pruning.PLANS)
+    shown = pruning.table({"rows": rows})
+    assert len(shown) == 2 + len(rows) and "after stage 2" in shown[-13] and shown[-1].startswith("l1 ")
 
 
 def test_other_devices_are_refused():
     with pytest.raises(ValueError, match="on a CPU only; got device 'cuda'"):
-        bench_pruning.pruning("cuda")
+        pruning.measure("cuda")
