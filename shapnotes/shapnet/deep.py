@@ -6,7 +6,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.base import ShapNet
+from shapnotes.shapnet.cascade import ShapNet
 from shapnotes.shapnet.door import flag, is_several, is_whole, whole, whole_numbers
 from shapnotes.shapnet.transform import ActiveSets, ShapleyTransform
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.tracing import finite
+from shapnotes.shapnet.traced import all_finite
 
-MOST = sys.float_info.max
+LARGEST_FLOAT = sys.float_info.max
 
 
 def is_whole(value: object) -> bool:
@@ -49,10 +49,10 @@ def stage_number(stage: object, n_stages: int) -> int:
     return index(stage)
 
 
-def real_number(value: object, name: str, least: float = 0.0, most: float = MOST) -> float:
+def real_number(value: object, name: str, least: float = 0.0, most: float = LARGEST_FLOAT) -> float:
     """A number within these bounds; never NaN, and infinite only where `most` is."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not least <= float(value) <= most:
-        bounds = f"at least {least:g}" if most >= MOST else f"from {least:g} to {most:g}"
+        bounds = f"at least {least:g}" if most >= LARGEST_FLOAT else f"from {least:g} to {most:g}"
         raise ValueError(f"{name} must be a number, {bounds}; got {value!r}")
     return float(value)
 
@@ -91,6 +91,6 @@ def check_fits(x: Tensor, weight: Tensor, whose: str, name: str = "x") -> None:
 
 
 def check_finite(x: Tensor, name: str = "x") -> None:
-    if not finite(x):
+    if not all_finite(x):
         count = int((~torch.isfinite(x)).sum())
         raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")

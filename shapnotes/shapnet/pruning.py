@@ -93,15 +93,13 @@ def prune_least(z: Tensor, share: float) -> Tensor:
 class Prunable:
     """A network for which `pruned` sets a rule."""
 
-    _contexts = 0  # that are open, in whatever thread: compilers, which do not see the rules, see this change
+    stages: nn.ModuleList
+    _contexts = 0  # that are open, in whatever thread: compilers, which cannot read the rules, see this number change
 
     @property
     def pruning(self) -> Pruning | None:
         """The rule of the innermost `pruned` context of this network that the caller is in."""
         return _rule_here(self) if self._contexts else None
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_contexts": 0}  # a copy is another network, which nobody has pruned
 
 
 _CONTEXTS: ContextVar[tuple[tuple[Prunable, Pruning], ...]] = ContextVar("pruned", default=())  # the innermost last
