@@ -14,8 +14,8 @@ from torch import nn
 
 from shapnotes.coalitions import masks
 from shapnotes.exact import rows_at_once, shapley_values
-from shapnotes.experiments.resnet import resnet20
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments._models.resnet20 import resnet20
 from shapnotes.nn import SALinear, ShapLULinear
 
 ACTIVATIONS = ("relu", "gelu", "shaplu", "shaplu, full", "sa")

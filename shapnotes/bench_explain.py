@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from shapnotes.bench import in_turn, provenance
 from shapnotes.bench_shapnet import Loop
-from shapnotes.experiments.opened import Transparent
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments._models.transparent import Transparent
 from shapnotes.shapnet import DeepShapNet
 
 FEATURES, CHANNELS, BATCH = 16, 20, 64

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 
 from shapnotes.bench import in_turn, provenance, training_step
-from shapnotes.experiments.images import ComparableNetwork
+from shapnotes.experiments._models.comparable_cnn import ComparableNetwork
 from shapnotes.shapnet import ImageShapNet
 
 COMPILER = shutil.which("c++") or shutil.which("g++")  # what torch.compile calls on a CPU

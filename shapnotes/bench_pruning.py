@@ -12,9 +12,10 @@ from torch import Tensor
 
 from shapnotes import datasets
 from shapnotes.bench import in_turn, provenance
-from shapnotes.experiments import image_networks, images, sn_f5
-from shapnotes.experiments.image_networks import weights
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.images import data, training
+from shapnotes.experiments.images.study import weights
+from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.shapnet import ImageShapNet, Pruning
 from shapnotes.shapnet.windows import blank_pixels
 
@@ -56,12 +57,12 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
         with torch.no_grad():
             rows = [row for width, batch in NETWORKS for row in _times(width, batch, repeats)]
             rows += [_blank(width, batch, repeats) for width, batch in NETWORKS]
-            for name, network in sn_f5.NETWORKS.items():
-                config = sn_f5.configuration("cpu", network)
-                path = weights(RESULTS / image_networks.ID, config["width"], network, 0, config["epochs"])
+            for name, network in regularised_images_study.NETWORKS.items():
+                config = regularised_images_study.configuration("cpu", network)
+                path = weights(RESULTS / "image-networks", config["width"], network, 0, config["epochs"])
                 if path.exists():
-                    x, y = images.test_images(network.split("-")[0], IMAGES)
-                    rows += _accuracies(name, images.load(path), x, y)
+                    x, y = data.test_images(network.split("-")[0], IMAGES)
+                    rows += _accuracies(name, training.load(path), x, y)
         return provenance("shapnotes bench pruning", device) | {"rows": rows}
     finally:
         torch.set_num_threads(before)
@@ -89,7 +90,7 @@ def activations(net: ImageShapNet, layers: list[Tensor]) -> int:
 def _untrained(width: int, batch: int) -> tuple[ImageShapNet, Tensor]:
     net = ImageShapNet((1, *[width] * 6, 10)).requires_grad_(False)
     net.reset_parameters(torch.Generator().manual_seed(0))
-    return net, images.like_mnist(datasets.digits().x[:batch])
+    return net, data.like_mnist(datasets.digits().x[:batch])
 
 
 def _blank(width: int, batch: int, repeats: int) -> dict:

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 from shapnotes import bench, bench_explain, bench_images, bench_pruning, bench_shapnet
-from shapnotes.experiments import MODULES, experiment, scorecard, study
-from shapnotes.experiments.checkpoint import OutOfTime
+from shapnotes.experiments import IDENTIFIERS, claim, scorecard, study
+from shapnotes.experiments._harness.checkpoints import OutOfTime
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.sweep import SCALES, check_device, sweep
 from shapnotes.experiments.plan import PAPER_SCALE, paper_scale
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import SCALES, check_device, sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("reproduce", help="run an experiment of the papers and record it")
     run.add_argument(
-        "id", help=f"the experiment or claim: {', '.join(MODULES)}; or {PAPER_SCALE}, all of them, most important first"
+        "id",
+        help=f"the experiment or claim: {', '.join(IDENTIFIERS)}; or {PAPER_SCALE}, all of them, most important first",
     )
     run.add_argument(
         "--scale", choices=SCALES, default="paper", help="the paper's own, two cores for an hour, or a try"
@@ -79,20 +80,20 @@ def _reproduce(options: argparse.Namespace) -> None:
         for line in paper_scale(options.out, options.scale, **how):
             print(line, flush=True)
         return
-    chosen, source = experiment(options.id), study(options.id)
-    if hasattr(source, "BENCH"):
-        what = Path(source.BENCH).stem.removeprefix("bench_")
+    read, source = claim(options.id), study(options.id)
+    if source is None:
+        what = Path(read.bench).stem.removeprefix("bench_")
         raise ValueError(
-            f"{source.ID} is no run but a timing: shapnotes bench {what} --out {options.out / source.BENCH} makes it"
+            f"{read.id} is no run but a timing: shapnotes bench {what} --out {options.out / read.bench} makes it"
         )
     stages = {batch.stage for batch in source.batches(options.scale)} if options.stage is None else {options.stage}
-    for module in (*([experiment(source.NEEDS)] if hasattr(source, "NEEDS") else []), source):
-        record = Record(options.out / f"{module.ID}.jsonl")
-        count = sweep(module, options.scale, record, stages=stages, **how)
+    for one in (*([study(source.needs)] if source.needs else []), source):
+        record = Record(options.out / f"{one.id}.jsonl")
+        count = sweep(one, options.scale, record, stages=stages, **how)
         print(f"{count} runs added to {record.path}, which has {len(record.runs)}")
-    if hasattr(chosen, "summary"):
-        for line in chosen.summary(record.select(options.scale)):
-            print(line)
+    summary = read.summary if read else source.summary
+    for line in summary(record.select(options.scale)) if summary else ():
+        print(line)
 
 
 def _scorecard(options: argparse.Namespace) -> None:

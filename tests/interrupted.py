@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments._harness.checkpoints import Checkpoint
 
 
 class Stopping(Checkpoint):

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from shapnotes import bench_explain, cli
 from shapnotes.bench_explain import DNNS, FEATURES, PAPER, SAMPLES
 from shapnotes.exact import shapley_values
-from shapnotes.experiments.opened import Transparent
+from shapnotes.experiments._models.transparent import Transparent
 from shapnotes.shapnet import DeepShapNet
 
 F32 = tolerance(torch.float32)

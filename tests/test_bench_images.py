@@ -5,14 +5,14 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 from shapnotes import bench_images, cli
-from shapnotes.experiments import images
+from shapnotes.experiments._models import comparable_cnn
 from shapnotes.shapnet import ImageShapNet
 
 
 def test_one_stage_of_both_agrees_in_sum():
     """A transform's values add up to the convolution's activations beyond those of a black image."""
     net = ImageShapNet(bench_images.CHANNELS)
-    other = images.ComparableNetwork(net).convolutions[0]
+    other = comparable_cnn.ComparableNetwork(net).convolutions[0]
     x = torch.randn(2, 1, 6, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         a = torch.nn.functional.leaky_relu

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from shapnotes import bench_pruning, cli
-from shapnotes.experiments import image_networks, images
+from shapnotes.experiments.images import data, training
+from shapnotes.experiments.images import study as images_study
 from shapnotes.shapnet import ImageShapNet, Pruning
 from shapnotes.shapnet.windows import blank_pixels
 
@@ -52,7 +53,7 @@ def test_everything_is_computed_where_it_should_be(net, monkeypatch):
 def test_lost_accuracy_is_that_of_the_same_images(net, monkeypatch):
     monkeypatch.setattr(bench_pruning, "SHARES", (0.5, 1.0))
     monkeypatch.setattr(bench_pruning, "BATCH", 4)
-    x = images.like_mnist(torch.rand(10, 8, 8, generator=torch.Generator().manual_seed(2)))
+    x = data.like_mnist(torch.rand(10, 8, 8, generator=torch.Generator().manual_seed(2)))
     y = net(x).argmax(1)
     y[:3] = (y[:3] + 1) % 10
     rows = bench_pruning._accuracies("a", net, x, y)
@@ -72,14 +73,14 @@ def test_it_prints_what_it_measured(net, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(bench_pruning, "NETWORKS", ((2, 1),))
     monkeypatch.setattr(bench_pruning, "SHARES", (0.5, 0.9))
     monkeypatch.setattr(bench_pruning, "RESULTS", tmp_path)
-    monkeypatch.setattr(images, "load", lambda path: net)
+    monkeypatch.setattr(training, "load", lambda path: net)
 
-    def test_images(data, count):
-        assert data == "mnist"
+    def test_images(name, count):
+        assert name == "mnist"
         return torch.ones(3, 1, 32, 32), torch.tensor([1, 2, 3])
 
-    monkeypatch.setattr(images, "test_images", test_images)
-    path = image_networks.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
+    monkeypatch.setattr(data, "test_images", test_images)
+    path = images_study.weights(tmp_path / "image-networks", 16, "mnist-l1", 0, 2)
     path.parent.mkdir(parents=True)
     path.touch()
     threads = torch.get_num_threads()

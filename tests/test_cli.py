@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from shapnotes import bench, cli
-from shapnotes.experiments import MODULES, experiment, images
-from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments import IDENTIFIERS, study
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments.images import training
 from shapnotes.experiments.plan import PAPER_SCALE, PLAN, paper_scale
-from shapnotes.experiments.record import Record
 
 
 def record() -> dict:
@@ -70,7 +71,7 @@ def test_training_steps_are_timed_and_shown(capsys, monkeypatch):
 
 def test_mistakes_are_told_in_a_line(capsys, tmp_path):
     assert cli.main(["reproduce", "LC-F99", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"shapnotes: no experiment 'LC-F99'; there are {', '.join(MODULES)}\n"
+    assert capsys.readouterr().err == f"shapnotes: no experiment 'LC-F99'; there are {', '.join(IDENTIFIERS)}\n"
 
 
 def test_reproduce_records_and_sums_up(capsys, tmp_path):
@@ -102,7 +103,7 @@ def test_a_finding_runs_the_study_that_it_is_read_from(capsys, tmp_path, monkeyp
     records = {path.stem for path in tmp_path.glob("*.jsonl")}
     assert records == {"image-networks", "SN-F5"} and unfinished(tmp_path) == []
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    monkeypatch.setattr(images, "training", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "training", lambda *_: pytest.fail("trained again"))
     assert reproduce("SN-F7", tmp_path) == 0
     shown = capsys.readouterr().out
     assert shown.count("0 runs added") == 2 and "order" in shown
@@ -125,7 +126,7 @@ def test_the_plan_stops_when_its_time_is_up_and_goes_on(capsys, tmp_path):
     assert {path.stem for path in tmp_path.glob("*.jsonl")} == studies
     for identifier in studies:
         runs = Record(tmp_path / f"{identifier}.jsonl").runs
-        assert len(runs) == sum(len(batch.seeds) for batch in experiment(identifier).batches("smoke"))
+        assert len(runs) == sum(len(batch.seeds) for batch in study(identifier).batches("smoke"))
 
 
 def test_what_the_plan_cannot_do_is_told_and_passed_over(tmp_path):

@@ -7,12 +7,11 @@ a time budget the plan stops where the time is up, and the same command goes on 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shapnotes.experiments import experiment
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import sweep
+from shapnotes.experiments import study
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.sweep import sweep
 
 PAPER_SCALE = "paper-scale"
-
 PLAN = (  # study, stage
     ("image-networks", 0),
     ("SN-F5", 0),
@@ -41,10 +40,10 @@ def paper_scale(
     scale : "smoke" is a rehearsal, of every study in small
     """
     for identifier, stage in plan:
-        module = experiment(identifier)
+        chosen = study(identifier)
         try:
-            record = Record(folder / f"{module.ID}.jsonl")
-            count = sweep(module, scale, record, stages=(stage,), **how)
+            record = Record(folder / f"{chosen.id}.jsonl")
+            count = sweep(chosen, scale, record, stages=(stage,), **how)
         except (ValueError, OSError, ImportError) as error:
             yield f"{identifier}, stage {stage}: passed over, {error}"
         else:

@@ -13,10 +13,11 @@ from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from types import ModuleType
 
-from shapnotes.experiments import experiment, recorded
-from shapnotes.experiments.finding import Finding
+from shapnotes.experiments import claim as claim_of
+from shapnotes.experiments import recorded
+from shapnotes.experiments._harness.finding import Finding
+from shapnotes.experiments._harness.study import Claim
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
 PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks"}
@@ -61,25 +62,25 @@ def _row(identifier: str, claim: dict, results: Path) -> Row:
     errata = tuple(claim.get("errata", ()))
     if "finding" not in claim:
         return Row(*common, DERIVED[claim["verdict"]], "", ", ".join(claim["shown"]), errata)
-    module = experiment(claim["finding"])
-    found, source = _found(module, claim.get("part"), results)
+    read = claim_of(claim["finding"])
+    found, source = _found(read, claim.get("part"), results)
     if found is None:
-        return Row(*common, "open", "not run", "", errata, choices=_choices(module))
+        return Row(*common, "open", "not run", "", errata, choices=_choices(read))
     scale = found.reduced or "the paper's"
-    return Row(*common, found.verdict, scale, found.decides, errata, found, source, _choices(module))
+    return Row(*common, found.verdict, scale, found.decides, errata, found, source, _choices(read))
 
 
-def _found(module: ModuleType, part: str | None, results: Path) -> tuple[Finding | None, dict]:
-    """What a module reads from its record, and where the record comes from; None where there is none."""
-    if hasattr(module, "BENCH"):
-        path = results / module.BENCH
+def _found(read: Claim, part: str | None, results: Path) -> tuple[Finding | None, dict]:
+    """What a record says of a claim, and where the record comes from; None where there is none."""
+    if read.bench is not None:
+        path = results / read.bench
         if not path.exists():
             return None, {}
         bench = json.loads(path.read_text("utf8"))
         where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
-        return module.finding(bench), where
-    runs = recorded(module.ID, results)
-    return (module.finding(runs, *([part] if part else [])), _source(runs)) if runs else (None, {})
+        return read.finding(bench), where
+    runs = recorded(read.id, results)
+    return (read.finding(runs, *([part] if part else [])), _source(runs)) if runs else (None, {})
 
 
 def _source(runs: list[dict]) -> dict:
@@ -93,9 +94,9 @@ def _source(runs: list[dict]) -> dict:
     }
 
 
-def _choices(module: ModuleType) -> str:
-    """What the paper leaves open and what was chosen: the module's text, without its first line."""
-    return inspect.cleandoc(module.__doc__ or "").partition("\n")[2].strip()
+def _choices(read: Claim) -> str:
+    """What the paper leaves open and what was chosen: the text about a claim, without its first line."""
+    return inspect.cleandoc(read.about).partition("\n")[2].strip()
 
 
 # --- the page ------------------------------------------------------------------------------------------------------

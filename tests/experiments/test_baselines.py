@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shapnotes.experiments.baselines import BASELINES, fitted
+from shapnotes.experiments.tables.baselines import BASELINES, fitted
 
 
 def data(rows: int, seed: int):

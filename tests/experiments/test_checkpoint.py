@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from shapnotes.experiments import checkpoint as module
-from shapnotes.experiments.checkpoint import Checkpoint, Clock, OutOfTime, atomic
+from shapnotes.experiments._harness import checkpoints as module
+from shapnotes.experiments._harness.checkpoints import Checkpoint, Clock, OutOfTime, atomic
 
 
 def test_what_was_saved_is_loaded(tmp_path):

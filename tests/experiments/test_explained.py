@@ -6,8 +6,8 @@ from oracles import tolerance
 from torch import nn
 from torch.testing import assert_close
 
-from shapnotes.experiments.explained import explained, fit, measured_increase
-from shapnotes.experiments.lc_f6 import SMOKE
+from shapnotes.experiments.pixel_maps.explained import explained, fit, measured_increase
+from shapnotes.experiments.pixel_maps.relevance import SMOKE
 
 F64 = tolerance(torch.float64)
 

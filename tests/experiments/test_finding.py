@@ -2,9 +2,9 @@
 
 import pytest
 
-from shapnotes.experiments.finding import Comparison, Finding, Statement, above, below, every, matches
-from shapnotes.experiments.statistics import Interval
-from shapnotes.experiments.tables import comparison, statements
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, every, matches
+from shapnotes.experiments._harness.statistics import Interval
+from shapnotes.experiments._harness.tables import comparison, statements
 
 
 def made(directions=(), sizes=(), **more) -> Finding:

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from shapnotes import datasets
-from shapnotes.experiments import images
-from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments.images import data, training
 from shapnotes.shapnet import ImageShapNet
 
 F64 = tolerance(torch.float64)
@@ -34,20 +34,20 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_test_images_are_padded_with_black_and_normalised():
     x = torch.rand(3, 1, 28, 28, generator=seeded())
-    found = images.prepared(x, "mnist")
+    found = data.prepared(x, "mnist")
     torch.testing.assert_close(found[:, :, 2:30, 2:30], (x - 0.1307) / 0.3081)
     assert found.shape == (3, 1, 32, 32) and float(found[0, 0, 0, 0]) == pytest.approx(-0.1307 / 0.3081)
     colours = torch.rand(2, 3, 32, 32, generator=seeded())
     expected = torch.stack([(colours[:, 1] - 0.4822) / 0.1994, (colours[:, 2] - 0.4465) / 0.2010])
-    torch.testing.assert_close(images.prepared(colours, "cifar10")[:, 1:].transpose(0, 1), expected)
+    torch.testing.assert_close(data.prepared(colours, "cifar10")[:, 1:].transpose(0, 1), expected)
 
 
 @pytest.mark.parametrize(("data", "shape", "most"), [("mnist", (1, 28, 28), 4), ("cifar10", (3, 32, 32), 8)])
 def test_training_images_are_crops_of_the_padded_image(data, shape, most):
     """Each is the padded image moved by 0 to `most` pixels, in CIFAR-10 mirrored or not; and all moves occur."""
     x = torch.rand(200, *shape, generator=seeded())
-    found = images.augmented(x, data, seeded(1))
-    whole = images._normalised(nn.functional.pad(x, (4,) * 4), data)
+    found = data.augmented(x, data, seeded(1))
+    whole = data._normalised(nn.functional.pad(x, (4,) * 4), data)
     moves = set()
     for image, original in zip(found, whole, strict=True):
         fits = [
@@ -67,8 +67,8 @@ def test_training_images_are_crops_of_the_padded_image(data, shape, most):
 def test_digits_are_like_mnist():
     """Twenty pixels of ink inside 32, black outside, and still the same digits."""
     digits = datasets.digits().x[:20]
-    found = images.like_mnist(digits[:, 0])
-    assert found.shape == (20, 1, 32, 32) and torch.equal(found, images.like_mnist(digits))
+    found = data.like_mnist(digits[:, 0])
+    assert found.shape == (20, 1, 32, 32) and torch.equal(found, data.like_mnist(digits))
     black = found[0, 0, 0, 0]
     inside = torch.zeros(32, 32, dtype=torch.bool)
     inside[6:26, 6:26] = True
@@ -80,16 +80,16 @@ def test_digits_are_like_mnist():
 
 def test_both_networks_have_the_same_weights():
     """With one stage they are the same function, up to its value at the reference (Proposition 13.1)."""
-    ours, theirs = (images.network(kind, [1, 3], seeded()).double() for kind in ("shapnet", "cnn"))
+    ours, theirs = (training.network(kind, [1, 3], seeded()).double() for kind in ("shapnet", "cnn"))
     x = torch.randn(2, 1, 8, 8, generator=seeded(1), dtype=torch.float64)
     torch.testing.assert_close(ours(x), theirs(x) - theirs(torch.zeros_like(x)), **F64)
-    deep = [images.network(kind, [1, 2, 2, 3], seeded()) for kind in ("shapnet", "cnn")]
+    deep = [training.network(kind, [1, 2, 2, 3], seeded()) for kind in ("shapnet", "cnn")]
     for a, b in zip(*(net.parameters() for net in deep), strict=True):
         assert torch.equal(a, b)
 
 
 def test_the_loss_is_cross_entropy_and_the_penalty():
-    net = images.network("shapnet", CONFIG["channels"], seeded()).double()
+    net = training.network("shapnet", CONFIG["channels"], seeded()).double()
     x, y = torch.randn(3, 1, 6, 6, generator=seeded(), dtype=torch.float64), torch.tensor([1, 0, 9])
     entropy = nn.functional.cross_entropy(net(x), y)
     layers = [z.abs().sum((1, 2)).mean() for z in net.layers(x)]
@@ -100,13 +100,13 @@ def test_the_loss_is_cross_entropy_and_the_penalty():
         ({"layers": "last", "penalty": "linf"}, entropy + 0.1 * largest),
         ({"penalty": "none"}, entropy),
     ):
-        torch.testing.assert_close(images.loss(net, x, y, CONFIG | change), expected, **F64)
+        torch.testing.assert_close(training.loss(net, x, y, CONFIG | change), expected, **F64)
 
 
 def trained(checkpoint, seed=0, epochs=2, **change):
     """The networks of a training after every epoch, as weights, and what was measured."""
     measure = lambda net: {"accuracy": 0.5}  # noqa: E731
-    for net, history in images.training(CONFIG | change, seed, "cpu", checkpoint, epochs, measure):
+    for net, history in training.training(CONFIG | change, seed, "cpu", checkpoint, epochs, measure):
         yield {name: value.clone() for name, value in net.state_dict().items()}, history
 
 
@@ -126,19 +126,19 @@ def test_training_goes_on_where_it_was_stopped(tmp_path, change, moments):
 
 def test_a_network_is_kept_with_how_it_was_trained(tmp_path):
     path = tmp_path / "new" / "net.safetensors"
-    net = images.network("shapnet", CONFIG["channels"], seeded())
-    images.keep(net, path, CONFIG, 3, 2)
-    loaded = images.load(path)
+    net = training.network("shapnet", CONFIG["channels"], seeded())
+    training.keep(net, path, CONFIG, 3, 2)
+    loaded = training.load(path)
     assert isinstance(loaded, ImageShapNet) and not any(p.requires_grad for p in loaded.parameters())
-    x = images.like_mnist(datasets.digits().x[:2])
+    x = data.like_mnist(datasets.digits().x[:2])
     assert torch.equal(net(x), loaded(x))
-    assert images.configuration(path) == CONFIG
+    assert training.configuration(path) == CONFIG
     assert path.stat().st_mode & 0o777 == 0o644 and [one.name for one in path.parent.iterdir()] == ["net.safetensors"]
 
 
 def kept(path, tensors=None, **change):
     """A file of weights like those of the experiments; `change` to its metadata, None takes an entry away."""
-    net = images.network("shapnet", CONFIG["channels"], seeded())
+    net = training.network("shapnet", CONFIG["channels"], seeded())
     told = {"config": json.dumps(CONFIG), "seed": "0", "epochs": "2"} | change
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     save_file(
@@ -172,21 +172,21 @@ def longer(weights):
 )
 def test_what_is_no_network_is_named(tmp_path, tensors, change, message):
     with pytest.raises(ValueError, match=rf"net\.safetensors.*{message}"):
-        images.load(kept(tmp_path / "net.safetensors", tensors, **change))
+        training.load(kept(tmp_path / "net.safetensors", tensors, **change))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no network", slice(100), slice(-50)])
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = kept(tmp_path / "net.safetensors")
     path.write_bytes(path.read_bytes()[damage] if isinstance(damage, slice) else damage)
-    for read in (images.load, images.configuration):
+    for read in (training.load, training.configuration):
         with pytest.raises(ValueError, match=r"net\.safetensors is no network of these experiments, or is damaged"):
             read(path)
     with pytest.raises(FileNotFoundError, match="gone"):
-        images.load(tmp_path / "gone.safetensors")
+        training.load(tmp_path / "gone.safetensors")
 
 
 def test_accuracy_is_that_of_all_images(monkeypatch):
-    monkeypatch.setattr(images, "MEASURED_AT_ONCE", 3)
+    monkeypatch.setattr(training, "MEASURED_AT_ONCE", 3)
     x = torch.eye(7)
-    assert images.accuracy(nn.Identity(), x, torch.tensor([0, 1, 2, 3, 4, 0, 0])) == 5 / 7
+    assert training.accuracy(nn.Identity(), x, torch.tensor([0, 1, 2, 3, 4, 0, 0])) == 5 / 7

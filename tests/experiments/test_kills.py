@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shapnotes.experiments.record import Record
+from shapnotes.experiments._harness.record import Record
 
 # Two networks of `image-networks` on 320 digits: five steps per epoch, and the state is saved after each. A sweep is a
 # process of its own, which kills itself at the n-th event of a kind: a step that is done, a file that is written and
@@ -18,18 +18,19 @@ STUDY = """
 import json, os, signal, sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace as changed
 import torch
-from shapnotes.experiments import checkpoint, image_networks
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import sweep
+from shapnotes.experiments._harness import checkpoints
+from shapnotes.experiments.images import study as images_study
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.sweep import sweep
 
 torch.set_num_threads(1)
-checkpoint.EVERY = -1.0
-image_networks.SETTINGS["smoke"]["images"] = 320
-chosen = [b for b in image_networks.batches("smoke") if image_networks.name_of(b.config) in ("digits-l1", "digits-cnn")]
-study = SimpleNamespace(**vars(image_networks) | {"batches": lambda scale: chosen})
-tick, remove, replace = checkpoint.Checkpoint.tick, checkpoint.Checkpoint.remove, os.replace
+checkpoints.EVERY = -1.0
+images_study.SETTINGS["smoke"]["images"] = 320
+chosen = [b for b in images_study.batches("smoke") if images_study.name_of(b.config) in ("digits-l1", "digits-cnn")]
+study = changed(images_study.STUDY, batches=lambda scale: chosen)
+tick, remove, replace = checkpoints.Checkpoint.tick, checkpoints.Checkpoint.remove, os.replace
 
 def killed_at(kind, n, folder):
     seen = Counter()
@@ -45,8 +46,8 @@ def killed_at(kind, n, folder):
             file.write(".")
         event("step")
 
-    checkpoint.Checkpoint.tick = noted
-    checkpoint.Checkpoint.remove = lambda self: (event("remove"), remove(self))
+    checkpoints.Checkpoint.tick = noted
+    checkpoints.Checkpoint.remove = lambda self: (event("remove"), remove(self))
     os.replace = lambda new, path: (event(Path(path).suffix), replace(new, path))
     sweep(study, "smoke", Record(folder / "image-networks.jsonl"))
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from shapnotes.experiments import lc_f3
-from shapnotes.experiments.record import Record
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._models import perceptron
+from shapnotes.experiments.mnist_perceptron import finding as mnist_perceptron_finding
+from shapnotes.experiments.mnist_perceptron import study as mnist_perceptron_study
 from shapnotes.nn import SALinear, ShapLULinear
 
 RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F3.jsonl").select("paper")
@@ -23,7 +25,7 @@ RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F3.
 ])  # fmt: skip
 def test_networks(activation, kinds):
     generator = torch.Generator().manual_seed(0)
-    model = lc_f3.network([784, 100, 50, 10], {"activation": activation, "init": "flux"}, generator)
+    model = perceptron.network([784, 100, 50, 10], {"activation": activation, "init": "flux"}, generator)
     assert [type(layer) for layer in model] == kinds
     first = model[0]
     bound = (6 / 884) ** 0.5
@@ -33,8 +35,8 @@ def test_networks(activation, kinds):
 
 def test_activations_of_a_seed_start_from_the_same_weights():
     started = [
-        lc_f3.network([5, 4, 3], {"activation": name, "init": "torch"}, torch.Generator().manual_seed(1))
-        for name in lc_f3.ACTIVATIONS
+        perceptron.network([5, 4, 3], {"activation": name, "init": "torch"}, torch.Generator().manual_seed(1))
+        for name in mnist_perceptron_study.ACTIVATIONS
     ]
     weights = [[p.detach() for p in model.parameters()] for model in started]
     assert all(torch.equal(a, b) for other in weights[1:] for a, b in zip(weights[0], other, strict=True))
@@ -71,7 +73,7 @@ def right(config):
     ],
 )
 def test_the_verdict_follows_the_numbers(runs, held, verdict):
-    found = lc_f3.finding(runs)
+    found = mnist_perceptron_finding.finding(runs)
     assert [statement.held for statement in found.statements] == held
     assert found.verdict == verdict and found.reduced == ""
 
@@ -80,25 +82,27 @@ def test_the_verdict_follows_the_numbers(runs, held, verdict):
 def test_every_arm_is_judged_alike(arm):
     """One arm that is behind is enough to refute, one whose interval includes zero to leave it open."""
     behind = changed(lambda config: 1 - right(config) if config["activation"] == arm else right(config))
-    assert [s.held for s in lc_f3.finding(behind).statements[:2]] == [False, False]
+    assert [s.held for s in mnist_perceptron_finding.finding(behind).statements[:2]] == [False, False]
     unsure = changed(right)
     for run in unsure:
         if run["config"]["activation"] == arm:
             run["result"]["train_accuracy"] = [0.5 + (-1) ** run["seed"] / 10] * len(run["result"]["steps"])
-    assert [s.held for s in lc_f3.finding(unsure).statements[:3]] == [None, None, None]
+    assert [s.held for s in mnist_perceptron_finding.finding(unsure).statements[:3]] == [None, None, None]
 
 
 def test_an_unfinished_record_decides_nothing():
     begun = [run for run in RUNS if run["config"]["activation"] == "relu"]
-    found = lc_f3.finding(begun)
+    found = mnist_perceptron_finding.finding(begun)
     assert found.verdict == "smaller scale only" and "0 of 10 runs (sa, SGD 0.5)" in found.reduced
     assert [s.held for s in found.statements] == [None] * 4
-    assert len(lc_f3.summary(begun)) == 1 + len({json.dumps(run["config"], sort_keys=True) for run in begun})
+    assert len(mnist_perceptron_finding.summary(begun)) == 1 + len(
+        {json.dumps(run["config"], sort_keys=True) for run in begun}
+    )
 
 
 def test_the_summary_has_a_line_per_configuration():
-    lines = lc_f3.summary(RUNS)
-    assert len(lines) == 1 + len(lc_f3.batches("paper"))
+    lines = mnist_perceptron_finding.summary(RUNS)
+    assert len(lines) == 1 + len(mnist_perceptron_study.batches("paper"))
     one = next(line for line in lines if line.startswith("SGD 0.5     shaplu"))
-    assert lc_f3.lead(RUNS, "shaplu", "SGD 0.5").shown("+.3f") in one
-    assert lc_f3.lead(RUNS, "tanh", "SGD 0.5") is None
+    assert mnist_perceptron_finding.lead(RUNS, "shaplu", "SGD 0.5").shown("+.3f") in one
+    assert mnist_perceptron_finding.lead(RUNS, "tanh", "SGD 0.5") is None

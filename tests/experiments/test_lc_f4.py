@@ -8,8 +8,10 @@ import torch
 from oracles import tolerance
 from torch import nn
 
-from shapnotes.experiments import lc_f4
-from shapnotes.experiments.checkpoint import Checkpoint
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments._models import dropout_perceptron
+from shapnotes.experiments.cifar_perceptron import study as cifar_perceptron_study
+from shapnotes.experiments.cifar_perceptron import under_adam
 from shapnotes.nn import SALinear, ShapLULinear
 
 BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / "bench_training.json"
@@ -17,7 +19,7 @@ BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / "bench_traini
 
 def made(accuracy, *, scale="paper", epochs=None, repeats=None, activations=("relu", "sa")) -> list[dict]:
     """Runs whose accuracies are accuracy(activation, seed, epoch); all of them have had as many epochs."""
-    epochs, repeats = epochs or lc_f4.EPOCHS[scale], repeats or lc_f4.REPEATS[scale]
+    epochs, repeats = epochs or cifar_perceptron_study.EPOCHS[scale], repeats or cifar_perceptron_study.REPEATS[scale]
     per_epoch = 391
 
     def result(activation: str, seed: int) -> dict:
@@ -28,9 +30,9 @@ def made(accuracy, *, scale="paper", epochs=None, repeats=None, activations=("re
 
     return [
         {
-            "experiment": lc_f4.ID,
+            "experiment": "LC-F4",
             "scale": scale,
-            "config": lc_f4.configuration(scale, a, "Adam 0.001"),
+            "config": cifar_perceptron_study.configuration(scale, a, "Adam 0.001"),
             "seed": seed,
             "result": result(a, seed),
         }
@@ -43,7 +45,7 @@ def made(accuracy, *, scale="paper", epochs=None, repeats=None, activations=("re
     ("relu", [nn.Linear, nn.ReLU]), ("silu", [nn.Linear, nn.SiLU]), ("sa", [SALinear]), ("shaplu", [ShapLULinear]),
 ])  # fmt: skip
 def test_the_network(activation, kinds):
-    model = lc_f4.Perceptron([3072, 1024, 512, 512, 10], activation, torch.Generator().manual_seed(0))
+    model = dropout_perceptron.Perceptron([3072, 1024, 512, 512, 10], activation, torch.Generator().manual_seed(0))
     assert [[type(part) for part in block] for block in model.hidden] == [kinds] * 3
     assert type(model.last) is nn.Linear and (model.last.in_features, model.last.out_features) == (512, 10)
     assert sum(p.numel() for p in model.parameters()) == 3_939_338  # the paper: "nearly 4 million"
@@ -55,9 +57,9 @@ def test_the_network(activation, kinds):
 
 
 def test_dropout_is_after_every_hidden_activation():
-    model = lc_f4.Perceptron([6, 5, 4, 3, 2], "relu", torch.Generator().manual_seed(0)).double()
+    model = dropout_perceptron.Perceptron([6, 5, 4, 3, 2], "relu", torch.Generator().manual_seed(0)).double()
     x = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    drawn = [m.double() for m in lc_f4.masks([5, 4, 3], 0.2)(torch.Generator().manual_seed(2), 7)]
+    drawn = [m.double() for m in dropout_perceptron.masks([5, 4, 3], 0.2)(torch.Generator().manual_seed(2), 7)]
     want = x
     for layer, mask in zip([block[0] for block in model.hidden], drawn, strict=True):
         want = torch.relu(want @ layer.weight.T + layer.bias) * mask
@@ -70,7 +72,7 @@ def test_dropout_is_after_every_hidden_activation():
 
 
 def test_masks_keep_the_mean():
-    drawn = lc_f4.masks([300, 200], 0.2)(torch.Generator().manual_seed(0), 500)
+    drawn = dropout_perceptron.masks([300, 200], 0.2)(torch.Generator().manual_seed(0), 500)
     assert [tuple(mask.shape) for mask in drawn] == [(500, 300), (500, 200)]
     for mask in drawn:
         assert set(mask.unique().tolist()) == {0.0, 1.25}
@@ -80,12 +82,12 @@ def test_masks_keep_the_mean():
 
 def run(config: dict, seeds: tuple[int, ...], epochs: int = 1) -> list[dict]:
     """The last results of a run, which grows; seconds are no part of them."""
-    *_, last = lc_f4.run(config, seeds, "cpu", epochs=epochs, checkpoint=Checkpoint(None, {}))
+    *_, last = cifar_perceptron_study.run(config, seeds, "cpu", epochs=epochs, checkpoint=Checkpoint(None, {}))
     return [{key: value for key, value in result.items() if key != "epoch_seconds"} for result in last]
 
 
 def test_repeats_do_not_depend_on_company():
-    config = lc_f4.configuration("smoke", "sa", "Adam 0.001")
+    config = cifar_perceptron_study.configuration("smoke", "sa", "Adam 0.001")
     both = run(config, (3, 4))
     assert both == run(config, (3,)) + run(config, (4,))
     assert both[0]["steps"] == [0, 15] and both[0]["test_curve"][-1] == both[0]["test_accuracy"]
@@ -93,8 +95,11 @@ def test_repeats_do_not_depend_on_company():
 
 
 def test_a_longer_run_is_a_shorter_one_that_went_on():
-    config = lc_f4.configuration("smoke", "relu", "Adam 0.001")
-    results = [result for (result,) in lc_f4.run(config, (3,), "cpu", epochs=3, checkpoint=Checkpoint(None, {}))]
+    config = cifar_perceptron_study.configuration("smoke", "relu", "Adam 0.001")
+    results = [
+        result
+        for (result,) in cifar_perceptron_study.run(config, (3,), "cpu", epochs=3, checkpoint=Checkpoint(None, {}))
+    ]
     assert [result["epochs"] for result in results] == [1, 2, 3] == [len(r["epoch_seconds"]) for r in results]
     assert results[2]["steps"] == [0, 15, 30, 45] and results[2]["test_curve"][:3] == results[1]["test_curve"]
     (short,) = run(config, (3,), epochs=2)
@@ -107,14 +112,14 @@ def test_a_longer_run_is_a_shorter_one_that_went_on():
     ("RMSprop 0.00005", torch.optim.RMSprop, {"lr": 5e-5, "alpha": 0.9, "eps": 1e-7, "momentum": 0}),
 ])  # fmt: skip
 def test_optimisers(name, kind, settings):
-    built = lc_f4.optimiser(name, [torch.zeros(2, requires_grad=True)])
+    built = dropout_perceptron.optimiser(name, [torch.zeros(2, requires_grad=True)])
     assert type(built) is kind and settings.items() <= built.defaults.items()
 
 
 def test_rmsprop_by_hand():
     """Two steps down a slope of 2: the mean square is .1 * 4, then .9 * .4 + .1 * 4."""
     x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    steps = lc_f4.optimiser("RMSprop 0.001", [x])
+    steps = dropout_perceptron.optimiser("RMSprop 0.001", [x])
     want = 0.0
     for mean_square in (0.4, 0.76):
         steps.zero_grad()
@@ -145,39 +150,43 @@ def ahead(lead, steadiness):
     ],
 )
 def test_the_verdict_follows_the_numbers(lead, steadiness, held, verdict):
-    found = lc_f4.finding(made(ahead(lead, steadiness)))
+    found = under_adam.finding(made(ahead(lead, steadiness)))
     assert [statement.held for statement in found.statements] == held and found.verdict == verdict
     assert found.reduced == "" and not any(statement.size for statement in found.statements)
     assert f"SA minus ReLU in training accuracy {lead:+.3f}" in found.decides
 
 
 def test_every_activation_stands_in_the_table_and_in_the_summary():
-    runs = made(ahead(0.05, 0.1), activations=lc_f4.ACTIVATIONS)
-    assert {line.model for line in lc_f4.finding(runs).table} == set(lc_f4.ACTIVATIONS)
-    lines = lc_f4.summary(runs)
+    runs = made(ahead(0.05, 0.1), activations=cifar_perceptron_study.ACTIVATIONS)
+    assert {line.model for line in under_adam.finding(runs).table} == set(cifar_perceptron_study.ACTIVATIONS)
+    lines = under_adam.summary(runs)
     assert lines[0] == "3072-1024-512-512-10, 20 epochs, 20 repeats, CIFAR-10, JPEG re-encoded"
-    assert [line.split()[0] for line in lines[2:]] == list(lc_f4.ACTIVATIONS) and max(map(len, lines)) <= 78
+    assert [line.split()[0] for line in lines[2:]] == list(cifar_perceptron_study.ACTIVATIONS) and max(
+        map(len, lines)
+    ) <= 78
     assert "+0.050" in lines[3] and "+" not in lines[2]
 
 
 def test_what_is_smaller_than_in_the_paper_is_told():
     rising = ahead(0.05, 0.1)
-    cpu = lc_f4.finding(made(rising, scale="cpu"))
+    cpu = under_adam.finding(made(rising, scale="cpu"))
     assert cpu.verdict == "smaller scale only" and [s.held for s in cpu.statements] == [True] * 3
     assert cpu.reduced == (
         "3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 20 repeats (sa); 4 of 20 repeats (relu)"
     )
-    assert lc_f4.finding(made(rising, epochs=10)).reduced == ""
-    assert lc_f4.finding(made(rising, epochs=9)).reduced == "9 epochs"
-    whole = made(rising, activations=lc_f4.ACTIVATIONS[:4])
-    assert lc_f4.finding(whole[:-1]).reduced == ""  # GELU is not the paper's
-    assert lc_f4.finding(whole[1:]).reduced == "19 of 20 repeats (relu)"
+    assert under_adam.finding(made(rising, epochs=10)).reduced == ""
+    assert under_adam.finding(made(rising, epochs=9)).reduced == "9 epochs"
+    whole = made(rising, activations=cifar_perceptron_study.ACTIVATIONS[:4])
+    assert under_adam.finding(whole[:-1]).reduced == ""  # GELU is not the paper's
+    assert under_adam.finding(whole[1:]).reduced == "19 of 20 repeats (relu)"
     for begun in (whole[:1], whole[:2], whole[20:21], [whole[0], whole[20]]):
-        found = lc_f4.finding(begun)
+        found = under_adam.finding(begun)
         assert found.verdict == "smaller scale only" and {s.held for s in found.statements} == {None}
-        assert lc_f4.summary(begun) and not lc_f4.usable(begun)
+        assert under_adam.summary(begun) and not under_adam.usable(begun)
     assert (
-        lc_f4.usable(whole[:2] + whole[20:22]) and not lc_f4.usable(whole[:2] + whole[22:24]) and not lc_f4.usable([])
+        under_adam.usable(whole[:2] + whole[20:22])
+        and not under_adam.usable(whole[:2] + whole[22:24])
+        and not under_adam.usable([])
     )
 
 
@@ -186,58 +195,62 @@ def test_runs_are_compared_at_equal_epochs():
     rising = ahead(0.05, 0.1)
     far, near, begun = (made(rising, epochs=epochs, repeats=3) for epochs in (20, 12, 3))
     mixed = far[:3] + near[3:]
-    level = lc_f4.level(mixed)
+    level = under_adam.level(mixed)
     assert level == made(rising, epochs=12, repeats=3)
     assert mixed[0]["result"]["epochs"] == 20  # the runs are left alone
-    assert lc_f4.level([*mixed, *begun]) == level
-    assert lc_f4.level(begun) == begun and lc_f4.level([]) == []
-    assert lc_f4.level(begun[:3] + made(rising, epochs=5, repeats=3)[3:]) == begun
-    assert "12 epochs" in lc_f4.summary(mixed)[0]
+    assert under_adam.level([*mixed, *begun]) == level
+    assert under_adam.level(begun) == begun and under_adam.level([]) == []
+    assert under_adam.level(begun[:3] + made(rising, epochs=5, repeats=3)[3:]) == begun
+    assert "12 epochs" in under_adam.summary(mixed)[0]
     crossing = made(lambda a, seed, epoch: 0.5 + jitter(seed) / 10 + (0.1 if epoch < 15 else -0.1) * (a == "sa"))
     cut = [
         run if run["config"]["activation"] == "sa" else short
         for run, short in zip(crossing, made(lambda a, seed, epoch: 0.5 + jitter(seed) / 10, epochs=12), strict=True)
     ]
-    assert lc_f4.finding(crossing).statements[0].held is False and lc_f4.finding(cut).statements[0].held is True
+    assert (
+        under_adam.finding(crossing).statements[0].held is False and under_adam.finding(cut).statements[0].held is True
+    )
 
 
 def test_accuracies_of_the_seeds():
     runs = made(lambda a, seed, epoch: 0.4 + epoch / 100 + 0.02 * (a == "sa"), scale="cpu")
-    assert [lc_f4.at_end(lc_f4.select(runs, a))[0] for a in ("relu", "sa")] == pytest.approx([0.46, 0.48])
-    assert lc_f4.over_all(lc_f4.select(runs, "relu"))[0] == pytest.approx(0.435)
-    assert lc_f4.select(runs, "relu", "SGD 0.1") == []
+    assert [under_adam.at_end(under_adam.select(runs, a))[0] for a in ("relu", "sa")] == pytest.approx([0.46, 0.48])
+    assert under_adam.over_all(under_adam.select(runs, "relu"))[0] == pytest.approx(0.435)
+    assert under_adam.select(runs, "relu", "SGD 0.1") == []
 
 
 def test_equal_time():
     """When ReLU has done all its steps, an activation that costs twice as much has done half."""
     runs = made(lambda a, seed, epoch: 0.1 + epoch / 10, scale="cpu", repeats=2)
     end = runs[0]["result"]["steps"][-1]
-    assert lc_f4.at_time(runs, end, 1.0) == pytest.approx({0: 0.7, 1: 0.7})
-    assert lc_f4.at_time(runs, end, 2.0) == pytest.approx({0: 0.4, 1: 0.4})
-    assert lc_f4.at_time(runs, end, 6 / 2.5)[0] == pytest.approx(0.35)  # between two epochs
-    assert lc_f4.at_time(runs, 0, 1.0)[0] == 0.1
+    assert under_adam.at_time(runs, end, 1.0) == pytest.approx({0: 0.7, 1: 0.7})
+    assert under_adam.at_time(runs, end, 2.0) == pytest.approx({0: 0.4, 1: 0.4})
+    assert under_adam.at_time(runs, end, 6 / 2.5)[0] == pytest.approx(0.35)  # between two epochs
+    assert under_adam.at_time(runs, 0, 1.0)[0] == 0.1
     with pytest.raises(ValueError, match="the runs have 2346 steps; at this time they would be at step 4692"):
-        lc_f4.at_time(runs, end, 0.5)
+        under_adam.at_time(runs, end, 0.5)
 
 
 def test_costs_come_from_the_record_of_steps():
     """Of the network that was trained, with the interval over turns."""
     row = {"network": "3072-128-64-64-10", "activation": "sa", "over_relu_interval": [2.0, 0.25]}
-    bench = {"rows": [row, row | {"network": lc_f4.NETWORK, "over_relu_interval": [2.5, 0.1]}]}
-    assert lc_f4.step_cost(bench, "sa", lc_f4.widths(lc_f4.configuration("cpu", "sa", "Adam 0.001"))) == (2.0, 0.25)
-    assert lc_f4.step_cost(bench, "sa") == (2.5, 0.1)
+    bench = {"rows": [row, row | {"network": cifar_perceptron_study.NETWORK, "over_relu_interval": [2.5, 0.1]}]}
+    assert under_adam.step_cost(
+        bench, "sa", under_adam.widths(cifar_perceptron_study.configuration("cpu", "sa", "Adam 0.001"))
+    ) == (2.0, 0.25)
+    assert under_adam.step_cost(bench, "sa") == (2.5, 0.1)
     with pytest.raises(ValueError, match=r"no step of 3072-1024-512-512-10 with 'tanh' was timed; there are sa"):
-        lc_f4.step_cost(bench, "tanh")
+        under_adam.step_cost(bench, "tanh")
     with pytest.raises(ValueError, match="there are none"):
-        lc_f4.step_cost(bench, "sa", "64-8-10")
+        under_adam.step_cost(bench, "sa", "64-8-10")
 
 
 def test_the_networks_of_all_scales_are_timed():
     """The record of steps has the widths of both scales."""
     bench = json.loads(BENCH.read_text("utf8"))
     for scale in ("cpu", "paper"):
-        network = lc_f4.widths(lc_f4.configuration(scale, "sa", "Adam 0.001"))
-        costs = {a: lc_f4.step_cost(bench, a, network) for a in ("relu", "gelu", "shaplu", "sa")}
+        network = under_adam.widths(cifar_perceptron_study.configuration(scale, "sa", "Adam 0.001"))
+        costs = {a: under_adam.step_cost(bench, a, network) for a in ("relu", "gelu", "shaplu", "sa")}
         assert (
             costs["relu"] == (1, 0)
             and 1 < costs["sa"].low

@@ -9,11 +9,11 @@ import torch
 from oracles import tolerance
 from torch.testing import assert_close
 
-from shapnotes.experiments import lc_f6
-from shapnotes.experiments.explained import explained
-from shapnotes.experiments.maps import parts, per_unit_of_grey, unpacked
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.pixel_maps import relevance, relevance_finding
+from shapnotes.experiments.pixel_maps.explained import explained
+from shapnotes.experiments.pixel_maps.maps import parts, per_unit_of_grey, unpacked
 
 F64 = tolerance(torch.float64)
 RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.jsonl").select("paper")
@@ -21,14 +21,14 @@ RUNS = Record(Path(__file__).resolve().parents[2] / "book" / "results" / "LC-F6.
 
 @pytest.fixture(scope="module")
 def found():
-    return explained(lc_f6.SMOKE, 0, "cpu")
+    return explained(relevance.SMOKE, 0, "cpu")
 
 
 def test_the_paper_s_setting():
-    for batch in lc_f6.batches("paper"):
+    for batch in relevance.batches("paper"):
         assert batch.config["hidden"] == [100, 50] and batch.config["images"] == batch.config["permutations"] == 1000
-    assert [batch.seeds for batch in lc_f6.batches("paper")] == [(0,), (1,), (2,)]
-    assert lc_f6.batches("cpu") == lc_f6.batches("paper")
+    assert [batch.seeds for batch in relevance.batches("paper")] == [(0,), (1,), (2,)]
+    assert relevance.batches("cpu") == relevance.batches("paper")
 
 
 def test_without_brightest_blanks_a_twentieth(found):
@@ -37,7 +37,7 @@ def test_without_brightest_blanks_a_twentieth(found):
     chosen = [[(7 * c + step) % 64 for step in (20, 28, 36)] for c in range(10)]
     for c, pixels in enumerate(chosen):
         part[c, pixels] = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64)
-    changes = lc_f6.without_brightest(found, part)
+    changes = relevance.without_brightest(found, part)
     for c, pixels in enumerate(chosen):
         kept = torch.ones(64, dtype=torch.float64)
         kept[pixels] = 0
@@ -48,7 +48,7 @@ def test_without_brightest_blanks_a_twentieth(found):
 
 def test_own_images_are_those_of_the_class(found):
     per_grey = per_unit_of_grey(found.relevance[0], found.x)
-    maps = lc_f6.maps_of_own_images(per_grey, found.y)
+    maps = relevance.maps_of_own_images(per_grey, found.y)
     for c in range(10):
         rows = [i for i, label in enumerate(found.y.tolist()) if label == c]
         mean = sum(per_grey[i, :, c].clamp(min=0) for i in rows) / len(rows)
@@ -56,8 +56,8 @@ def test_own_images_are_those_of_the_class(found):
 
 
 def test_a_smoke_run_holds_its_numbers(found):
-    batch = lc_f6.batches("smoke")[0]
-    (result,) = lc_f6.run(batch.config, batch.seeds, "cpu")
+    batch = relevance.batches("smoke")[0]
+    (result,) = relevance.run(batch.config, batch.seeds, "cpu")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     maps = parts(per_unit_of_grey(found.relevance[0], found.x))
     assert_close(unpacked(result["maps"]), maps, rtol=0, atol=0.51 * result["maps"]["unit"])
@@ -71,8 +71,8 @@ def test_a_smoke_run_holds_its_numbers(found):
     assert 0 < result["monte_carlo"]["mean_error"] < result["monte_carlo"]["largest_error"]
     assert 0.5 < result["monte_carlo"]["rms_deviation_in_errors"] < 5
     runs = [{"config": batch.config, "seed": 0, "result": result}]
-    assert lc_f6.summary(runs) and lc_f6.finding(runs).reduced == "digits in place of MNIST"
-    assert [statement.held for statement in lc_f6.finding(runs).statements] == [None] * 4  # one network
+    assert relevance_finding.summary(runs) and relevance_finding.finding(runs).reduced == "digits in place of MNIST"
+    assert [statement.held for statement in relevance_finding.finding(runs).statements] == [None] * 4  # one network
 
 
 def changed(**entries):
@@ -100,12 +100,12 @@ def turned(entry):
 
 
 def held(runs):
-    return [statement.held for statement in lc_f6.finding(runs).statements]
+    return [statement.held for statement in relevance_finding.finding(runs).statements]
 
 
 def test_the_verdict_follows_the_numbers():
-    assert held(RUNS) == [True, True, True, False] and lc_f6.finding(RUNS).verdict == "disagrees"
-    agrees = lc_f6.finding(changed(**near(0.95, 0.001)))
+    assert held(RUNS) == [True, True, True, False] and relevance_finding.finding(RUNS).verdict == "disagrees"
+    agrees = relevance_finding.finding(changed(**near(0.95, 0.001)))
     assert agrees.verdict == "directions agree" and agrees.reduced == ""
     assert held(changed(**near(0.85, 0.001))) == [True, True, False, False]
     assert held(changed(**near(0.92, 0.05))) == [True, True, None, None]
@@ -125,18 +125,18 @@ def test_the_finding_reads_the_configuration_s_eps():
 
 def test_numbers_are_means_over_networks_with_intervals():
     found = [one["result"]["accuracy"]["test"] for one in RUNS]
-    assert lc_f6.over_seeds(RUNS, "accuracy", "test") == interval(found)
+    assert relevance_finding.over_seeds(RUNS, "accuracy", "test") == interval(found)
     approve = [one["result"]["blanked"]["approve"] for one in RUNS]
-    assert lc_f6.over_seeds(RUNS, "blanked", "approve").mean == pytest.approx(sum(map(sum, approve)) / 30)
-    assert lc_f6.blanked(RUNS, "approve")[7] == interval(changes[7] for changes in approve)
+    assert relevance_finding.over_seeds(RUNS, "blanked", "approve").mean == pytest.approx(sum(map(sum, approve)) / 30)
+    assert relevance_finding.blanked(RUNS, "approve")[7] == interval(changes[7] for changes in approve)
 
 
 def test_the_record():
     assert len(RUNS) == 3 and {one["seed"] for one in RUNS} == {0, 1, 2}
     for one in RUNS:
         result = one["result"]
-        assert one["config"] == lc_f6.PAPER and result["accuracy"]["test"] > 0.97
+        assert one["config"] == relevance.PAPER and result["accuracy"]["test"] > 0.97
         assert unpacked(result["maps"]).shape == (2, 10, 784)
         assert max(result["eps"]["0.0"]["lost"].values()) < 1e-10
-    assert "nan" not in "\n".join(lc_f6.summary(RUNS))
-    assert 0.5 < lc_f6.between_seeds(RUNS) < 1
+    assert "nan" not in "\n".join(relevance_finding.summary(RUNS))
+    assert 0.5 < relevance_finding.between_seeds(RUNS) < 1

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from shapnotes import bench
-from shapnotes.experiments import experiment, lc_f4, lc_p1
+from shapnotes.experiments import claim
+from shapnotes.experiments.cifar_perceptron import study as cifar_perceptron_study
+from shapnotes.experiments.timings import training_steps
 
-BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / lc_p1.BENCH
+BENCH = Path(__file__).resolve().parents[2] / "book" / "results" / training_steps.CLAIM.bench
 
 
 def made(ratio: float, others: float = 3.0) -> dict:
     """Timings in which SA takes `ratio` times as long in the paper's network, and `others` in all others."""
-    networks = dict.fromkeys(bench.NETWORKS, others) | {lc_f4.NETWORK: ratio}
+    networks = dict.fromkeys(bench.NETWORKS, others) | {cifar_perceptron_study.NETWORK: ratio}
     rows = [
         {
             "network": network,
@@ -28,14 +30,16 @@ def made(ratio: float, others: float = 3.0) -> dict:
 
 @pytest.mark.parametrize(("ratio", "held"), [(1.2, True), (1.25, True), (1.5, False), (1.0, False)])
 def test_the_statement_follows_the_papers_network(ratio, held):
-    found = lc_p1.finding(made(ratio))
+    found = training_steps.finding(made(ratio))
     (statement,) = found.statements
     assert statement.held is held and found.verdict == "not comparable"
     assert f"{ratio:.2f} ± 0.05 times as long" in found.decides
-    assert {line.setting: line.agree for line in found.table} == dict.fromkeys(bench.NETWORKS) | {lc_f4.NETWORK: held}
+    assert {line.setting: line.agree for line in found.table} == dict.fromkeys(bench.NETWORKS) | {
+        cifar_perceptron_study.NETWORK: held
+    }
 
 
 def test_it_reads_the_record_of_steps():
-    assert experiment("LC-P1") is lc_p1
-    found = lc_p1.finding(json.loads(BENCH.read_text("utf8")))
+    assert claim("LC-P1") is training_steps.CLAIM
+    found = training_steps.finding(json.loads(BENCH.read_text("utf8")))
     assert len(found.table) == len(bench.NETWORKS) and all(line.ours.mean > 1 for line in found.table)

@@ -5,7 +5,7 @@ from contracts import normal
 from oracles import tolerance
 from torch.testing import assert_close
 
-from shapnotes.experiments.maps import agreement, packed, parts, per_unit_of_grey, rounded, signed, unpacked
+from shapnotes.experiments.pixel_maps.maps import agreement, packed, parts, per_unit_of_grey, rounded, signed, unpacked
 
 F64 = tolerance(torch.float64)
 

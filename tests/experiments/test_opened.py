@@ -6,8 +6,9 @@ from oracles import tolerance
 
 from shapnotes import GapError
 from shapnotes.coalitions import masks
-from shapnotes.experiments import opened
-from shapnotes.experiments.opened import Transparent, coalition_values
+from shapnotes.experiments._models import coalition_tables
+from shapnotes.experiments._models.coalition_tables import coalition_values
+from shapnotes.experiments._models.transparent import Transparent
 from shapnotes.explainers import deep_shap
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, all_pairs, singletons
 
@@ -35,8 +36,8 @@ def inputs(rows: int) -> torch.Tensor:
 @pytest.mark.parametrize("kept", [2**16, 0], ids=["kept", "anew"])
 def test_all_coalitions(name, baseline, kept, monkeypatch):
     """Those of an input, one of whose features is at the baseline, by tables alone and with the last stage anew."""
-    monkeypatch.setattr(opened, "TABULATED", kept)
-    monkeypatch.setattr(opened, "AT_ONCE", 4)
+    monkeypatch.setattr(coalition_tables, "TABULATED", kept)
+    monkeypatch.setattr(coalition_tables, "AT_ONCE", 4)
     net, x = networks(baseline)[name], inputs(1)[0]
     reference = net.baseline.double()
     x[2] = reference[2]

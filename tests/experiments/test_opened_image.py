@@ -6,7 +6,7 @@ from oracles import tolerance
 from torch.nn.functional import leaky_relu
 
 from shapnotes import GapError, explainers
-from shapnotes.experiments.opened_image import TransparentImage
+from shapnotes.experiments._models.transparent_image import TransparentImage
 from shapnotes.shapnet import DeepShapNet, ImageShapNet
 
 F64 = tolerance(torch.float64)

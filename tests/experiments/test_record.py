@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from shapnotes.experiments.record import Record
+from shapnotes.experiments._harness.record import Record
 
 
 def run(seed: int, lr: float = 0.1, **more) -> dict:
@@ -72,7 +72,7 @@ def test_opening_a_record_loses_nothing_that_others_write(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from shapnotes.experiments.record import Record
+from shapnotes.experiments._harness.record import Record
 
 record = Record(Path(sys.argv[1]))
 print("ready", flush=True)

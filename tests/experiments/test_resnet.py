@@ -7,7 +7,7 @@ import torch
 from oracles import tolerance
 from torch import nn
 
-from shapnotes.experiments.resnet import CONVOLUTIONS, Bottleneck, resnet20
+from shapnotes.experiments._models.resnet20 import CONVOLUTIONS, Bottleneck, resnet20
 from shapnotes.nn import SAConv2d, swap_activations
 
 

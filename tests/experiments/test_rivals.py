@@ -12,9 +12,9 @@ from real_data import needs_yeast
 from torch.testing import assert_close
 
 from shapnotes.exact import shapley_values
-from shapnotes.experiments import rivals, tabular
-from shapnotes.experiments.rivals import Boosted, Via, batches, coalitions, configuration, shapley_loss
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.tables import rivals, splits
+from shapnotes.experiments.tables.rivals import Boosted, Via, batches, coalitions, configuration, shapley_loss
 
 F64 = tolerance(torch.float64)
 SMALL = {"explained": 2, "permutations": 4, "repeats": 1, "samples": 80}
@@ -57,8 +57,8 @@ def test_the_terms_of_a_pair(classes):
 
 def test_a_fitted_machine_is_explained_exactly():
     """By terms and by enumeration, the same; the sums close for both explanations."""
-    fold = tabular.fold("breast_cancer", 0)
-    few = tabular.Fold(*((x[:, :5], y) for x, y in (fold.train, fold.held_out, fold.test)))
+    fold = splits.fold("breast_cancer", 0)
+    few = splits.Fold(*((x[:, :5], y) for x, y in (fold.train, fold.held_out, fold.test)))
     config = configuration("breast_cancer", "ebm", outer_bags=1, max_rounds=10)
     model = rivals.boosted(config, few, torch.Generator().manual_seed(0))
     assert any(len(players) == 2 for players in model.terms)
@@ -115,7 +115,7 @@ def test_via_adds_up_and_is_nothing_at_the_reference():
 @needs_yeast
 def test_the_shapley_loss_brings_explanations_nearer():
     """The same training without it (beta = 0) is the mutant: its explanations are no Shapley values."""
-    fold, near = tabular.fold("yeast", 0), {}
+    fold, near = splits.fold("yeast", 0), {}
     x = fold.test[0][:10].double()
     for beta in (10.0, 0.0):
         config = configuration("yeast", "viashap", steps=250, beta=beta)

@@ -6,9 +6,13 @@ import pytest
 import torch
 from oracles import tolerance
 
-from shapnotes.experiments import image_networks, sn_f4, sn_f11, sn_tab7, study
-from shapnotes.experiments.sn_f4 import METHODS, NETWORK, PAIRS, RIVALS, TEST_IMAGES, batches, explained
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments import study
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.images import study as images_study
+from shapnotes.experiments.removal import comparison, effect_sizes, four_pairs, methods, three_tests
+from shapnotes.experiments.removal import study as removal_study
+from shapnotes.experiments.removal.methods import METHODS, RIVALS, explained
+from shapnotes.experiments.removal.study import NETWORK, PAIRS, TEST_IMAGES, batches
 from shapnotes.shapnet import ImageShapNet
 
 F64 = tolerance(torch.float64)
@@ -62,7 +66,7 @@ def test_patches_share_what_they_are_due():
     """Of a linear function a patch is due the sum of its terms, and each of its pixels an equal part of that."""
     generator = torch.Generator().manual_seed(5)
     c, x = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((5, 6), (3, 1, 5, 6)))
-    found = sn_f4._patches(lambda z: (z[:, 0] * c).sum((1, 2))[:, None], x, 4, 4, generator)
+    found = methods._patches(lambda z: (z[:, 0] * c).sum((1, 2))[:, None], x, 4, 4, generator)
     for rows in (slice(0, 4), slice(4, 5)):
         for columns in (slice(0, 4), slice(4, 6)):
             part = (x[:, 0] * c)[:, rows, columns]
@@ -80,8 +84,8 @@ def test_an_unknown_method_is_refused():
 
 def test_flipping_pixel_by_pixel(monkeypatch):
     net, x = small()
-    monkeypatch.setattr(sn_f4, "PAIRS", {"a": (2, 0)})
-    result = sn_f4._flipped({"method": "ours", "task": "a"}, net, x, 0)
+    monkeypatch.setattr(removal_study, "PAIRS", {"a": (2, 0)})
+    result = removal_study._flipped({"method": "ours", "task": "a"}, net, x, 0)
     h = net.explain(x).attributions
     for image, due, change in zip(x, h[..., 2] - h[..., 0], result["change"], strict=True):
         emptied = image.clone()
@@ -94,19 +98,19 @@ def test_flipping_pixel_by_pixel(monkeypatch):
 
 def test_removal_is_of_the_predicted_class():
     net, x = small()
-    result = sn_f4._removed({"method": "ours", "task": "removal"}, net, x, 0)
-    remaining, change = torch.zeros(2, len(sn_f4.FRACTIONS), len(x), dtype=torch.float64)
+    result = removal_study._removed({"method": "ours", "task": "removal"}, net, x, 0)
+    remaining, change = torch.zeros(2, len(removal_study.FRACTIONS), len(x), dtype=torch.float64)
     for i, image in enumerate(x):
         c = int(net(image[None]).argmax())
         due, whole = net.explain(image[None]).attributions[0, ..., c].flatten(), float(net(image[None])[0, c])
-        for step, fraction in enumerate(sn_f4.FRACTIONS):
+        for step, fraction in enumerate(removal_study.FRACTIONS):
             for to, order in ((remaining, due.argsort(descending=True)), (change, due.abs().argsort())):
                 emptied = image.clone().flatten()
                 emptied[order[: round(fraction * 48)]] = 0
                 left = float(net(emptied.view(1, 1, 6, 8))[0, c])
                 to[step, i] = left if to is remaining else abs(left - whole) / abs(whole)
     for name, values in (("remaining", remaining), ("change", change)):
-        area = torch.trapezoid(values, torch.tensor(sn_f4.FRACTIONS, dtype=torch.float64), dim=0)
+        area = torch.trapezoid(values, torch.tensor(removal_study.FRACTIONS, dtype=torch.float64), dim=0)
         assert result[name]["area"] == pytest.approx(area.tolist(), rel=1e-4)
         assert result[name]["mean"] == pytest.approx(values.mean(1).tolist(), rel=1e-4, abs=1e-9)
     assert result["gap"] < 1e-10
@@ -119,15 +123,15 @@ def test_the_papers_runs_are_of_three_trainings_and_at_last_of_all_test_images()
     assert len(last) == len(METHODS) * 5
     assert {c["task"]: c["images"] for c in last if c["method"] != "shapley"} == TEST_IMAGES
     assert [TEST_IMAGES[pair] - 1 for pair in PAIRS] == [1008, 981, 973, 973]  # the table's degrees of freedom
-    assert study("SN-F11") is study("SN-Tab7") is study("SN-F4") is sn_f4
+    assert study("SN-F11") is study("SN-Tab7") is study("SN-F4") is removal_study.STUDY
 
 
 @pytest.mark.parametrize("scale", ["paper", "cpu"])
 def test_the_networks_are_trained_by_the_study_it_needs(scale):
     """As far, and in the same stage or an earlier one."""
     trained = {
-        (image_networks.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs): b.stage
-        for b in image_networks.batches(scale)
+        (images_study.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs): b.stage
+        for b in images_study.batches(scale)
     }
     for b in batches(scale):
         assert trained[b.config["network"], b.config["width"], *b.seeds, b.config["epochs"]] <= b.stage
@@ -136,7 +140,7 @@ def test_the_networks_are_trained_by_the_study_it_needs(scale):
 def test_a_missing_network_is_told(tmp_path):
     config = next(b.config for b in batches("cpu") if (b.config["task"], b.config["method"]) == ("9->1", "ours"))
     with pytest.raises(FileNotFoundError, match="shapnotes reproduce image-networks does"):
-        sn_f4.run(config, (0,), "cpu", tmp_path / "SN-F4")
+        removal_study.run(config, (0,), "cpu", tmp_path / "SN-F4")
 
 
 # --- findings ------------------------------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ def made(change=None, images: dict = TEST_IMAGES, width: int = 128, trainings: i
                 def level(quantity, task=task, method=method, seed=seed):
                     if method == "ours":
                         return 0.0
-                    usual = -sn_tab7.effect(task, method) if task != "removal" else 1.0
+                    usual = -effect_sizes.effect(task, method) if task != "removal" else 1.0
                     if (quantity, method) == ("least", "deeplift"):
                         usual = -1.0
                     return usual + (change(task, method, quantity, seed) if change else 0.0)
@@ -178,32 +182,39 @@ def held(module, runs):
 
 def test_the_papers_numbers_agree_with_the_paper():
     runs = made()
-    for module, verdict in ((sn_f4, "directions agree"), (sn_f11, "directions agree"), (sn_tab7, "numbers agree")):
+    for module, verdict in (
+        (three_tests, "directions agree"),
+        (four_pairs, "directions agree"),
+        (effect_sizes, "numbers agree"),
+    ):
         found = module.finding(runs)
         assert found.verdict == verdict and found.reduced == "" and all(s.held for s in found.statements)
         assert found.table and found.decides
-    assert sn_tab7.against(sn_f4.by_training(runs)[0], "4->1", "saliency").t == pytest.approx(122.93, rel=0.01)
+    assert comparison.against(comparison.by_training(runs)[0], "4->1", "saliency").t == pytest.approx(122.93, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("change", "spoilt"),
     [
         # a second method ahead in least-k removal: third, not second
-        (lambda t, m, q: -3.0 * (q == "least" and m == "deep_shap"), {sn_f4: 1}),
+        (lambda t, m, q: -3.0 * (q == "least" and m == "deep_shap"), {three_tests: 1}),
         # saliency ahead in one pair
-        (lambda t, m, q: 4.0 * (t == "9->1" and m == "saliency" and q == "flip"), {sn_f4: 0, sn_f11: 0, sn_tab7: 0}),
+        (
+            lambda t, m, q: 4.0 * (t == "9->1" and m == "saliency" and q == "flip"),
+            {three_tests: 0, four_pairs: 0, effect_sizes: 0},
+        ),
         # one method nearer to ours than in the table, still behind
-        (lambda t, m, q: 0.6 * (m == "deeplift" and q == "flip"), {sn_tab7: 1}),
-        (lambda t, m, q: 3.0 * (m == "deep_shap" and q == "top") * -1, {sn_f4: 2}),
+        (lambda t, m, q: 0.6 * (m == "deeplift" and q == "flip"), {effect_sizes: 1}),
+        (lambda t, m, q: 3.0 * (m == "deep_shap" and q == "top") * -1, {three_tests: 2}),
     ],
 )
 def test_the_verdicts_follow_the_numbers(change, spoilt):
     everywhere = made(lambda task, method, quantity, seed: change(task, method, quantity))
     once = made(lambda task, method, quantity, seed: change(task, method, quantity) * (seed == 1))
-    for module in (sn_f4, sn_f11, sn_tab7):
+    for module in (three_tests, four_pairs, effect_sizes):
         if module not in spoilt:
             assert all(held(module, everywhere))
-        elif module is sn_tab7 and spoilt[module] == 1:  # effects are means over trainings
+        elif module is effect_sizes and spoilt[module] == 1:  # effects are means over trainings
             assert held(module, everywhere)[1] is False and module.finding(everywhere).verdict == "directions agree"
         else:
             assert held(module, everywhere)[spoilt[module]] is False
@@ -214,39 +225,42 @@ def test_the_verdicts_follow_the_numbers(change, spoilt):
 def test_less_than_the_paper_is_told():
     fewer = {**TEST_IMAGES, "8->6": 100}
     for runs, modules, told in (
-        (made(images=fewer), (sn_f11, sn_tab7), "100 of 974 images (8->6)"),
-        (made(images={**TEST_IMAGES, "removal": 200}), (sn_f4,), "200 of 10000 images (removal)"),
-        (made(width=16), (sn_f4, sn_f11, sn_tab7), "16 channels in place of 128"),
-        (made(trainings=1)[:-1], (sn_f4,), "not all methods have been run on all tests"),
-        (made(trainings=1)[6:], (sn_f4, sn_f11, sn_tab7), "not all methods have been run on all tests"),
+        (made(images=fewer), (four_pairs, effect_sizes), "100 of 974 images (8->6)"),
+        (made(images={**TEST_IMAGES, "removal": 200}), (three_tests,), "200 of 10000 images (removal)"),
+        (made(width=16), (three_tests, four_pairs, effect_sizes), "16 channels in place of 128"),
+        (made(trainings=1)[:-1], (three_tests,), "not all methods have been run on all tests"),
+        (made(trainings=1)[6:], (three_tests, four_pairs, effect_sizes), "not all methods have been run on all tests"),
     ):
         for module in modules:
             found = module.finding(runs)
             assert found.verdict == "smaller scale only" and found.reduced == told
-    assert sn_f4.finding(made(images=fewer)).reduced == ""  # that pair is not in figure 4
+    assert three_tests.finding(made(images=fewer)).reduced == ""  # that pair is not in figure 4
     begun = made(trainings=1)[:1]
     assert (
-        held(sn_f4, begun) == [None] * 3 and sn_f4.summary(begun) and sn_tab7.summary(begun) and sn_f11.summary(begun)
+        held(three_tests, begun) == [None] * 3
+        and three_tests.summary(begun)
+        and effect_sizes.summary(begun)
+        and four_pairs.summary(begun)
     )
 
 
 def test_the_run_on_most_images_counts():
     few = made(lambda task, method, quantity, seed: 9.0, images=dict.fromkeys(TEST_IMAGES, 200))
     for runs in (few + made(), made() + few):
-        assert sn_tab7.finding(runs).verdict == "numbers agree"
+        assert effect_sizes.finding(runs).verdict == "numbers agree"
 
 
 def test_means_are_over_trainings():
     runs = made(lambda task, method, quantity, seed: float(seed))
     means = [sum(run["result"]["change"]) / 1009 for run in runs if run["config"]["task"] == "9->1"][1::6]
-    assert sn_f4.over_trainings(runs, "9->1", RIVALS[0]).mean == pytest.approx(interval(means).mean)
-    assert sn_f4.over_trainings(runs, "9->1", RIVALS[0]).half == pytest.approx(interval(means).half)
+    assert comparison.over_trainings(runs, "9->1", RIVALS[0]).mean == pytest.approx(interval(means).mean)
+    assert comparison.over_trainings(runs, "9->1", RIVALS[0]).half == pytest.approx(interval(means).half)
 
 
 def test_a_run_is_json_and_told(tmp_path):
     config = next(b.config for b in batches("smoke") if b.config["method"] == "integrated_gradients")
-    (result,) = sn_f4.run(config, (0,), "cpu", tmp_path)
+    (result,) = removal_study.run(config, (0,), "cpu", tmp_path)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    lines = sn_tab7.summary(made(trainings=1))
+    lines = effect_sizes.summary(made(trainings=1))
     assert any("8->6" in line and "Saliency" in line and "90.17" in line for line in lines) and len(lines) == 21
-    assert len(sn_f11.summary(made())) == 1 + len(PAIRS)
+    assert len(four_pairs.summary(made())) == 1 + len(PAIRS)

@@ -6,12 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from shapnotes.experiments import image_networks, images, sn_f3, sn_f5, sn_f6, sn_f7
-from shapnotes.experiments.sn_f5 import MODELS, REMOVED, SHARES, TRAININGS, batches
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.images import study as images_study
+from shapnotes.experiments.images import training
+from shapnotes.experiments.regularised_images import (
+    pruned_values,
+    removed_pixels,
+    small_values,
+    sparse_explanations,
+    trainings,
+)
+from shapnotes.experiments.regularised_images import study as regularised_images_study
+from shapnotes.experiments.regularised_images.study import MODELS, REMOVED, SHARES, TRAININGS, batches
 from shapnotes.shapnet import ImageShapNet
 
-NAMES = {network: name for name, network in sn_f5.NETWORKS.items()}
+NAMES = {network: name for name, network in regularised_images_study.NETWORKS.items()}
 
 
 def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[dict]:
@@ -19,7 +28,7 @@ def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[
     runs = []
     for seed in range(trainings):
         for name in names:
-            better = [*MODELS, sn_f5.INK].index(name) / 100
+            better = [*MODELS, regularised_images_study.INK].index(name) / 100
             curves = [[0.98 if s < 0.8 else 0.2 + 0.1 * stage + better for s in SHARES] for stage in range(7)]
             if name in ("l1", "l1-layers"):  # these keep more
                 kept = {"l1": 0.15, "l1-layers": 0.3}[name]
@@ -29,7 +38,7 @@ def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[
                 "accuracy": 0.98,
                 "images": 10_000,
                 "pruned": {"shares": list(SHARES), "accuracy": curves, "area": areas, "area_error": [0.001] * 6},
-                "removed": {o: {"accuracy": [0.5 + better for _ in REMOVED]} for o in sn_f5.ORDERS},
+                "removed": {o: {"accuracy": [0.5 + better for _ in REMOVED]} for o in regularised_images_study.ORDERS},
                 "shape": {
                     "largest": 1.0,
                     "cv": 1.0 - better if name == "linf" else 1.0 + better,
@@ -38,7 +47,7 @@ def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[
             }
             if change:
                 change(name, seed, result)
-            config = sn_f5.configuration(scale, sn_f5.NETWORKS[name])
+            config = regularised_images_study.configuration(scale, regularised_images_study.NETWORKS[name])
             runs.append({"config": config, "seed": seed, "scale": scale, "result": result})
     return runs
 
@@ -52,12 +61,12 @@ def test_the_networks_are_the_papers_and_at_our_scale_one_more():
     assert stages == [(0 if seed == 0 else 2, name, (seed,)) for seed in range(3) for name in MODELS]
     assert {(b.config["width"], b.config["epochs"]) for b in batches("paper")} == {(128, 5)}
     ours = [batch for batch in batches("cpu") if batch.stage == 0]
-    assert {NAMES[batch.config["network"]] for batch in ours} == {*MODELS, sn_f5.INK}
+    assert {NAMES[batch.config["network"]] for batch in ours} == {*MODELS, regularised_images_study.INK}
     # Each is trained by `image_networks`, as far and in the same stage.
     for scale in ("paper", "cpu", "smoke"):
         trained = {
-            (image_networks.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs, b.stage)
-            for b in image_networks.batches(scale)
+            (images_study.name_of(b.config), b.config["channels"][1], *b.seeds, b.epochs, b.stage)
+            for b in images_study.batches(scale)
         }
         for b in batches(scale):
             assert (b.config["network"], b.config["width"], *b.seeds, b.config["epochs"], b.stage) in trained
@@ -72,7 +81,7 @@ def test_what_is_measured():
     y = net(x).argmax(1)
     y[0] = (y[0] + 1) % 5
     with torch.no_grad():
-        found = sn_f5.measured(net, x, y, seed=0)
+        found = regularised_images_study.measured(net, x, y, seed=0)
         assert found["accuracy"] == 5 / 6 and found["images"] == 6
         half = SHARES.index(0.5)
         z = net.layers(x)[1]
@@ -83,7 +92,7 @@ def test_what_is_measured():
     assert all(curve[0] == 5 / 6 for curve in found["pruned"]["accuracy"])
     means = [sum(curve) / len(curve) for curve in found["pruned"]["accuracy"]]
     assert found["pruned"]["area"] == pytest.approx(means, abs=1e-6) and len(found["pruned"]["area_error"]) == 2
-    assert {len(found["removed"][order]["accuracy"]) for order in sn_f5.ORDERS} == {len(REMOVED)}
+    assert {len(found["removed"][order]["accuracy"]) for order in regularised_images_study.ORDERS} == {len(REMOVED)}
     assert found["removed"]["top"]["logit"][-1] == found["removed"]["least"]["logit"][-1] == 0
     assert found["removed"]["top"]["logit"][3] < found["removed"]["least"]["logit"][3]
     assert len(found["shape"]["small"]) == len(found["shape"]["l1"]) == 3
@@ -91,18 +100,18 @@ def test_what_is_measured():
 
 def test_the_network_that_is_measured_is_told(tmp_path):
     """Its weights are read from beside the record, and its file is identified; one that is not there is told."""
-    config = sn_f5.configuration("smoke", "digits-none")
+    config = regularised_images_study.configuration("smoke", "digits-none")
     with pytest.raises(FileNotFoundError, match="has not been trained so far yet; shapnotes reproduce image-networks"):
-        sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
-    path = image_networks.weights(tmp_path / image_networks.ID, config["width"], "digits-none", 0, config["epochs"])
-    net = images.network("shapnet", [1, 2, 10], torch.Generator().manual_seed(0))
-    images.keep(net, path, {"channels": [1, 2, 10], "model": "shapnet"}, 0, config["epochs"])
-    (result,) = sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
+        regularised_images_study.run(config, (0,), "cpu", tmp_path / "SN-F5")
+    path = images_study.weights(tmp_path / "image-networks", config["width"], "digits-none", 0, config["epochs"])
+    net = training.network("shapnet", [1, 2, 10], torch.Generator().manual_seed(0))
+    training.keep(net, path, {"channels": [1, 2, 10], "model": "shapnet"}, 0, config["epochs"])
+    (result,) = regularised_images_study.run(config, (0,), "cpu", tmp_path / "SN-F5")
     assert result["network"] == {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "channels": [1, 2, 10]}
     assert result["images"] == config["measured"]
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(ValueError, match=r"digits-none-0-2\.safetensors is no network of these experiments"):
-        sn_f5.run(config, (0,), "cpu", tmp_path / "SN-F5")
+        regularised_images_study.run(config, (0,), "cpu", tmp_path / "SN-F5")
 
 
 def reverse(result):
@@ -121,25 +130,30 @@ def lose_at_a_tenth(result):
     ("name", "change", "which"), [(None, reverse, 0), ("l1", keep_less, 1), (None, lose_at_a_tenth, 2)]
 )
 def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
-    found = sn_f5.finding(made())
-    assert found.verdict == "directions agree" and found.reduced == "" and held(sn_f5, made()) == [True] * 3
+    found = pruned_values.finding(made())
+    assert found.verdict == "directions agree" and found.reduced == "" and held(pruned_values, made()) == [True] * 3
     spoilt = made(lambda other, seed, result: change(result) if name in (None, other) else None)
-    assert held(sn_f5, spoilt)[which] is False and sn_f5.finding(spoilt).verdict == "disagrees"
+    assert held(pruned_values, spoilt)[which] is False and pruned_values.finding(spoilt).verdict == "disagrees"
     once = made(lambda other, seed, result: change(result) if seed == 1 and name in (None, other) else None)
-    assert held(sn_f5, once)[which] is None  # in one training of three
-    assert "holds in 2 of 3 trainings" in sn_f5.finding(once).statements[which].criterion
+    assert held(pruned_values, once)[which] is None  # in one training of three
+    assert "holds in 2 of 3 trainings" in pruned_values.finding(once).statements[which].criterion
 
 
 @pytest.mark.parametrize(
     ("module", "name", "which", "change"),
     [
-        (sn_f3, "l1", 0, lambda r: r["shape"]["small"].reverse()),
-        (sn_f3, "l1", 1, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
-        (sn_f3, "l1-layers", 2, lambda r: r["shape"]["small"].__setitem__(2, 0.0)),
-        (sn_f6, "l1", 0, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
-        (sn_f6, "linf", 1, lambda r: r["shape"].update(cv=2.0)),
-        (sn_f7, "l1", 0, lambda r: [r["removed"][o].update(accuracy=[0.1] * len(REMOVED)) for o in ("top", "least")]),
-        (sn_f7, "linf", 2, lambda r: r["removed"]["top"]["accuracy"].__setitem__(2, 0.1)),
+        (small_values, "l1", 0, lambda r: r["shape"]["small"].reverse()),
+        (small_values, "l1", 1, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
+        (small_values, "l1-layers", 2, lambda r: r["shape"]["small"].__setitem__(2, 0.0)),
+        (sparse_explanations, "l1", 0, lambda r: r["shape"]["small"].__setitem__(6, 0.0)),
+        (sparse_explanations, "linf", 1, lambda r: r["shape"].update(cv=2.0)),
+        (
+            removed_pixels,
+            "l1",
+            0,
+            lambda r: [r["removed"][o].update(accuracy=[0.1] * len(REMOVED)) for o in ("top", "least")],
+        ),
+        (removed_pixels, "linf", 2, lambda r: r["removed"]["top"]["accuracy"].__setitem__(2, 0.1)),
     ],
 )
 def test_the_other_verdicts_follow_the_numbers(module, name, which, change):
@@ -154,16 +168,16 @@ def test_the_other_verdicts_follow_the_numbers(module, name, which, change):
 
 def test_an_unfinished_record_decides_nothing():
     begun = made(names=MODELS[:2])
-    found = sn_f5.finding(begun)
-    assert found.reduced == "no network l1-layers, linf yet" and held(sn_f5, begun) == [None] * 3
-    assert sn_f5.trainings(begun) == [] and sn_f5.summary(begun)
+    found = pruned_values.finding(begun)
+    assert found.reduced == "no network l1-layers, linf yet" and held(pruned_values, begun) == [None] * 3
+    assert trainings.trainings(begun) == [] and pruned_values.summary(begun)
 
 
 def test_means_are_over_trainings():
-    runs = made(names=(*MODELS, sn_f5.INK), scale="cpu")
-    assert sn_f5.trainings(runs) == [0, 1, 2] and sn_f5.trainings(runs[:-2]) == [0, 1]
+    runs = made(names=(*MODELS, regularised_images_study.INK), scale="cpu")
+    assert trainings.trainings(runs) == [0, 1, 2] and trainings.trainings(runs[:-2]) == [0, 1]
     ours = [run for run in runs if run["config"]["network"] == "mnist-l1"]
     for run, accuracy in zip(ours, (0.5, 0.6, 0.7), strict=True):
         run["result"]["accuracy"] = accuracy
-    assert sn_f5.over_trainings(runs, "l1", lambda r: r["accuracy"]) == interval([0.5, 0.6, 0.7])
-    assert "0.600 ± 0.248" in sn_f5.summary(runs)[2]
+    assert trainings.over_trainings(runs, "l1", lambda r: r["accuracy"]) == interval([0.5, 0.6, 0.7])
+    assert "0.600 ± 0.248" in pruned_values.summary(runs)[2]

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from shapnotes.experiments import baselines, sn_tab1, tabular
-from shapnotes.experiments.baselines import BASELINES
-from shapnotes.experiments.checkpoint import Checkpoint
-from shapnotes.experiments.sn_tab1 import CHOICES, PAPER, batches, configuration, finding
-from shapnotes.experiments.statistics import interval
-from shapnotes.experiments.tabular import MODELS
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.tables import accuracy, accuracy_finding, baselines, models, splits
+from shapnotes.experiments.tables.accuracy import PAPER, batches, configuration
+from shapnotes.experiments.tables.accuracy_finding import CHOICES, finding
+from shapnotes.experiments.tables.baselines import BASELINES
+from shapnotes.experiments.tables.models import MODELS
 
 SMALL = {"samples": 60, "epochs": 1}
 
@@ -83,8 +84,8 @@ def test_what_a_docstring_announces_is_run():
 @pytest.mark.parametrize("model", ["deep", "gam", "dnn_parameters"])
 def test_repeats_do_not_depend_on_company(model):
     config = configuration("synthetic", model, **SMALL)
-    both = sn_tab1.run(config, (3, 8), "cpu")
-    alone = sn_tab1.run(config, (3,), "cpu") + sn_tab1.run(config, (8,), "cpu")
+    both = accuracy.run(config, (3, 8), "cpu")
+    alone = accuracy.run(config, (3,), "cpu") + accuracy.run(config, (8,), "cpu")
     for one, other in zip(both, alone, strict=True):  # float32, and products of other shapes
         assert one == pytest.approx(other, rel=1e-4)
     assert both[0]["test"] != pytest.approx(both[1]["test"], rel=1e-3)
@@ -93,8 +94,8 @@ def test_repeats_do_not_depend_on_company(model):
 
 @pytest.mark.parametrize("kind", BASELINES)
 def test_baselines_are_measured_on_the_same_parts(kind):
-    (found,) = sn_tab1.run(configuration("synthetic", kind, samples=80), (3,), "cpu")
-    fold = tabular.fold("synthetic", 3, samples=80)
+    (found,) = accuracy.run(configuration("synthetic", kind, samples=80), (3,), "cpu")
+    fold = splits.fold("synthetic", 3, samples=80)
     model = baselines.fitted(kind, *fold.train, 3)
     for name in ("train", "held_out", "test"):
         x, y = getattr(fold, name)
@@ -104,10 +105,10 @@ def test_baselines_are_measured_on_the_same_parts(kind):
 def test_what_is_measured(monkeypatch):
     """With no epoch, the numbers are those of the untrained network on the fold's parts."""
     config = configuration("breast_cancer", "gam", epochs=0)
-    (found,) = sn_tab1.run(config, (7,), "cpu")
+    (found,) = accuracy.run(config, (7,), "cpu")
     net, fold = (
-        tabular.network("gam", "breast_cancer", torch.Generator().manual_seed(7)),
-        tabular.fold("breast_cancer", 7),
+        models.network("gam", "breast_cancer", torch.Generator().manual_seed(7)),
+        splits.fold("breast_cancer", 7),
     )
     for name in ("train", "held_out", "test"):
         x, y = getattr(fold, name)
@@ -118,18 +119,18 @@ def test_what_is_measured(monkeypatch):
 def test_constants():
     """Centring moves the targets for training and the predictions for testing; without, a ShapNet is 0 at its mean."""
     options = {"samples": 60, "epochs": 0}
-    fold = tabular.fold("synthetic", 2, samples=60)
+    fold = splits.fold("synthetic", 2, samples=60)
     (none,), (centred,) = (
-        sn_tab1.run(configuration("synthetic", "gam", constant=c, **options), (2,), "cpu") for c in ("none", "centred")
+        accuracy.run(configuration("synthetic", "gam", constant=c, **options), (2,), "cpu") for c in ("none", "centred")
     )
-    net = tabular.network("gam", "synthetic", torch.Generator().manual_seed(2))
+    net = models.network("gam", "synthetic", torch.Generator().manual_seed(2))
     x, y = fold.test
     mean = fold.train[1].mean()
     assert none["test"] == pytest.approx((net(x)[:, 0] - y).square().mean().item(), rel=1e-5)
     assert centred["test"] == pytest.approx((net(x)[:, 0] + mean - y).square().mean().item(), rel=1e-5)
     assert net(torch.zeros(1, 16)) == 0
-    learned = sn_tab1._network(configuration("yeast", "gam", constant="learned"), torch.Generator().manual_seed(0))
-    assert isinstance(learned, tabular.Shifted) and learned.constant.shape == (10,)
+    learned = accuracy._network(configuration("yeast", "gam", constant="learned"), torch.Generator().manual_seed(0))
+    assert isinstance(learned, models.Shifted) and learned.constant.shape == (10,)
 
 
 def test_training_is_by_the_papers_settings(monkeypatch):
@@ -139,16 +140,16 @@ def test_training_is_by_the_papers_settings(monkeypatch):
         seen.update(options, rows=train[0].shape, inputs=train[0], targets=train[1])
         return networks
 
-    monkeypatch.setattr(tabular, "fit_together", noting)
-    sn_tab1.run(configuration("breast_cancer", "gam"), (0, 1), "cpu")
+    monkeypatch.setattr(models, "fit_together", noting)
+    accuracy.run(configuration("breast_cancer", "gam"), (0, 1), "cpu")
     assert (seen["epochs"], seen["batch_size"], seen["rows"]) == (9, 32, (2, 342, 30))
     assert seen["loss"] is nn.functional.cross_entropy
     built = seen["optimiser"]([torch.zeros(1, requires_grad=True)])
     assert type(built) is torch.optim.Adam
     assert {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}.items() <= built.defaults.items()
     state = Checkpoint(None, {})
-    sn_tab1.run(configuration("synthetic", "gam", samples=60, constant="centred", rate=1e-4), (0,), "cpu", state)
-    assert seen["loss"] is tabular.squared_error and abs(float(seen["targets"].mean())) < 1e-6
+    accuracy.run(configuration("synthetic", "gam", samples=60, constant="centred", rate=1e-4), (0,), "cpu", state)
+    assert seen["loss"] is models.squared_error and abs(float(seen["targets"].mean())) < 1e-6
     assert seen["optimiser"]([torch.zeros(1, requires_grad=True)]).defaults["lr"] == 1e-4
     assert seen["checkpoint"] is state and float(seen["inputs"].abs().max()) <= 0.5
 
@@ -224,15 +225,19 @@ def test_intervals_allow_for_rows_that_are_shared():
         if run["config"]["model"] == "deep":  # behind by more than .013, give or take
             behind = PAPER[run["config"]["data"]][1] - 0.0175
             run["result"]["test"] = behind + 0.006 * (run["seed"] // 5 % 2 - 0.5)
-    ahead = sn_tab1.lead(*(sn_tab1.of(runs, "yeast", model) for model in ("deep", "dnn_computation")))
+    ahead = accuracy_finding.lead(*(accuracy_finding.of(runs, "yeast", model) for model in ("deep", "dnn_computation")))
     plain = interval(-0.0175 + 0.006 * (r % 2 - 0.5) for r in range(10))
     assert ahead.mean == pytest.approx(-0.0175) and ahead.half == pytest.approx(plain.half * (1 + 10 / 3) ** 0.5)
     assert plain.high < -0.013 < ahead.high
     assert held(finding(runs, "yeast"))["the Deep ShapNet is comparable with the DNN (eq. comp.)"] is None
     alone = [run for run in runs if run["seed"] % 5 == 0]
-    ahead = sn_tab1.lead(*(sn_tab1.of(alone, "yeast", model) for model in ("deep", "dnn_computation")))
+    ahead = accuracy_finding.lead(
+        *(accuracy_finding.of(alone, "yeast", model) for model in ("deep", "dnn_computation"))
+    )
     assert ahead.half == pytest.approx(plain.half * (1 + 50 / 12) ** 0.5)
-    drawn = sn_tab1.lead(*(sn_tab1.of(runs, "synthetic", model) for model in ("deep", "dnn_computation")))
+    drawn = accuracy_finding.lead(
+        *(accuracy_finding.of(runs, "synthetic", model) for model in ("deep", "dnn_computation"))
+    )
     assert drawn.half == pytest.approx(plain.half)
 
 
@@ -251,10 +256,14 @@ def test_folds_of_a_round_count_as_one():
     runs = made(spread=0.0)
     for run in runs:
         run["result"]["test"] += run["seed"] // 5 % 2  # 0 or 1 a round
-    deep = sn_tab1.of(runs, "yeast", "deep")
-    assert sn_tab1.mean(deep) == pytest.approx(interval([0.585, 1.585] * 5, shared=1 / 3))
-    assert sn_tab1.lead(deep, sn_tab1.of(runs, "yeast", "gam")) == pytest.approx((0.585 - 0.597, 0), abs=1e-12)
-    assert sn_tab1.lead(deep, [r for r in sn_tab1.of(runs, "yeast", "gam") if r["seed"] % 5 == 0])[0] < 0
+    deep = accuracy_finding.of(runs, "yeast", "deep")
+    assert accuracy_finding.mean(deep) == pytest.approx(interval([0.585, 1.585] * 5, shared=1 / 3))
+    assert accuracy_finding.lead(deep, accuracy_finding.of(runs, "yeast", "gam")) == pytest.approx(
+        (0.585 - 0.597, 0), abs=1e-12
+    )
+    assert (
+        accuracy_finding.lead(deep, [r for r in accuracy_finding.of(runs, "yeast", "gam") if r["seed"] % 5 == 0])[0] < 0
+    )
 
 
 def test_rows_set_choices_beside_the_first():
@@ -263,15 +272,15 @@ def test_rows_set_choices_beside_the_first():
         config = configuration("yeast", "gam", constant="learned")
         runs.append({"config": config, "seed": seed, "result": {"test": 0.597 + 0.1 + 0.01 * jitter(seed)}})
     others = [run for run in runs if run["config"].get("constant") == "learned"]
-    (learned,) = sn_tab1.rows(runs, "yeast", others)
+    (learned,) = accuracy_finding.rows(runs, "yeast", others)
     assert learned.name == "GAM, learned" and learned.runs == 10 and isnan(learned.paper)
     assert learned.above == pytest.approx((0.1, 0), abs=1e-9)
-    deep, comp, *_ = sn_tab1.rows(runs, "yeast")
+    deep, comp, *_ = accuracy_finding.rows(runs, "yeast")
     assert isnan(deep.above.mean) and comp.above == pytest.approx((-0.009, 0), abs=1e-9) and comp.paper == 0.576
     many = {"samples": 100_000, "width": 10, "rate": 1e-4, "reading": "sum", "inputs": "standardised"}
     config = configuration("synthetic", "shallow", **many)
-    (row,) = sn_tab1.rows([{"config": config, "seed": 0, "result": {"test": 1.0}}], "synthetic")
+    (row,) = accuracy_finding.rows([{"config": config, "seed": 0, "result": {"test": 1.0}}], "synthetic")
     assert row.name == "Shallow ShapNet, 100,000 rows, sum of v, standardised, width 10, rate 0.0001"
-    lines = sn_tab1.summary(runs)
+    lines = accuracy_finding.summary(runs)
     assert len(lines) == 3 + 15 + 1 and "+0.100 ± 0.000" in next(line for line in lines if "learned" in line)
     assert [line.partition(",")[0] for line in lines if not line.startswith(" ")] == list(PAPER)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from shapnotes.experiments import image_networks, sn_tab2
-from shapnotes.experiments.sn_tab2 import MODELS, PAPER
+from shapnotes.experiments.images import finding as images_finding
+from shapnotes.experiments.images import study as images_study
+from shapnotes.experiments.images.finding import MODELS, PAPER
 
 NAMES = dict(zip(MODELS, ("none", "cnn"), strict=True))  # of the networks in `image_networks`
 
@@ -12,18 +13,18 @@ def made(change=None, scale="paper", data=tuple(PAPER), epochs=None, seeds=3) ->
     """Runs around the paper's table, in every epoch; change(data, model, seed) is added to what is there."""
     runs = []
     for name in data:
-        done = epochs or image_networks.EPOCHS[name]
+        done = epochs or images_study.EPOCHS[name]
         for seed in range(seeds):
             for i, model in enumerate(MODELS):
                 value = PAPER[name][i] + 1e-4 * (seed - 1) * (i + 1) + (change(name, model, seed) if change else 0.0)
                 result = {"epochs": done, "measured_at": list(range(1, done + 1)), "test_accuracy": [value] * done}
-                config = image_networks.configuration(scale, name, NAMES[model])
+                config = images_study.configuration(scale, name, NAMES[model])
                 runs.append({"config": config, "seed": seed, "scale": scale, "result": result})
     return runs
 
 
 def test_settings_are_the_papers():
-    found = [b for b in image_networks.batches("paper") if b.config.get("penalty", "none") == "none"]
+    found = [b for b in images_study.batches("paper") if b.config.get("penalty", "none") == "none"]
     most = {}
     for batch in found:
         most[batch.config["data"]] = max(batch.epochs, most.get(batch.config["data"], 0))
@@ -50,19 +51,19 @@ def test_settings_are_the_papers():
     ],
 )
 def test_the_verdict_follows_the_pairs(change, held, verdict):
-    found = sn_tab2.finding(made(change))
+    found = images_finding.finding(made(change))
     assert [statement.held for statement in found.statements] == held
     assert found.verdict == verdict and found.reduced == ""
     assert len(found.table) == 3 * len(PAPER)
 
 
 def test_what_is_smaller_than_in_the_paper_is_told():
-    assert sn_tab2.finding(made(data=("mnist",))).reduced == "fashion_mnist not run; cifar10 not run"
-    assert sn_tab2.finding(made(data=("mnist",), epochs=4)).reduced.startswith("mnist: 4 of 10 epochs")
-    small = sn_tab2.finding(made(scale="cpu", epochs=2))
+    assert images_finding.finding(made(data=("mnist",))).reduced == "fashion_mnist not run; cifar10 not run"
+    assert images_finding.finding(made(data=("mnist",), epochs=4)).reduced.startswith("mnist: 4 of 10 epochs")
+    small = images_finding.finding(made(scale="cpu", epochs=2))
     assert small.verdict == "smaller scale only"
     assert small.reduced.startswith("16 channels in place of 128, 40000 images; mnist: 2 of 10 epochs")
-    one = sn_tab2.finding(made(seeds=1))
+    one = images_finding.finding(made(seeds=1))
     assert [statement.held for statement in one.statements] == [None] * 6 and one.verdict == "open"
 
 
@@ -74,21 +75,19 @@ def test_pairs_are_compared_at_equal_epochs():
             run["result"] = {key: v[:6] if isinstance(v, list) else 6 for key, v in run["result"].items()}
         else:
             run["result"]["test_accuracy"][6:] = [0.0] * 4
-    assert sn_tab2.epochs(runs, "mnist") == 6
-    assert sn_tab2.lead(runs, "mnist") == sn_tab2.lead(made(data=("mnist",)), "mnist")
+    assert images_finding.epochs(runs, "mnist") == 6
+    assert images_finding.lead(runs, "mnist") == images_finding.lead(made(data=("mnist",)), "mnist")
 
 
 def test_networks_with_a_penalty_or_on_other_images_do_not_count():
-    others = [
-        image_networks.configuration("cpu", data, name) for data, name in (("mnist", "l1"), ("mnist_ink", "none"))
-    ]
+    others = [images_study.configuration("cpu", data, name) for data, name in (("mnist", "l1"), ("mnist_ink", "none"))]
     runs = made(scale="cpu", data=("mnist",), epochs=2)
     result = {"epochs": 1, "measured_at": [1], "test_accuracy": [0.0]}
     more = [{"config": config, "seed": 0, "scale": "cpu", "result": result} for config in others]
-    assert sn_tab2.finding(runs + more[:1]) == sn_tab2.finding(runs)
-    assert sn_tab2.lead(runs + more, "mnist") == sn_tab2.lead(runs, "mnist")
+    assert images_finding.finding(runs + more[:1]) == images_finding.finding(runs)
+    assert images_finding.lead(runs + more, "mnist") == images_finding.lead(runs, "mnist")
 
 
 def test_the_summary_has_a_line_per_network_and_lead():
-    lines = sn_tab2.summary(made())
+    lines = images_finding.summary(made())
     assert len(lines) == 1 + 3 * 3 and "0.9950" in lines[1] and "+0.0033" in lines[3]

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from shapnotes import shapley_values
-from shapnotes.experiments import sn_tab3, tabular
-from shapnotes.experiments.sn_tab3 import (
+from shapnotes.experiments._harness.statistics import interval
+from shapnotes.experiments.distance import finding as distance_finding
+from shapnotes.experiments.distance import study as distance_study
+from shapnotes.experiments.distance.finding import finding
+from shapnotes.experiments.distance.study import (
     KERNELS,
     METHODS,
     PAPER,
@@ -15,12 +18,11 @@ from shapnotes.experiments.sn_tab3 import (
     TRIALS,
     batches,
     configuration,
-    finding,
     selection,
     truth_study,
     two_outputs,
 )
-from shapnotes.experiments.statistics import interval
+from shapnotes.experiments.tables import models, splits
 from shapnotes.explainers import kernel_shap
 from shapnotes.metrics import shapley_error
 
@@ -56,7 +58,7 @@ def test_all_trials_of_the_paper_are_there():
         seeds = [s for b in batches("paper") if b.config == configuration(setting, model) for s in b.seeds]
         assert len(set(seeds)) == len(seeds) == TRIALS[setting]
         if setting in ("untrained", "synthetic"):  # data of its own for each trial
-            assert len({seed // tabular.FOLDS for seed in seeds}) == TRIALS[setting]
+            assert len({seed // splits.FOLDS for seed in seeds}) == TRIALS[setting]
     names = [(json.dumps(b.config, sort_keys=True), s) for b in batches("paper") for s in b.seeds]
     assert len(set(names)) == len(names)
     assert [truth_study(s) in [b.config for b in batches("paper")] for s in ("synthetic", "breast_cancer")] == [
@@ -75,9 +77,9 @@ def test_all_trials_of_the_paper_are_there():
 
 def test_ten_outputs_are_explained():
     config = configuration("breast_cancer", "shallow", epochs=0, players=5, kernels={"all": 30}, permutations=4)
-    (found,) = sn_tab3.run(config, (0,), "cpu")
-    net = tabular.network("shallow", "breast_cancer", torch.Generator().manual_seed(0), outputs=10)
-    x = tabular.fold("breast_cancer", 0).test[0][:1]
+    (found,) = distance_study.run(config, (0,), "cpu")
+    net = models.network("shallow", "breast_cancer", torch.Generator().manual_seed(0), outputs=10)
+    x = splits.fold("breast_cancer", 0).test[0][:1]
     away = torch.randperm(30, generator=torch.Generator().manual_seed(0))[5:]
     x = x.index_fill(1, away, 0.0).double()
     with torch.no_grad():
@@ -89,9 +91,9 @@ def test_ten_outputs_are_explained():
 
 def test_inputs_of_the_synthetic_task_are_not_standardised():
     """The size of an untrained network's values is that at an input of the cube."""
-    (found,) = sn_tab3.run(configuration("untrained", "shallow", kernels={}, samples=100), (4,), "cpu")
-    net = tabular.network("shallow", "synthetic", torch.Generator().manual_seed(4))
-    x = tabular.fold("synthetic", 4, samples=100).test[0][4:5]
+    (found,) = distance_study.run(configuration("untrained", "shallow", kernels={}, samples=100), (4,), "cpu")
+    net = models.network("shallow", "synthetic", torch.Generator().manual_seed(4))
+    x = splits.fold("synthetic", 4, samples=100).test[0][4:5]
     assert float(x.abs().max()) <= 0.5
     with torch.no_grad():
         size = float(net.explain(x).attributions.abs().mean())
@@ -112,16 +114,16 @@ def test_selected_features():
     f = lambda rows: rows @ weights[:, None]  # noqa: E731
     x = torch.ones(1, 12, dtype=torch.float64)
     for rule in ("aic", "num_features(10)"):
-        assert torch.allclose(sn_tab3.selected(f, x, 300, rule, 0)[0, :, 0], weights, atol=1e-6)
+        assert torch.allclose(distance_study.selected(f, x, 300, rule, 0)[0, :, 0], weights, atol=1e-6)
     equal = lambda rows: rows.sum(1, keepdim=True)  # noqa: E731
-    found = sn_tab3.selected(equal, x, 300, "num_features(10)", 0)[0, :, 0]
+    found = distance_study.selected(equal, x, 300, "num_features(10)", 0)[0, :, 0]
     assert int((found == 0).sum()) >= 2 and float(found.sum()) == pytest.approx(12)
-    assert torch.allclose(sn_tab3.selected(equal, x, 300, "aic", 0), kernel_shap(equal, x, samples=300, seed=0))
+    assert torch.allclose(distance_study.selected(equal, x, 300, "aic", 0), kernel_shap(equal, x, samples=300, seed=0))
 
 
 def test_selections_are_measured_beside_the_whole():
     config = configuration("untrained", "shallow", kernels={"kernel_77": 77, "all": 2**14})
-    (found,) = sn_tab3.run(config, (3,), "cpu")
+    (found,) = distance_study.run(config, (3,), "cpu")
     error = {method: values[0] for method, values in found["error"].items()}
     assert error["all, 2020"] == error["all"] and error["all, ten"] > 3 * error["all"]
     assert error["kernel_77, ten"] > error["kernel_77"]
@@ -135,9 +137,9 @@ def few_players(model: str, **choice) -> dict:
 @pytest.mark.parametrize("model", ["deep", "shallow"])
 def test_what_is_measured(model):
     """With no epoch and six features off the baseline, errors are those of the untrained network, computed directly."""
-    (found,) = sn_tab3.run(few_players(model, inputs=2, permutations=4, init="variance"), (7,), "cpu")
-    net = tabular.network(model, "breast_cancer", torch.Generator().manual_seed(7), "variance")
-    rows = tabular.fold("breast_cancer", 7).test[0][2 * 2 : 2 * 2 + 2]  # fold 2 explains rows of its own
+    (found,) = distance_study.run(few_players(model, inputs=2, permutations=4, init="variance"), (7,), "cpu")
+    net = models.network(model, "breast_cancer", torch.Generator().manual_seed(7), "variance")
+    rows = splits.fold("breast_cancer", 7).test[0][2 * 2 : 2 * 2 + 2]  # fold 2 explains rows of its own
     for i, x in enumerate(rows.split(1)):
         away = torch.randperm(30, generator=torch.Generator().manual_seed(7))[6:]
         x = x.index_fill(1, away, 0.0)
@@ -159,17 +161,17 @@ def test_what_is_measured(model):
 
 
 def test_a_sampled_truth_says_how_good_it_is(monkeypatch):
-    monkeypatch.setattr(sn_tab3, "EXACT", 5)
-    (found,) = sn_tab3.run(few_players("deep", inputs=1, permutations=8), (7,), "cpu")
+    monkeypatch.setattr(distance_study, "EXACT", 5)
+    (found,) = distance_study.run(few_players("deep", inputs=1, permutations=8), (7,), "cpu")
     assert 0 < found["truth_error"][0] < found["size"][0] and "sampled" not in found["error"]
     assert 0 < found["error"]["all"][0] < 10 * found["truth_error"][0]
 
 
 def test_a_network_that_is_not_the_same_is_refused(monkeypatch):
     wrong = lambda net, x: lambda coalitions: net(torch.where(coalitions, x, 0.0)) * 1.01  # noqa: E731
-    monkeypatch.setattr(sn_tab3, "coalition_values", wrong)
+    monkeypatch.setattr(distance_study, "coalition_values", wrong)
     with pytest.raises(AssertionError, match="coalition_values misses"):
-        sn_tab3.run(few_players("shallow", permutations=4), (0,), "cpu")
+        distance_study.run(few_players("shallow", permutations=4), (0,), "cpu")
 
 
 def held(found) -> dict:
@@ -202,7 +204,7 @@ def test_the_finding_follows_the_numbers():
 
 def test_an_interval_that_holds_both_sides_is_open():
     runs = made()
-    for run in sn_tab3.of(runs, "yeast", "deep"):
+    for run in distance_finding.of(runs, "yeast", "deep"):
         own = run["result"]["error"]["ours"]
         run["result"]["error"]["deep_shap"] = [v + 0.01 * (run["seed"] // 5 % 2 - 0.5) for v in own]
     found = finding(runs)
@@ -218,25 +220,28 @@ def test_an_unfinished_record_says_so():
 
 def test_intervals_are_over_rounds():
     """Folds of a round share their test rows and count as one; rounds of a table share its rows; others are drawn."""
-    runs = sn_tab3.of(made(), "yeast", "deep")
-    rounds = sn_tab3.by_round(runs, "ours")
-    assert len(rounds) == 10 and len(sn_tab3.by_round(sn_tab3.of(made(), "synthetic", "deep"), "ours")) == 20
-    assert sn_tab3.mean(runs, "ours") == interval(rounds.values(), shared=1 / 3)
-    drawn = sn_tab3.of(made(), "synthetic", "deep")
-    assert sn_tab3.mean(drawn, "ours") == interval(sn_tab3.by_round(drawn, "ours").values())
-    assert sn_tab3.lead(runs, "ours", "ours") == (0, 0)
+    runs = distance_finding.of(made(), "yeast", "deep")
+    rounds = distance_finding.by_round(runs, "ours")
+    assert (
+        len(rounds) == 10
+        and len(distance_finding.by_round(distance_finding.of(made(), "synthetic", "deep"), "ours")) == 20
+    )
+    assert distance_finding.mean(runs, "ours") == interval(rounds.values(), shared=1 / 3)
+    drawn = distance_finding.of(made(), "synthetic", "deep")
+    assert distance_finding.mean(drawn, "ours") == interval(distance_finding.by_round(drawn, "ours").values())
+    assert distance_finding.lead(runs, "ours", "ours") == (0, 0)
 
 
 def test_errors_in_parts_of_the_values():
-    runs = sn_tab3.of(made(spread=0), "yeast", "deep")
-    assert sn_tab3.relative(runs, "ours") == pytest.approx((0.0504 / 0.5, 0), abs=1e-12)
-    assert sn_tab3.mean(runs, "size") == pytest.approx((0.5, 0))
+    runs = distance_finding.of(made(spread=0), "yeast", "deep")
+    assert distance_finding.relative(runs, "ours") == pytest.approx((0.0504 / 0.5, 0), abs=1e-12)
+    assert distance_finding.mean(runs, "size") == pytest.approx((0.5, 0))
 
 
 def test_summaries():
-    lines = sn_tab3.summary(made())
+    lines = distance_finding.summary(made())
     assert len(lines) == 1 + 6 * 9 + 2 * 6
     assert "5.04e-02 ±" in next(line for line in lines if line.startswith("yeast"))
     result = made()[0]["result"] | {"players": [20]}
-    lines = sn_tab3.summary([*made(), {"config": truth_study("breast_cancer"), "seed": 0, "result": result}])
+    lines = distance_finding.summary([*made(), {"config": truth_study("breast_cancer"), "seed": 0, "result": result}])
     assert "truth; values of size 5.00e-01" in lines[-1]

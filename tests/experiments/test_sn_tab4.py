@@ -8,9 +8,9 @@ from oracles import tolerance
 from real_data import needs_yeast
 from torch import nn
 
-from shapnotes.experiments import sn_tab4, tabular
-from shapnotes.experiments.checkpoint import Checkpoint
-from shapnotes.experiments.sn_tab4 import PAPER, PENALTIES, SPARSE, SPARSE_OF_LARGEST, batches, configuration
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments.tables import models, penalties, penalties_finding, splits
+from shapnotes.experiments.tables.penalties import PAPER, PENALTIES, SPARSE, SPARSE_OF_LARGEST, batches, configuration
 
 F64 = tolerance(torch.float64)
 
@@ -65,17 +65,17 @@ def test_the_loss_is_what_it_says(penalty, layers):
         sizes = torch.stack([values[:, i].abs() for i in range(3)])
         over_players = {"none": 0 * sizes[0], "l1": sizes.sum(0), "linf": sizes.max(0).values}[penalty]
         expected = expected + 0.3 * over_players.mean()
-    torch.testing.assert_close(sn_tab4.loss(config, z, y), expected, **F64)
+    torch.testing.assert_close(penalties.loss(config, z, y), expected, **F64)
 
 
 @needs_yeast
 def test_training_is_with_the_penalty(tmp_path):
     """Three steps together with others are three steps of Adam on the loss, written out."""
-    fold, seed = tabular.fold("yeast", 5), 5
+    fold, seed = splits.fold("yeast", 5), 5
     config = configuration("yeast", "l1", epochs=1, batch_size=400, strength=0.5)
-    _, found = sn_tab4.run(config, (0, seed), "cpu")
+    _, found = penalties.run(config, (0, seed), "cpu")
     generator = torch.Generator().manual_seed(seed)
-    net = tabular.network("deep", "yeast", generator)
+    net = models.network("deep", "yeast", generator)
     optimiser, (x, y) = torch.optim.Adam(net.parameters()), fold.train
     for rows in torch.randperm(len(x), generator=generator).split(400):
         optimiser.zero_grad()
@@ -86,11 +86,11 @@ def test_training_is_with_the_penalty(tmp_path):
     with torch.no_grad():
         size = float(net.explain(fold.test[0]).attributions.double().abs().mean())
     assert found["size"] == pytest.approx(size, rel=1e-3)  # float32, and products of other shapes
-    (without,) = sn_tab4.run(configuration("yeast", "none", epochs=1, batch_size=400), (seed,), "cpu")
+    (without,) = penalties.run(configuration("yeast", "none", epochs=1, batch_size=400), (seed,), "cpu")
     assert without["size"] > 1.02 * found["size"]
     state = Checkpoint(tmp_path / "state.pt", config)
-    (kept,) = sn_tab4.run(config, (seed,), "cpu", state)
-    assert sn_tab4.run(config, (seed,), "cpu", state) == [kept]  # trained already: measured again
+    (kept,) = penalties.run(config, (seed,), "cpu", state)
+    assert penalties.run(config, (seed,), "cpu", state) == [kept]  # trained already: measured again
     assert kept["size"] == pytest.approx(size, rel=1e-3)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -109,7 +109,7 @@ class Fixed:
 def test_the_shape_by_hand():
     """Class 0 has values 1, 3 and 0.02, class 1 (predicted) 5, 0 and 0; class 2 nothing, and no variation."""
     net = Fixed([[1.0, 5.0, 0.0], [3.0, 0.0, 0.0], [-0.02, 0.0, 0.0]])
-    found = sn_tab4.measured(net, torch.zeros(4, 3), torch.tensor([1, 1, 1, 0]))
+    found = penalties.measured(net, torch.zeros(4, 3), torch.tensor([1, 1, 1, 0]))
     assert found["test"] == 0.75
     mean = 4.02 / 3
     first = (((1 - mean) ** 2 + (3 - mean) ** 2 + (0.02 - mean) ** 2) / 2) ** 0.5 / mean
@@ -119,7 +119,7 @@ def test_the_shape_by_hand():
     assert found["within 0"] == pytest.approx(5 / 9) and found["within 0.1"] == pytest.approx(6 / 9)
     assert found["within 0.01 of largest"] == pytest.approx(6 / 9)
     assert found["within 0.001 of largest"] == pytest.approx(5 / 9)
-    nothing = sn_tab4.measured(Fixed([[0.0, 0.0]] * 3), torch.zeros(2, 3), torch.zeros(2))
+    nothing = penalties.measured(Fixed([[0.0, 0.0]] * 3), torch.zeros(2, 3), torch.zeros(2))
     assert nothing["cv"] is None and nothing["undefined"] == 1
 
 
@@ -129,11 +129,11 @@ def held(found) -> dict:
 
 def test_the_finding_follows_the_numbers():
     edge = "breast_cancer: linf costs no accuracy"  # .003 in the table itself, the largest loss
-    found = sn_tab4.finding(made())
+    found = penalties_finding.finding(made())
     assert [c for c, answer in held(found).items() if answer is not True] == [edge] and not found.reduced
     assert held(found)[edge] is None and found.verdict == "open"
     better = lambda d, p, q: 0.002 * (d == "breast_cancer" and p == "linf" and q == "test")  # noqa: E731
-    assert sn_tab4.finding(made(better)).verdict == "directions agree"
+    assert penalties_finding.finding(made(better)).verdict == "directions agree"
     assert len(found.statements) == 7 + 4 and not any(one.size for one in found.statements)
     assert all("one of 11 comparisons" in one.criterion for one in found.statements)
     assert {line.agree for line in found.table} == {None}  # strength and threshold were chosen by the table
@@ -144,7 +144,7 @@ def test_the_finding_follows_the_numbers():
         "breast_cancer: l1 costs no accuracy": lambda d, p, q: -0.02 * ((d[0], p, q) == ("b", "l1", "test")),
     }
     for claim, change in changes.items():
-        found = sn_tab4.finding(made(change))
+        found = penalties_finding.finding(made(change))
         assert [c for c, answer in held(found).items() if answer is not True and c != edge] == [claim]
         assert held(found)[claim] is False and found.verdict == "disagrees"
 
@@ -152,15 +152,17 @@ def test_the_finding_follows_the_numbers():
 def test_a_direction_that_is_opposite_is_a_statement_that_fails():
     """On Breast Cancer l-infinity raises the sparsity in the paper; a record in which it falls says so by name."""
     falls = lambda d, p, q: -0.3 * (d == "breast_cancer" and p == "linf" and q == SPARSE)  # noqa: E731
-    found = sn_tab4.finding(made(falls))
+    found = penalties_finding.finding(made(falls))
     claim = "breast_cancer: linf raises the share within 0.001 of 0"
     assert held(found)[claim] is False and found.decides.startswith(f"6 of 7 directions as in the table; not: {claim}")
 
 
 def test_an_unfinished_record_says_so():
-    found = sn_tab4.finding(made()[:-1])
+    found = penalties_finding.finding(made()[:-1])
     assert found.reduced == "breast_cancer, l1: 49 of 50 runs" and found.verdict == "smaller scale only"
-    assert sn_tab4.finding([]).verdict == "smaller scale only" and set(held(sn_tab4.finding([])).values()) == {None}
+    assert penalties_finding.finding([]).verdict == "smaller scale only" and set(
+        held(penalties_finding.finding([])).values()
+    ) == {None}
 
 
 def test_runs_without_a_variation_are_left_out_of_its_mean():
@@ -169,8 +171,8 @@ def test_runs_without_a_variation_are_left_out_of_its_mean():
         if run["config"]["penalty"] == "l1" and run["seed"] < 5:
             run["result"] |= {"cv": None, "undefined": 1.0}
     config = configuration("yeast", "l1")
-    assert sn_tab4.against_none(runs, config, "cv") == pytest.approx((1.23 - 1.05, 0), abs=1e-12)
+    assert penalties_finding.against_none(runs, config, "cv") == pytest.approx((1.23 - 1.05, 0), abs=1e-12)
     undefined = [run for run in runs if run["config"] == config and run["seed"] < 5]
-    assert len(undefined) == 5 and sn_tab4.average(undefined, "cv") is None
-    line = next(line for line in sn_tab4.summary(runs) if line.startswith("yeast") and " l1 " in line)
+    assert len(undefined) == 5 and penalties_finding.average(undefined, "cv") is None
+    line = next(line for line in penalties_finding.summary(runs) if line.startswith("yeast") and " l1 " in line)
     assert "1.2300 ± 0.0000 (+0.1800 ± 0.0000)" in line and line.endswith("0.1000")

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from shapnotes.experiments.statistics import (
+from shapnotes.experiments._harness.statistics import (
     Interval,
     deviation,
     interval,

@@ -7,29 +7,28 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from real_data import needs_yeast
 
-from shapnotes.experiments import MODULES, experiment, study
-from shapnotes.experiments.checkpoint import OutOfTime
-from shapnotes.experiments.finding import Verdict
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import Batch, sweep
+from shapnotes.experiments import CLAIMS, IDENTIFIERS, claim, study
+from shapnotes.experiments._harness.checkpoints import OutOfTime
+from shapnotes.experiments._harness.finding import Verdict
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.study import Batch, Study
+from shapnotes.experiments._harness.sweep import sweep
 
 
-def counting(calls: list, fail_at: int | None = None) -> SimpleNamespace:
+def counting(calls: list, fail_at: int | None = None) -> Study:
     def run(config, seeds, device):
         if fail_at is not None and len(calls) == fail_at:
             raise RuntimeError("the machine went away")
         calls.append((config["lr"], seeds))
         return [{"loss": config["lr"] * seed} for seed in seeds]
 
-    return SimpleNamespace(
-        ID="X", run=run, batches=lambda scale: [Batch({"lr": lr}, (0, 1, 2)) for lr in (0.1, 0.2, 0.3)]
-    )
+    return Study("X", "", lambda scale: [Batch({"lr": lr}, (0, 1, 2)) for lr in (0.1, 0.2, 0.3)], run)
 
 
 def test_a_sweep_fills_the_record_and_then_rests(tmp_path, capsys):
@@ -57,9 +56,7 @@ def test_a_run_of_fixed_length_goes_on_from_its_checkpoint(tmp_path):
                 raise RuntimeError("the machine went away")
         return [{"seed": seed} for seed in seeds]
 
-    study = SimpleNamespace(
-        ID="R", RESUMES=True, run=run, batches=lambda scale: [Batch({"k": k}, (0, 1)) for k in range(3)]
-    )
+    study = Study("R", "", lambda scale: [Batch({"k": k}, (0, 1)) for k in range(3)], run, resumes=True)
     record = Record(tmp_path / "r.jsonl")
     with pytest.raises(RuntimeError, match="went away"):
         sweep(study, "smoke", record)
@@ -92,15 +89,15 @@ def test_half_a_batch_is_completed(tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import Batch, sweep
+from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.study import Batch, Study
+from shapnotes.experiments._harness.sweep import sweep
 
 def run(config, seeds, device):
     time.sleep(0.2)
     return [{"done": config["k"]}]
 
-slow = SimpleNamespace(ID="SLOW", run=run, batches=lambda scale: [Batch({"k": k}, (0,)) for k in range(12)])
+slow = Study("SLOW", "", lambda scale: [Batch({"k": k}, (0,)) for k in range(12)], run)
 sweep(slow, "smoke", Record(Path(sys.argv[1])))
 """
 
@@ -129,8 +126,8 @@ def _double(config, seeds, device):
     return [{"twice": 2 * config["k"]} for _ in seeds]
 
 
-def spread() -> SimpleNamespace:
-    return SimpleNamespace(ID="D", run=_double, batches=lambda scale: [Batch({"k": k}, (0, 1)) for k in range(4)])
+def spread() -> Study:
+    return Study("D", "", lambda scale: [Batch({"k": k}, (0, 1)) for k in range(4)], _double)
 
 
 def check_spread(record: Record) -> None:
@@ -189,7 +186,7 @@ FAIL_AT: dict[str, tuple[int, int, int]] = {}
 PACE: dict[str, float] = {}
 
 
-def growing(*stages: int, configs: int = 2) -> SimpleNamespace:
+def growing(*stages: int, configs: int = 2) -> Study:
     """Every configuration to as many epochs as each stage says."""
     TAKEN.clear()
     FAIL_AT.clear()
@@ -198,7 +195,7 @@ def growing(*stages: int, configs: int = 2) -> SimpleNamespace:
     def batches(scale):
         return [Batch({"k": k}, (0, 1), n, stage) for stage, n in enumerate(stages) for k in range(configs)]
 
-    return SimpleNamespace(ID="G", GROWS=True, run=grown, batches=batches)
+    return Study("G", "", batches, grown)
 
 
 def steps(epochs: int, start: int = 0, configs: int = 2) -> list[tuple[int, int, int]]:
@@ -353,7 +350,7 @@ def test_two_sweeps_of_one_record_at_once(tmp_path):
         assert may_end.wait(60)
         return [{"loss": 0.0} for _ in seeds]
 
-    waiting = SimpleNamespace(ID="X", run=run, batches=lambda scale: [Batch({"k": k}, (0,)) for k in range(2)])
+    waiting = Study("X", "", lambda scale: [Batch({"k": k}, (0,)) for k in range(2)], run)
     path = tmp_path / "x.jsonl"
     first = threading.Thread(target=sweep, args=(waiting, "smoke", Record(path)))
     first.start()
@@ -375,7 +372,7 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="scale must be one of paper, cpu, smoke; got 'huge'"):
         sweep(counting([]), "huge", Record(tmp_path / "x.jsonl"))
     with pytest.raises(ValueError, match="no experiment 'LC-F99'; there are LC-F3"):
-        experiment("LC-F99")
+        study("LC-F99")
 
 
 # --- all experiments -----------------------------------------------------------------------------------------------
@@ -387,32 +384,30 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("results")
 
 
-def small(module, folder):
+def small(chosen: Study, folder: Path) -> Record:
     """The record of a study in small, after that of the study whose networks it measures."""
-    if hasattr(module, "NEEDS"):
-        small(experiment(module.NEEDS), folder)
-    record = Record(folder / f"{module.ID}.jsonl")
-    sweep(module, "smoke", record)
+    if chosen.needs:
+        small(study(chosen.needs), folder)
+    record = Record(folder / f"{chosen.id}.jsonl")
+    sweep(chosen, "smoke", record)
     return record
 
 
-TIMED = {identifier for identifier in MODULES if hasattr(experiment(identifier), "BENCH")}
+READ = [identifier for identifier in IDENTIFIERS if study(identifier)]  # the others are read from a benchmark
 
 
-@pytest.mark.parametrize(
-    "identifier", [pytest.param(i, marks=needs_yeast if i == "SN-Tab4" else ()) for i in MODULES if i not in TIMED]
-)
+@pytest.mark.parametrize("identifier", [pytest.param(i, marks=needs_yeast if i == "SN-Tab4" else ()) for i in READ])
 def test_every_experiment_runs_in_small(identifier, folder):
-    chosen, source = experiment(identifier), study(identifier)
-    assert identifier == chosen.ID
+    source = study(identifier)
     record = small(source, folder)
     runs = record.select("smoke")
     assert runs and source.batches("paper") and source.batches("cpu")
     assert sweep(source, "smoke", record) == 0 and unfinished(record) == []
-    if hasattr(chosen, "summary"):
-        assert len(chosen.summary(runs)) > 1
-    parts = [[part] for part in chosen.PARTS] if hasattr(chosen, "PARTS") else [[]]
-    for part in parts if hasattr(chosen, "finding") else []:
-        found = chosen.finding(runs, *part)
+    if identifier not in CLAIMS:
+        assert source.id == identifier and (source.summary is None or len(source.summary(runs)) > 1)
+        return
+    read = claim(identifier)
+    assert read.id == identifier and read.study == source.id and len(read.summary(runs)) > 1
+    for part in [[part] for part in read.parts] or [[]]:
+        found = read.finding(runs, *part)
         assert found.verdict in get_args(Verdict) and found.decides and (found.statements or found.reduced)
-    assert hasattr(chosen, "finding") or hasattr(chosen, "summary") or identifier == "image-networks"

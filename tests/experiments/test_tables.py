@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from shapnotes.experiments.tables import table
+from shapnotes.experiments._harness.tables import table
 
 
 class Cells(HTMLParser):

@@ -7,9 +7,10 @@ import torch
 from oracles import tolerance
 from torch import nn
 
-from shapnotes.experiments import tabular
-from shapnotes.experiments.checkpoint import Checkpoint
-from shapnotes.experiments.tabular import DEEP, MODELS, deep_multiplications, deep_parameters, fold, network
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments.tables import models, splits
+from shapnotes.experiments.tables.models import DEEP, MODELS, deep_multiplications, deep_parameters, network
+from shapnotes.experiments.tables.splits import fold
 
 
 def rows_of(part):
@@ -57,15 +58,15 @@ def test_the_synthetic_task_is_drawn_for_each_round():
 def test_sizes_are_counted_on_the_networks(data):
     generator = torch.Generator().manual_seed(0)
     deep = network("deep", data, generator)
-    assert tabular.parameters(deep) == deep_parameters(data)
+    assert models.parameters(deep) == deep_parameters(data)
     equal = {m: network(m, data, generator) for m in ("dnn_parameters", "dnn_computation")}
-    assert abs(tabular.parameters(equal["dnn_parameters"]) / deep_parameters(data) - 1) < 0.02
+    assert abs(models.parameters(equal["dnn_parameters"]) / deep_parameters(data) - 1) < 0.02
     weights = sum(layer.weight.numel() for layer in equal["dnn_computation"].modules() if isinstance(layer, nn.Linear))
     assert abs(weights / deep_multiplications(data) - 1) < 0.02
     assert [len(equal[m].hidden) + 1 for m in equal] == [11, 8]
     for model in MODELS:
-        assert tabular.size(model, data) == tabular.parameters(network(model, data, generator))
-    assert tabular.size("dnn_computation", data, 20) == tabular.parameters(
+        assert models.size(model, data) == models.parameters(network(model, data, generator))
+    assert models.size("dnn_computation", data, 20) == models.parameters(
         network("dnn_computation", data, generator, width=20)
     )
     features, _, outputs, _ = DEEP[data]
@@ -74,12 +75,12 @@ def test_sizes_are_counted_on_the_networks(data):
 
 def test_the_papers_widths():
     """Appendix I.1: 123 units for equal parameters, near ours, and 1800 for equal computation, 39 times as many."""
-    assert tabular.equivalent_width("dnn_parameters", "synthetic") == 121
-    assert tabular.size("dnn_parameters", "synthetic", 123) == 154_735 and deep_parameters("synthetic") == 149_600
+    assert models.equivalent_width("dnn_parameters", "synthetic") == 121
+    assert models.size("dnn_parameters", "synthetic", 123) == 154_735 and deep_parameters("synthetic") == 149_600
     weights = 16 * 1800 + 7 * 1800**2 + 1800
-    assert weights == tabular.size("dnn_computation", "synthetic", tabular.COMPUTATION) - 8 * 1800 - 1
+    assert weights == models.size("dnn_computation", "synthetic", models.COMPUTATION) - 8 * 1800 - 1
     assert 38 < weights / deep_multiplications("synthetic") < 39
-    assert tabular.equivalent_width("dnn_computation", "synthetic") == 288
+    assert models.equivalent_width("dnn_computation", "synthetic") == 288
 
 
 def test_more_outputs():
@@ -89,19 +90,19 @@ def test_more_outputs():
 
 def test_large_networks_are_trained_by_themselves():
     seeds = (0, 1, 2)
-    assert tabular.together("gam", "yeast", seeds) == [seeds]
-    assert tabular.together("shallow", "synthetic", seeds, 10) == [seeds]
-    assert tabular.together("shallow", "synthetic", seeds) == [(0,), (1,), (2,)]
-    assert tabular.together("deep", "breast_cancer", seeds) == [(0,), (1,), (2,)]
-    assert tabular.together("dnn_computation", "synthetic", seeds, 288) == [seeds]
-    assert tabular.together("dnn_computation", "synthetic", seeds, 1800) == [(0,), (1,), (2,)]
+    assert models.together("gam", "yeast", seeds) == [seeds]
+    assert models.together("shallow", "synthetic", seeds, 10) == [seeds]
+    assert models.together("shallow", "synthetic", seeds) == [(0,), (1,), (2,)]
+    assert models.together("deep", "breast_cancer", seeds) == [(0,), (1,), (2,)]
+    assert models.together("dnn_computation", "synthetic", seeds, 288) == [seeds]
+    assert models.together("dnn_computation", "synthetic", seeds, 1800) == [(0,), (1,), (2,)]
 
 
 def test_what_rounds_share():
     """Rounds of a table share its rows; those of the synthetic task are drawn anew."""
-    assert tabular.shared("yeast", range(50)) == 1 / 3
-    assert tabular.shared("breast_cancer", range(0, 50, 5)) == 5 / 12
-    assert tabular.shared("synthetic", range(50)) == tabular.shared("untrained", range(0, 50, 5)) == 0
+    assert splits.shared("yeast", range(50)) == 1 / 3
+    assert splits.shared("breast_cancer", range(0, 50, 5)) == 5 / 12
+    assert splits.shared("synthetic", range(50)) == splits.shared("untrained", range(0, 50, 5)) == 0
     parts = fold("breast_cancer", 0)
     rows = [len(part[0]) for part in (parts.train, parts.held_out, parts.test)]
     assert rows[2] / (rows[0] + rows[1]) == pytest.approx(1 / 3, rel=0.01)
@@ -117,7 +118,7 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
         generators = [torch.Generator().manual_seed(seed) for seed in (0, 5)]
         nets = [network("gam", "synthetic", g) for g in generators]
         how = config | {"epochs": epochs}
-        return tabular.fit(nets, tabular.stacked(parts), generators, how, checkpoint=checkpoint)
+        return models.fit(nets, models.stacked(parts), generators, how, checkpoint=checkpoint)
 
     state = lambda: Checkpoint(tmp_path / "state.pt", config)  # noqa: E731
     whole = fitted(2)
@@ -159,7 +160,7 @@ def test_initialisation():
 
 def test_a_shift_moves_predictions_and_nothing_else():
     net = network("gam", "yeast", torch.Generator().manual_seed(0))
-    shifted = tabular.Shifted(net, 10)
+    shifted = models.Shifted(net, 10)
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(shifted(x), net(x))
     with torch.no_grad():
@@ -168,16 +169,16 @@ def test_a_shift_moves_predictions_and_nothing_else():
 
 
 def test_widths_are_the_nearest():
-    for data, model in ((d, m) for d in DEEP for m in tabular.HIDDEN_LAYERS):
-        width, (features, _, outputs, _) = tabular.equivalent_width(model, data), DEEP[data]
+    for data, model in ((d, m) for d in DEEP for m in models.HIDDEN_LAYERS):
+        width, (features, _, outputs, _) = models.equivalent_width(model, data), DEEP[data]
         bias = int(model == "dnn_parameters")
         aim = deep_parameters(data) if bias else deep_multiplications(data)
 
-        def miss(w, bias=bias, aim=aim, depth=tabular.HIDDEN_LAYERS[model], ends=(features, outputs)):
+        def miss(w, bias=bias, aim=aim, depth=models.HIDDEN_LAYERS[model], ends=(features, outputs)):
             return abs(sum((a + bias) * b for a, b in pairwise([ends[0], *[w] * depth, ends[1]])) - aim)
 
         assert miss(width) <= min(miss(width - 1), miss(width + 1))
 
 
 def test_squared_error_does_not_broadcast():
-    assert float(tabular.squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 4.0]))) == 2.5
+    assert float(models.squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 4.0]))) == 2.5

@@ -7,9 +7,9 @@ from interrupted import Stopping, stopped_and_gone_on
 from oracles import tolerance
 from torch import nn
 
-from shapnotes.experiments import training
-from shapnotes.experiments.checkpoint import Checkpoint
-from shapnotes.experiments.training import curves_by_epoch, epochs_alone, fit_together, train_together
+from shapnotes.experiments._harness import training
+from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments._harness.training import curves_by_epoch, epochs_alone, fit_together, train_together
 from shapnotes.nn import SALinear, ShapLULinear
 from shapnotes.shapnet import DeepShapNet
 
