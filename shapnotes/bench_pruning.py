@@ -1,8 +1,7 @@
 """What pruned pixels save: time beside the network that computes everything, and the accuracy that is left."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -16,7 +15,7 @@ from shapnotes.experiments._harness.statistics import interval
 from shapnotes.experiments.images import data, training
 from shapnotes.experiments.images.study import weights
 from shapnotes.experiments.regularised_images import study as regularised_images_study
-from shapnotes.shapnet import ImageShapNet, Pruning
+from shapnotes.shapnet import ImageShapNet, Pruning, use_backend
 from shapnotes.shapnet.windows import blank_pixels
 
 NETWORKS = ((16, 1), (16, 64), (64, 1), (64, 64))  # channels, batch
@@ -68,21 +67,11 @@ def pruning(device: str = "cpu", repeats: int = 4) -> dict:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def everything() -> Iterator[None]:
-    """A context in which blank pixels are computed like others."""
-    usual, blank_pixels.WORTHWHILE = blank_pixels.WORTHWHILE, -1.0
-    try:
-        yield
-    finally:
-        blank_pixels.WORTHWHILE = usual
-
-
 def activations(net: ImageShapNet, layers: list[Tensor]) -> int:
     """How many activations an output of each stage takes after the first one, without those of blank pixels."""
     total = 0
     for stage, z in zip(net.stages[1:], layers, strict=False):
-        counts = blank_pixels.window_counts(blank_pixels.kept_pixels(z), stage.geometry)
+        counts = blank_pixels.window_counts(blank_pixels.active_pixels(z), stage.geometry)
         total += int((counts * (2 ** torch.arange(len(counts)) - 1)).sum())
     return total
 
@@ -134,8 +123,10 @@ def _times(width: int, batch: int, repeats: int) -> list[dict]:
 
 
 def _whole(f: Callable[..., object]) -> Callable[..., object]:
+    """f with blank pixels computed like others."""
+
     def computed(*given: object) -> object:
-        with everything():
+        with use_backend("numba"):
             return f(*given)
 
     return computed

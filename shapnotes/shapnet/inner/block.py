@@ -81,7 +81,10 @@ class Block(nn.Module):
         self.addresses = self.members().masked_addresses() if few else None
 
     def members(self) -> Members:
-        return Members(len(self.sets), self.k, self.channels, self.n_players, self.players, self.addresses)
+        buffers = self._buffers  # faster than attributes, which a module looks up among its parameters first
+        players, addresses = buffers["players"], buffers["addresses"]
+        assert players is not None
+        return Members(len(self.sets), self.k, self.channels, self.n_players, players, addresses)
 
     def select(self, modules: Sequence[int]) -> "Block":
         """This block with some of its modules, in place."""

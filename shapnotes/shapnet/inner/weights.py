@@ -31,7 +31,7 @@ class Weights(NamedTuple):
         return relu(sums, inplace)
 
     def after_first_layer(self, sums: Tensor) -> Tensor:
-        """f from the first layer's sums on, overwriting them: [modules, width, columns] -> [modules, outputs, columns]."""
+        """f from the first layer's sums on, which are overwritten: [modules, width, n] -> [modules, outputs, n]."""
         for weight, bias in self.hidden:
             sums = torch.baddbmm(bias, weight, self.activated(sums))
         return torch.bmm(self.last, self.activated(sums))

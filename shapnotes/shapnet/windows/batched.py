@@ -1,12 +1,13 @@
 r"""The games of windows in a few tensor operations for many windows at once: for GPUs, and in any precision.
 
-With :math:`a(s) = p s + q |s|`, where :math:`p = (1 + \mathrm{slope}) / 2` and :math:`q = (1 - \mathrm{slope}) / 2`, the
-value of the linear part is p times the player's term. The rest is two products with small matrices: terms and bias make
-the sums of all coalitions, which lose their signs, and the Shapley matrix makes values of these.
+With :math:`a(s) = p s + q |s|`, where :math:`p = (1 + \mathrm{slope}) / 2` and :math:`q = (1 - \mathrm{slope}) / 2`,
+the value of the linear part is p times the player's term. The rest is two products with small matrices: one makes the
+sums of all coalitions of terms and bias, the other, the Shapley matrix, makes values of their absolute values.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Batched:
     """The kernels. max_sums : sums of coalitions at once, None for what the device suggests."""
 
     max_sums: int | None = None
+    pixel_by_pixel: ClassVar[bool] = False
 
     def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         for players, parts in self._parts(geometry, z):

@@ -57,10 +57,18 @@ def window_values(
 
 
 @cache
+def numba_kernels() -> op.Kernels:
+    """Those of machine code; numba is first imported here, since that takes long."""
+    from shapnotes.shapnet.windows.numba_cpu import NumbaCPU
+
+    return NumbaCPU()
+
+
+@cache
 def numba_is_missing() -> str | None:
-    """Why there is no machine code, None if there is; numba is first imported here, since that takes long."""
+    """Why there is no machine code, None if there is."""
     try:
-        import shapnotes.shapnet.windows.numba_cpu  # noqa: F401
+        numba_kernels()
     except ImportError as error:
         return f"numba cannot be imported ({error}); pip install numba"
     return None
@@ -130,9 +138,7 @@ class Numba:
         return call.x.device.type == "cpu"
 
     def compute(self, call: Call) -> Tensor:
-        from shapnotes.shapnet.windows.numba_cpu import NumbaCPU
-
-        return op.window_values(*call[:5], NumbaCPU())
+        return op.window_values(*call[:5], numba_kernels())
 
 
 class TensorOperations:

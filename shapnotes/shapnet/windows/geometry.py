@@ -78,9 +78,7 @@ def windows_along(geometry: Geometry, height: int, width: int) -> tuple[list[lis
 
     Windows that are in the padding from end to end are left out, however much of it there is.
     """
-    rows, columns = (
-        _along_one_axis(*sizes) for sizes in zip((height, width), *geometry, strict=True)
-    )
+    rows, columns = (_along_one_axis(*sizes) for sizes in zip((height, width), *geometry, strict=True))
     return rows, columns
 
 

@@ -67,6 +67,8 @@ class Inductor:
     compiler : what makes a program of a function, as `torch.compile` does
     """
 
+    pixel_by_pixel = True
+
     def __init__(self, compiler: Callable[..., Callable[..., Any]]):
         self.compiler = compiler
         self.programs: dict[tuple[str, int, torch.dtype, torch.device], Callable[..., Any]] = {}
@@ -83,11 +85,9 @@ class Inductor:
     ) -> Tensor:
         at = addresses(geometry, *grad_z.shape[1:3], len(grad_z), grad_z.device)
         program = self._program("gradients", _gradients, terms)
-        grads, grad_bias = program(
-            terms.flatten(1, 3), grad_z.flatten(0, 2), at.pixels, bias, bias.new_tensor(slope)
-        )
-        for rows, grad_term in zip(at.values.unbind(1), grad_terms.flatten(1, 3), strict=True):
-            torch.index_select(grads.flatten(0, 1), 0, rows, out=grad_term)
+        grads, grad_bias = program(terms.flatten(1, 3), grad_z.flatten(0, 2), at.pixels, bias, bias.new_tensor(slope))
+        by_pixel = grad_terms.movedim(0, 3).view(-1, grad_terms.shape[4])  # [pixels * k, out]
+        torch.index_select(grads.flatten(0, 1), 0, at.values.flatten(), out=by_pixel)
         return grad_bias
 
     def _program(self, name: str, function: Callable[..., Any], terms: Tensor) -> Callable[..., Any]:
@@ -119,10 +119,8 @@ def _values(terms: Tensor, pixels: Tensor, bias: Tensor, slope: Tensor) -> Tenso
     return torch.stack(unrolled_values(_gathered(terms.unbind(), pixels), bias, slope))
 
 
-def _gradients(
-    terms: Tensor, grad_z: Tensor, pixels: Tensor, bias: Tensor, slope: Tensor
-) -> tuple[Tensor, Tensor]:
-    """From gradients on pixels [pixels, out] to those on each window's terms, [k, windows + 1, out], and on the bias."""
+def _gradients(terms: Tensor, grad_z: Tensor, pixels: Tensor, bias: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """From gradients on pixels, [pixels, out], to those on windows' terms, [k, windows + 1, out], and on the bias."""
     grad_values = _gathered([grad_z] * len(terms), pixels)
     *grads, grad_sums = unrolled_gradients(_gathered(terms.unbind(), pixels), bias, grad_values, slope)
     return torch.stack(grads), grad_sums.sum(0)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,7 @@ class NumbaCPU:
     max_sums: int = MAX_SUMS
     min_sums_to_start_threads: int = MIN_SUMS_TO_START_THREADS
     threads: int | None = None
+    pixel_by_pixel: ClassVar[bool] = False  # the numbers of windows side by side have to be consecutive
 
     def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         runs = _runs(geometry, *z.shape[1:3], self._windows_at_once(terms))
@@ -187,7 +188,7 @@ def _flat(planes: Tensor) -> Floats:
 
 
 def _neuron(bias: Tensor, slope: float, k: int) -> Neuron:
-    return Neuron(bias.numpy(), _weights(k, slope, bias.dtype), bias.new_tensor((1 + slope) / 2).numpy()[()])
+    return Neuron(bias.numpy(), *_constants(k, slope, bias.dtype))
 
 
 @lru_cache(maxsize=256)
@@ -207,13 +208,13 @@ def _runs(geometry: Geometry, height: int, width: int, at_once: int) -> Runs:
 
 
 @lru_cache(maxsize=64)
-def _weights(k: int, slope: float, dtype: torch.dtype) -> Floats:
-    """As in `Neuron`."""
+def _constants(k: int, slope: float, dtype: torch.dtype) -> tuple[Floats, float]:
+    """`weights` and `p` of a `Neuron`."""
     weights = torch.zeros(k + 1, k + 1, 2, dtype=torch.float64)
     for m in range(1, k + 1):
         weights[m, : m + 1] = (1 - slope) / 2 * torch.stack(value_weights(m), 1)
-    array: Floats = weights.to(dtype).numpy()
-    return array
+    p: float = torch.tensor((1 + slope) / 2, dtype=dtype).numpy()[()]
+    return weights.to(dtype).numpy(), p
 
 
 @machine_code
@@ -255,9 +256,7 @@ def _write_coalition_sums(terms: Floats, starts: Integers, m: int, numbers: int,
 
 
 @machine_code
-def _write_sums(
-    terms: Floats, starts: Integers, m: int, numbers: int, sums: Floats, everybody: Floats
-) -> None:
+def _write_sums(terms: Floats, starts: Integers, m: int, numbers: int, sums: Floats, everybody: Floats) -> None:
     """Writes the sums s_S of all coalitions without the last of m players, and s_N + b to everybody."""
     _write_coalition_sums(terms, starts, m - 1, numbers, sums)
     nobody, others = sums[0], sums[((1 << m) >> 1) - 1]
@@ -267,9 +266,7 @@ def _write_sums(
 
 
 @machine_code
-def _weigh_differences(
-    m: int, numbers: int, sums: Floats, everybody: Floats, weights: Floats, common: Floats
-) -> None:
+def _weigh_differences(m: int, numbers: int, sums: Floats, everybody: Floats, weights: Floats, common: Floats) -> None:
     """Writes sum_S w D_S to common, and a D_S in place of each sum but the empty coalition's."""
     nobody, w = sums[0], weights[m, 0, 1]
     for c in range(numbers):

@@ -25,7 +25,13 @@ MAX_TERMS_ON_GPU = 2**28
 
 
 class Kernels(Protocol):
-    """The games of all windows of some images, given their terms. Shapes: terms [k, images, height, width, out]."""
+    """The games of all windows of some images, given their terms. Shapes: terms [k, images, height, width, out].
+
+    pixel_by_pixel : how terms and gradients on them are in memory: as [images, height, width, k, out], so that they are
+                     one product, or as their shape says, k products
+    """
+
+    pixel_by_pixel: bool
 
     def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         """Add to z [images, height, width, out] the values of each window's players."""
@@ -79,14 +85,13 @@ class _WindowValues(Function):
         save: bool,
     ) -> Tensor:
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
-        by_position, pixels = weight.transpose(0, 1), x.contiguous()  # [k, in, out], [batch, height, width, in]
-        z = x.new_zeros(batch, height, width, channels)
-        all_terms = x.new_empty(k, batch if save else min(batch, images), height, width, channels)
+        pixels, z = x.contiguous(), x.new_zeros(batch, height, width, channels)
+        all_terms = _new_terms(x, k, batch if save else min(batch, images), channels, kernels.pixel_by_pixel)
         plain_bias = bias.detach()  # no parameter, for which a compiler would make a program of its own
         for first in range(0, batch, images):
             some, z_of_some = pixels[first : first + images], z[first : first + images]
             terms = all_terms[:, first : first + images] if save else all_terms[:, : len(some)]
-            torch.bmm(some.flatten(0, 2).expand(k, -1, -1), by_position, out=terms.flatten(1, 3))
+            _write_terms(some, weight, terms, kernels.pixel_by_pixel)
             kernels.add_values(terms, plain_bias, slope, geometry, z_of_some)
         zero_where_blank(z, pixels)
         ctx.save_for_backward(x, weight, bias, *[all_terms] * save)
@@ -99,21 +104,53 @@ class _WindowValues(Function):
             return (*_differentiable_gradients(ctx, grad_z), *[None] * 5)
         x, weight, bias, all_terms = ctx.saved_tensors
         geometry, slope, kernels, images = ctx.settings
-        (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
+        batch, (_, k, channels) = len(x), weight.shape
         x, plain_bias = x.contiguous(), bias.detach()
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         grad_weight, grad_bias = weight.new_zeros(weight.shape), torch.zeros_like(plain_bias)
-        buffer = x.new_zeros(k, min(batch, images), height, width, channels)
+        buffer = _new_terms(x, k, min(batch, images), channels, kernels.pixel_by_pixel).zero_()
         for first in range(0, batch, images):
             some, grad_of_some = x[first : first + images], grad_z[first : first + images]
             terms, grad_terms = all_terms[:, first : first + images], buffer[:, : len(some)]
             grad_bias += kernels.write_gradients(terms, plain_bias, slope, geometry, grad_of_some, grad_terms)
-            for j, grad_term in enumerate(grad_terms.flatten(1, 3)):  # [pixels, out]
-                grad_weight[:, j].addmm_(some.flatten(0, 2).T, grad_term)
-                if grad_x is not None:
-                    grad_pixels = grad_x[first : first + images].view(len(grad_term), -1)
-                    torch.addmm(grad_pixels, grad_term, weight[:, j].T, beta=min(j, 1), out=grad_pixels)
+            grad_some = None if grad_x is None else grad_x[first : first + images]
+            _add_gradients(some, weight, grad_terms, grad_weight, grad_some, kernels.pixel_by_pixel)
         return grad_x, grad_weight, grad_bias, *[None] * 5
+
+
+def _new_terms(x: Tensor, k: int, images: int, channels: int, pixel_by_pixel: bool) -> Tensor:
+    """Room for terms, [k, images, height, width, out], for images as large as those of x."""
+    size = images, *x.shape[1:3]
+    if pixel_by_pixel:
+        return x.new_empty(*size, k, channels).movedim(3, 0)
+    return x.new_empty(k, *size, channels)
+
+
+def _write_terms(x: Tensor, weight: Tensor, terms: Tensor, pixel_by_pixel: bool) -> None:
+    """Writes the products: x [images, height, width, in], weight [in, k, out], terms [k, images, height, width, out]."""
+    rows = x.flatten(0, 2)  # [pixels, in]
+    if pixel_by_pixel:
+        torch.mm(rows, weight.flatten(1), out=terms.movedim(0, 3).view(len(rows), -1))
+    else:
+        torch.bmm(rows.expand(weight.shape[1], -1, -1), weight.transpose(0, 1), out=terms.flatten(1, 3))
+
+
+def _add_gradients(
+    x: Tensor, weight: Tensor, grad_terms: Tensor, grad_weight: Tensor, grad_x: Tensor | None, pixel_by_pixel: bool
+) -> None:
+    """Adds to the gradient on the weight and writes that on x, where there is one; shapes as in `_write_terms`."""
+    rows = x.flatten(0, 2)
+    grad_rows = None if grad_x is None else grad_x.view(rows.shape)
+    if pixel_by_pixel:
+        grad_products = grad_terms.movedim(0, 3).view(len(rows), -1)  # [pixels, k * out]
+        grad_weight.flatten(1).addmm_(rows.T, grad_products)
+        if grad_rows is not None:
+            torch.mm(grad_products, weight.flatten(1).T, out=grad_rows)
+        return
+    for j, grad_term in enumerate(grad_terms.flatten(1, 3)):  # [pixels, out]
+        grad_weight[:, j].addmm_(rows.T, grad_term)
+        if grad_rows is not None:
+            torch.addmm(grad_rows, grad_term, weight[:, j].T, beta=min(j, 1), out=grad_rows)
 
 
 def _differentiable_gradients(ctx: Any, grad_z: Tensor) -> list[Tensor | None]:
