@@ -436,7 +436,6 @@ MUTANTS = [
         "parameter.detach()[: len(modules)]",
         "others' weights",
     ),
-    Mutant("shapnet/backends.py", "names if name in self.by_name", "() if name in self.by_name", "a name not heard"),
     Mutant("shapnet/windows/batched.py", "[masks(k), ", "[masks(k).flip(1), ", "terms of players in another order"),
     Mutant(
         "shapnet/windows/batched.py",
@@ -536,12 +535,6 @@ MUTANTS = [
     ),
     Mutant(
         "shapnet/windows/reference.py",
-        "return torch.where((x != 0).any(-1, keepdim=True), z, z - z.detach())",
-        "return torch.where((x != 0).any(-1, keepdim=True), z, 0.0)",
-        "no gradient at black pixels",
-    ),
-    Mutant(
-        "shapnet/windows/reference.py",
         "z[at] += values",
         "z[at] = values",
         "the last window of a pixel in the definition",
@@ -571,8 +564,8 @@ MUTANTS = [
     ),
     Mutant(
         "shapnet/windows/inductor.py",
-        "torch.where((rows >= 0)[:, None], table[rows.clamp(min=0)], 0)",
-        "table[rows.clamp(min=0)]",
+        "table[rows] * factor for",
+        "table[rows] for",
         "players outside the image",
     ),
     Mutant(
@@ -621,12 +614,6 @@ MUTANTS = [
         "return h.sum(tuple(range(1, h.dim() - 1)))",
         "return h.mean(tuple(range(1, h.dim() - 1)))",
         "a mean over players",
-    ),
-    Mutant(
-        "shapnet/image_network.py",
-        "z[..., part.stop :] + values], 3)",
-        "z[..., part.stop :] - values], 3)",
-        "a coupling that takes away",
     ),
     Mutant("shapnet/deep.py", "stride = 1 << digit", "stride = 1", "the same pairs at every stage"),
     Mutant(

@@ -32,9 +32,9 @@ def test_they_are_what_tensor_operations_are(dtype, threads):
     loops, batched = NumbaCPU(min_sums_to_start_threads=0, threads=threads), Batched()
     part = torch.cat([terms, terms], 1)[:, 2:7]
     for some, others in ((terms, terms), (part, part.clone())):
-        values, expected = torch.zeros_like(grad_values), torch.zeros_like(grad_values)
-        loops.add_values(some, bias, slope, geometry, values)
-        batched.add_values(others, bias, slope, geometry, expected)
+        values, expected = torch.full_like(grad_values, 9), torch.full_like(grad_values, 7)
+        loops.write_values(some, bias, slope, geometry, values)
+        batched.write_values(others, bias, slope, geometry, expected)
         assert_close(values, expected, **tolerance(dtype))
         grad_terms, as_expected = torch.zeros_like(terms), torch.zeros_like(terms)
         grad_bias = loops.write_gradients(some, bias, slope, geometry, grad_values, grad_terms)
@@ -50,9 +50,9 @@ def test_threads_are_started_where_they_help(threads, started, monkeypatch):
     monkeypatch.setattr(numba_cpu, "Thread", lambda **settings: made.append(1) or threading.Thread(**settings))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     terms, bias, slope, geometry, values = given()
-    NumbaCPU().add_values(terms, bias, slope, geometry, values)
+    NumbaCPU().write_values(terms, bias, slope, geometry, values)
     assert not made  # too little to do
-    NumbaCPU(min_sums_to_start_threads=0).add_values(terms, bias, slope, geometry, values)
+    NumbaCPU(min_sums_to_start_threads=0).write_values(terms, bias, slope, geometry, values)
     assert len(made) == started
 
 

@@ -29,7 +29,8 @@ class Batched:
     max_sums: int | None = None
     pixel_by_pixel: ClassVar[bool] = False
 
-    def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+    def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+        z.zero_()
         for players, parts in self._parts(geometry, z):
             values = neuron_values([terms[j][at] for j, at in zip(players, parts, strict=True)], bias, slope)
             for at, value in zip(parts, values, strict=True):

@@ -73,7 +73,7 @@ class Inductor:
         self.compiler = compiler
         self.programs: dict[tuple[str, int, torch.dtype, torch.device], Callable[..., Any]] = {}
 
-    def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+    def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         at = addresses(geometry, *z.shape[1:3], len(z), z.device)
         program = self._program("values", _values, terms)
         values = program(terms.flatten(1, 3), at.pixels, bias, bias.new_tensor(slope))
@@ -128,10 +128,10 @@ def _gradients(terms: Tensor, grad_z: Tensor, pixels: Tensor, bias: Tensor, slop
 
 def _gathered(tables: Sequence[Tensor], pixels: Tensor) -> list[Tensor]:
     """For each position the rows of its table that the windows have there, zero outside: [windows + 1, out] each."""
-    return [
-        torch.where((rows >= 0)[:, None], table[rows.clamp(min=0)], 0)
-        for table, rows in zip(tables, pixels.unbind(), strict=True)
-    ]
+    # A product and no condition, of which the compiler makes gradients that take up to five times as long.
+    inside = (pixels >= 0).to(tables[0].dtype)[..., None].unbind()
+    at = pixels.clamp(min=0).unbind()
+    return [table[rows] * factor for table, rows, factor in zip(tables, at, inside, strict=True)]
 
 
 def unrolled_values(terms: Sequence[Tensor], bias: Tensor, slope: float | Tensor) -> list[Tensor]:

@@ -109,9 +109,10 @@ class NumbaCPU:
     threads: int | None = None
     pixel_by_pixel: ClassVar[bool] = False  # the numbers of windows side by side have to be consecutive
 
-    def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+    def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         runs = _runs(geometry, *z.shape[1:3], self._windows_at_once(terms))
         neuron, flat_terms, plane, flat_z = _neuron(bias, slope, len(terms)), _flat(terms), terms.stride(0), _flat(z)
+        z.zero_()
 
         def work(image: int, first_pixel: int) -> None:
             _add_values(first_pixel, runs, flat_terms, plane, neuron, flat_z)
@@ -121,7 +122,7 @@ class NumbaCPU:
     def add_active_values(
         self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor, rows: Tensor
     ) -> None:
-        """The same with terms [k, active pixels, out] of some pixels only; the others are null players.
+        """Adds to z the values for terms [k, active pixels, out] of some pixels only; the others are null players.
 
         rows : int64 [pixels of all images], the row of a pixel's terms, -1 if it is not active
         """

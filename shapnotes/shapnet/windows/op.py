@@ -33,8 +33,8 @@ class Kernels(Protocol):
 
     pixel_by_pixel: bool
 
-    def add_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
-        """Add to z [images, height, width, out] the values of each window's players."""
+    def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+        """Write to z [images, height, width, out] the values of each window's players, added up per pixel."""
 
     def write_gradients(
         self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, grad_z: Tensor, grad_terms: Tensor
@@ -85,14 +85,14 @@ class _WindowValues(Function):
         save: bool,
     ) -> Tensor:
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
-        pixels, z = x.contiguous(), x.new_zeros(batch, height, width, channels)
+        pixels, z = x.contiguous(), x.new_empty(batch, height, width, channels)
         all_terms = _new_terms(x, k, batch if save else min(batch, images), channels, kernels.pixel_by_pixel)
         plain_bias = bias.detach()  # no parameter, for which a compiler would make a program of its own
         for first in range(0, batch, images):
             some, z_of_some = pixels[first : first + images], z[first : first + images]
             terms = all_terms[:, first : first + images] if save else all_terms[:, : len(some)]
             _write_terms(some, weight, terms, kernels.pixel_by_pixel)
-            kernels.add_values(terms, plain_bias, slope, geometry, z_of_some)
+            kernels.write_values(terms, plain_bias, slope, geometry, z_of_some)
         zero_where_blank(z, pixels)
         ctx.save_for_backward(x, weight, bias, *[all_terms] * save)
         ctx.settings = geometry, slope, kernels, images
@@ -127,7 +127,7 @@ def _new_terms(x: Tensor, k: int, images: int, channels: int, pixel_by_pixel: bo
 
 
 def _write_terms(x: Tensor, weight: Tensor, terms: Tensor, pixel_by_pixel: bool) -> None:
-    """Writes the products: x [images, height, width, in], weight [in, k, out], terms [k, images, height, width, out]."""
+    """Writes W_j x: x [images, height, width, in], weight [in, k, out], terms [k, images, height, width, out]."""
     rows = x.flatten(0, 2)  # [pixels, in]
     if pixel_by_pixel:
         torch.mm(rows, weight.flatten(1), out=terms.movedim(0, 3).view(len(rows), -1))
