@@ -135,7 +135,7 @@ class Network(Prunable, nn.Module):
             stage.reset_parameters(generator)
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state | {"_program": None, "_contexts": 0}  # a copy is another network: not compiled, and not pruned
 
     def _each_stage(self) -> Iterator[Stage]:
@@ -167,7 +167,8 @@ class Network(Prunable, nn.Module):
         registered = RemovableHandle.next_id
         if self._hooks_seen == registered:  # nobody has registered any since none were there
             return False
-        hooks = _has_any_global_hook() or any(getattr(m, name) for m in self.stages.modules() for name in HOOKS)
+        everywhere = _has_any_global_hook()  # type: ignore[no-untyped-call]
+        hooks = everywhere or any(getattr(m, name) for m in self.stages.modules() for name in HOOKS)
         if not hooks:
             self._hooks_seen = registered
         return hooks

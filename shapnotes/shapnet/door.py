@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from operator import index
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from shapnotes.shapnet.traced import all_finite
 LARGEST_FLOAT = sys.float_info.max
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether this is a whole number, of Python, NumPy or PyTorch; True and False are none."""
     if isinstance(value, bool):
         return False
@@ -27,26 +28,26 @@ def is_whole(value: object) -> bool:
 
 def whole(value: object, name: str, least: int = 1) -> int:
     """A whole number as Python's."""
-    if not is_whole(value) or index(value) < least:
-        raise ValueError(f"{name} must be a whole number, at least {least}; got {value!r}")
-    return index(value)
+    if is_whole(value) and index(value) >= least:
+        return index(value)
+    raise ValueError(f"{name} must be a whole number, at least {least}; got {value!r}")
 
 
-def is_several(values: object) -> bool:
+def is_several(values: object) -> TypeGuard[Iterable[Any]]:
     """Whether these are any number of values and not one; text is one."""
     return isinstance(values, Iterable) and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
 
 
 def whole_numbers(values: object, name: str, least: int = 1) -> tuple[int, ...]:
-    if not is_several(values):
-        raise ValueError(f"{name} must be a sequence of whole numbers, at least {least} each; got {values!r}")
-    return tuple(whole(value, name, least) for value in values)
+    if is_several(values):
+        return tuple(whole(value, name, least) for value in values)
+    raise ValueError(f"{name} must be a sequence of whole numbers, at least {least} each; got {values!r}")
 
 
 def stage_number(stage: object, n_stages: int) -> int:
-    if not is_whole(stage) or not 0 <= index(stage) < n_stages:
-        raise ValueError(f"stage={stage!r}: the network has {n_stages}, counted 0 to {n_stages - 1}")
-    return index(stage)
+    if is_whole(stage) and 0 <= index(stage) < n_stages:
+        return index(stage)
+    raise ValueError(f"stage={stage!r}: the network has {n_stages}, counted 0 to {n_stages - 1}")
 
 
 def real_number(value: object, name: str, least: float = 0.0, most: float = LARGEST_FLOAT) -> float:

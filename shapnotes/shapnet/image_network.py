@@ -97,8 +97,17 @@ class ImageShapNet(Network):
             if part is not None:
                 before = part.stop - part.start
                 after -= before
-            settings = {"dilation": dilation, "padding": padding, "negative_slope": negative_slope}
-            stages.append(ImageTransform(before, after, kernel_size, **settings, generator=generator))
+            stages.append(
+                ImageTransform(
+                    before,
+                    after,
+                    kernel_size,
+                    dilation=dilation,
+                    padding=padding,
+                    negative_slope=negative_slope,
+                    generator=generator,
+                )
+            )
         super().__init__(stages, torch.zeros(numbers[0], 1, 1))
         self.channels, self.seen = numbers, seen
 

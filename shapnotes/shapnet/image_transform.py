@@ -124,7 +124,7 @@ class ImageTransform(Stage):
         self._compiled = compiled_kernels(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state | {"_compiled": None}
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Learned active sets: more modules than are needed, of which training keeps the ones that matter."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -182,7 +183,7 @@ def learn_active_sets(
     Shapley Explanation Networks, appendix E, which describes the idea and not a procedure.
     """
     _check_net(net)
-    counts = list(keep) if is_several(keep) else [keep] * len(net.stages)
+    counts: list[Any] = list(keep) if is_several(keep) else [keep] * len(net.stages)
     if len(counts) != len(net.stages) or not all(is_whole(count) and count >= 0 for count in counts):
         raise ValueError(f"keep={keep!r}; give one number of modules, or one for each of {len(net.stages)} stages")
     if not callable(train):

@@ -8,13 +8,18 @@ from torch import Tensor, nn
 PLAIN_TYPES = frozenset({Tensor, nn.Parameter})  # known to be what they seem; looked up first, for speed
 
 
+def is_recording() -> bool:
+    """Whether `torch.jit.trace` records the computation."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
 def is_traced(*tensors: Tensor) -> bool:
     """Whether control flow must not depend on the numbers in these tensors, and nothing may be cached of them.
 
     True under `torch.compile`, `torch.jit.trace` and the transforms of `torch.func`, and for tensors that answer
     operations themselves (`__torch_dispatch__`), as fake tensors do.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or is_recording():
         return True
     for tensor in tensors:
         kind = type(tensor)
@@ -27,7 +32,7 @@ def is_traced(*tensors: Tensor) -> bool:
 
 def all_finite(x: Tensor) -> bool:
     """Whether all of x is finite; True where that cannot be told."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or is_recording():
         return True
     try:
         return isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow

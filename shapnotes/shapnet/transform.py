@@ -28,7 +28,7 @@ from shapnotes.shapnet.inner.answers import CoalitionValues, Values
 from shapnotes.shapnet.inner.any_function import AnyFunction, Inner
 from shapnotes.shapnet.inner.block import Block
 from shapnotes.shapnet.inner.perceptrons import Perceptrons
-from shapnotes.shapnet.traced import is_traced
+from shapnotes.shapnet.traced import is_recording, is_traced
 
 MAX_MODULE_PLAYERS = 16  # 65536 coalitions
 
@@ -155,7 +155,7 @@ class ShapleyTransform(PlayerStage):
         z = z.view(self.n_players, -1, x.shape[0])
         # A player at its reference gets exactly 0. z - z.detach() is 0 but keeps the gradient.
         moved = (present if absent is None else present != absent).any(1, keepdim=True)
-        graph = z.requires_grad or torch.jit.is_tracing()
+        graph = z.requires_grad or is_recording()
         return torch.where(moved, z, z - z.detach() if graph else 0.0).permute(2, 0, 1)
 
     def _added_up(self, answers: Sequence[Values | CoalitionValues]) -> Tensor:
@@ -218,7 +218,7 @@ class ShapleyTransform(PlayerStage):
         return self._contractions[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state | {"_contractions": {}}
 
     def extra_repr(self) -> str:

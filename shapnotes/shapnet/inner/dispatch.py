@@ -86,7 +86,7 @@ class Reference:
         return None
 
     def is_fastest(self, call: Call) -> bool:
-        inputs = 2**call.members.k * call.present.shape[2]
+        inputs: int = 2**call.members.k * call.present.shape[2]
         return inputs * call.weights.first.numel() <= MASKING_MAX_MULTIPLY_ADDS
 
     def compute(self, call: Call) -> CoalitionValues:

@@ -20,4 +20,4 @@ def in_tiles(f: Callable[[Tensor], Tensor], x: Tensor, numbers: int, at_once: in
     inputs = max(1, at_once // numbers)
     if x.shape[-1] <= inputs or torch.is_grad_enabled():
         return f(x)
-    return torch.cat([f(some) for some in x.split(inputs, -1)], -1)
+    return torch.cat([f(some) for some in torch.split(x, inputs, -1)], -1)

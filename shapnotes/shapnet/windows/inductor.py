@@ -14,7 +14,7 @@ p = (1 + slope) / 2 and q = (1 - slope) / 2, the value of the linear part is p t
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class Inductor:
     compiler : what makes a program of a function, as `torch.compile` does
     """
 
-    pixel_by_pixel = True
+    pixel_by_pixel: ClassVar[bool] = True
 
     def __init__(self, compiler: Callable[..., Callable[..., Any]]):
         self.compiler = compiler
@@ -88,7 +88,7 @@ class Inductor:
         grads, grad_bias = program(terms.flatten(1, 3), grad_z.flatten(0, 2), at.pixels, bias, bias.new_tensor(slope))
         by_pixel = grad_terms.movedim(0, 3).view(-1, grad_terms.shape[4])  # [pixels * k, out]
         torch.index_select(grads.flatten(0, 1), 0, at.values.flatten(), out=by_pixel)
-        return grad_bias
+        return grad_bias  # type: ignore[no-any-return]  # a program answers with anything
 
     def _program(self, name: str, function: Callable[..., Any], terms: Tensor) -> Callable[..., Any]:
         key = name, len(terms), terms.dtype, terms.device
@@ -152,17 +152,20 @@ def unrolled_gradients(
         [torch.where(s > 0, grad, -grad) for s, grad in zip(sums, grad_differences, strict=True)]
         for sums in (with_subset, with_complement)
     )
-    p, q, grads = (1 + slope) / 2, (1 - slope) / 2, []
+    p, q = (1 + slope) / 2, (1 - slope) / 2
+    grads: list[Tensor] = []
     for j in range(k):
         inside = [grad_subset[s] for s in range(len(grad_subset)) if s >> j & 1]
         outside = [grad_complement[s] for s in range(len(grad_complement)) if not s >> j & 1]
         grads.append(p * grad_values[j] + q * (sum(inside) - sum(outside)))
-    return [*grads, q * (sum(grad_subset) - sum(grad_complement))]
+    grad_sums: Tensor = q * (sum(grad_subset[1:], grad_subset[0]) - sum(grad_complement))
+    return [*grads, grad_sums]
 
 
 def _unrolled_sums(terms: Sequence[Tensor], bias: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """The sums of all coalitions S without the last player, and those of their complements."""
-    with_subset, with_complement = [bias], [sum(terms, bias)]
+    everybody: Tensor = sum(terms, bias)
+    with_subset, with_complement = [bias], [everybody]
     for term in terms[:-1]:
         with_subset += [s + term for s in with_subset]
         with_complement += [s - term for s in with_complement]

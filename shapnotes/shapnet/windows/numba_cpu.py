@@ -51,22 +51,22 @@ class CodeOnDisk(FunctionCache):
 
     def load_overload(self, sig: object, target_context: object) -> object:
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # unreadable or truncated: a damaged pickle can raise anything
             with suppress(OSError):
-                self.flush()
+                self.flush()  # type: ignore[no-untyped-call]
             return None  # it is made anew
 
     def save_overload(self, sig: object, data: object) -> None:
         with suppress(Exception):  # likewise: the index is read first
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def machine_code(function: F) -> F:
     """What numba makes of a function, kept on disk where that can be written to."""
     made = njit(function, nogil=True, error_model="numpy")
     with suppress(RuntimeError):  # there is no place for it: it is made anew in each process
-        made._cache = CodeOnDisk(function)
+        made._cache = CodeOnDisk(function)  # type: ignore[no-untyped-call]
     return made  # type: ignore[no-any-return]
 
 
@@ -152,7 +152,7 @@ class NumbaCPU:
         return grad_bias.sum(0)
 
     def _windows_at_once(self, terms: Tensor) -> int:
-        return max(1, self.max_sums // (2 ** (len(terms) - 1) * terms.shape[-1]))
+        return max(1, self.max_sums // (terms.shape[-1] << (len(terms) - 1)))
 
     def _for_each_image(self, work: Callable[[int, int], None], geometry: Geometry, shape: torch.Size) -> None:
         """work(image, its first pixel) for each, in as many threads as PyTorch has, if these are more than two.
@@ -214,7 +214,7 @@ def _constants(k: int, slope: float, dtype: torch.dtype) -> tuple[Floats, float]
     weights = torch.zeros(k + 1, k + 1, 2, dtype=torch.float64)
     for m in range(1, k + 1):
         weights[m, : m + 1] = (1 - slope) / 2 * torch.stack(value_weights(m), 1)
-    p: float = torch.tensor((1 + slope) / 2, dtype=dtype).numpy()[()]
+    p: Any = torch.tensor((1 + slope) / 2, dtype=dtype).numpy()[()]
     return weights.to(dtype).numpy(), p
 
 

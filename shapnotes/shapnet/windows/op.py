@@ -11,7 +11,8 @@ known terms, and a sum over windows. The products and the sums over images are h
 Positions outside the image are null players.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class Kernels(Protocol):
                      one product, or as their shape says, k products
     """
 
-    pixel_by_pixel: bool
+    pixel_by_pixel: ClassVar[bool]
 
     def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
         """Write to z [images, height, width, out] the values of each window's players, added up per pixel."""
@@ -65,8 +66,8 @@ def window_values(
     if max_terms is None:
         max_terms = MAX_TERMS_ON_CPU if x.device.type == "cpu" else MAX_TERMS_ON_GPU
     images = max(1, max_terms // (x[0, ..., 0].numel() * weight[0].numel()))
-    z: Tensor = _WindowValues.apply(x, weight, bias, geometry, negative_slope, kernels, images, save)
-    return z
+    apply: Callable[..., Tensor] = _WindowValues.apply
+    return apply(x, weight, bias, geometry, negative_slope, kernels, images, save)
 
 
 class _WindowValues(Function):

@@ -21,7 +21,7 @@ def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, n
     x [batch, height, width, in], weight [in, k, out], bias [out]; returns [batch, height, width, out].
     """
     height, width = map(int, x.shape[1:3])
-    terms = (x @ weight.flatten(1)).unflatten(3, weight.shape[1:]).unbind(3)  # k of [batch, height, width, out]
+    terms = torch.unflatten(x @ weight.flatten(1), 3, weight.shape[1:]).unbind(3)  # k of [batch, height, width, out]
     z = torch.zeros_like(terms[0])
     for region in regions(geometry, height, width):
         pixels = [(slice(None), *region.pixels(i)) for i in range(len(region.players))]
