@@ -1,8 +1,7 @@
 """Pruned image ShapNets beside those that compute everything, and the accuracy that is left."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -20,8 +19,8 @@ from shapnotes.experiments.images import data, training
 from shapnotes.experiments.images.study import weights
 from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.explanation import Explanation
-from shapnotes.shapnet import ImageShapNet, Pruning
-from shapnotes.shapnet.image_network import ImageTransform
+from shapnotes.shapnet import ImageShapNet, Pruning, use_backend
+from shapnotes.shapnet.image_transform import ImageTransform
 from shapnotes.shapnet.windows import blank_pixels
 
 NETWORKS = ((16, 1), (16, 64), (64, 1), (64, 64))  # channels, batch
@@ -93,22 +92,12 @@ def table(record: Record) -> list[str]:
     return lines
 
 
-@contextmanager
-def everything() -> Iterator[None]:
-    """A context in which blank pixels are computed like others."""
-    usual, blank_pixels.WORTHWHILE = blank_pixels.WORTHWHILE, -1.0
-    try:
-        yield
-    finally:
-        blank_pixels.WORTHWHILE = usual
-
-
 def activations(net: ImageShapNet, layers: Sequence[Tensor]) -> int:
     """How many activations an output of each stage takes after the first one, without those of blank pixels."""
     total = 0
     stages = [stage for stage in net.stages if isinstance(stage, ImageTransform)]
     for stage, z in zip(stages[1:], layers, strict=False):
-        counts = blank_pixels.window_counts(blank_pixels.kept_pixels(z), stage.geometry)
+        counts = blank_pixels.window_counts(blank_pixels.active_pixels(z), stage.geometry)
         total += int((counts * (2 ** torch.arange(len(counts)) - 1)).sum())
     return total
 
@@ -156,7 +145,7 @@ def _times(width: int, batch: int, shares: Sequence[float], repeats: int) -> lis
 
 
 def _whole(net: ImageShapNet, x: Tensor) -> Explanation:
-    with everything():
+    with use_backend("numba"):  # which computes blank pixels like others
         return net.explain(x)
 
 

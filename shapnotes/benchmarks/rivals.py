@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shapnotes._runtime.extras import extra
 from shapnotes.coalitions import masks, shapley_matrix
 from shapnotes.shapnet import DeepShapNet
-from shapnotes.shapnet.inner.blocks import Perceptrons
+from shapnotes.shapnet.inner.perceptrons import Perceptrons
 from shapnotes.shapnet.transform import ShapleyTransform
 
 
@@ -33,7 +33,7 @@ class Plain(nn.Module):
         for blocks, order in self.stages:
             shares = []
             for block in blocks:
-                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, block.given(z)).relu_())
+                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, block.members().gathered(z)).relu_())
                 shares.append(answer.div_(block.k).repeat_interleave(block.k, 0))
             z = torch.cat(shares).index_select(0, order)
         return z.permute(2, 0, 1)

@@ -1,6 +1,7 @@
-"""Networks made of Shapley transforms, and what their inputs have to be."""
+"""What all networks that explain themselves share: the door for inputs, explanations, pruning, and compilation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,162 +10,170 @@ from torch.utils.hooks import RemovableHandle
 
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes.explanation import Explanation
-from shapnotes.shapnet.door import check_finite, check_fits, check_tensor, flag, whole
+from shapnotes.shapnet.backends import backend_is_asked_for
+from shapnotes.shapnet.compiled import separate_program
+from shapnotes.shapnet.door import check_finite, check_fits, check_tensor
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
-from shapnotes.shapnet.tracing import finite, own_program
-from shapnotes.shapnet.transform import ShapleyTransform
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+UNKNOWN = -1  # no state of PyTorch's counter of hooks
 
 
-class ShapNet(Prunable, nn.Module):
-    """A cascade of Shapley transforms: a network that predicts by adding up its own explanation.
+class Stage(nn.Module):
+    """One layer of such a network, from a representation [batch, *players, in_channels] to the next.
 
-        H(x) = sum_i h_i(x),      h = T_L o ... o T_1
+    A stage gives each player a vector, and a player at its reference exactly zero, with the gradient of its value.
 
-    The reference of T_1 is `baseline`, that of the others 0. A player at its reference after one stage is there after
-    all later ones (Corollary 4), so it is given exactly nothing of the prediction. With one stage h is the exact
-    Shapley value of H (Theorem 2). H(baseline) is zero whatever the weights are: h explains H(x) - H(baseline) = H(x).
-
-    stages      : the transforms T_1, ..., T_L, of as many players each
-    in_channels : length of the vector that each player carries in x
-    baseline    : what stands for absent in x: None (0), a number, or a tensor that broadcasts to one input
-    residual    : add to each stage's representation the one before, in as many channels as both have. That is the
-                  Shapley transform of f + sum_i x_i
-
-    Attributes: `baseline`, a buffer shaped like one input; `pruning`, the rule of the `pruned` context that one is in.
-
-    Called with x [batch, n_players] or [batch, n_players, in_channels] it returns H(x) [batch, outputs]. After
-    `compile()` all of this is one program.
-
-    Raises ValueError or TypeError for inputs of another shape or dtype, with NaN, or on the wrong device.
-
-    Source: Shapley Explanation Networks, Definitions 5 and 8.
+    in_channels, out_channels : lengths of the players' vectors before and after; None where that is not known
+    checks                    : whether it looks at its input itself; False as a stage of a network, which has done so
     """
 
-    def __init__(
-        self,
-        stages: Iterable[ShapleyTransform],
-        in_channels: int = 1,
-        baseline: Tensor | float | Sequence[float] | None = None,
-        *,
-        residual: bool = False,
-    ):
+    in_channels: int
+    out_channels: int | None
+    checks: bool = True
+
+    def a_weight(self) -> Tensor | None:
+        """A parameter, whose device and dtype inputs have to have; None if there is none."""
+        return next(self.parameters(), None)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw weights anew, of `generator` or of PyTorch's global one; functions of the user's own are left alone."""
+
+
+class Network(Prunable, nn.Module):
+    """A cascade of stages that predicts by adding up its own explanation.
+
+        H(x) = sum over players of h(x),      h = T_L o ... o T_1
+
+    A kind of network says how an input becomes the first representation (`_expected_shape`, `_as_representation`) and
+    what a stage makes of one (`_after_stage`). Predictions, explanations, pruning and compilation are the same for all.
+
+    stages   : T_1, ..., T_L
+    baseline : what stands for absent
+    """
+
+    stages: nn.ModuleList
+    baseline: Tensor
+
+    def __init__(self, stages: Iterable[Stage], baseline: Tensor):
         super().__init__()
         keep_freed_memory()  # a training step takes a tenth less
-        stages = list(stages) if isinstance(stages, Iterable) else [stages]
-        for stage in stages:
-            if not hasattr(stage, "n_players"):
-                raise TypeError(f"stages must be transforms, as ShapleyTransform is; got {type(stage).__name__}")
-            stage.checks = False  # the network looks at its inputs
         self.stages = nn.ModuleList(stages)
-        players = {stage.n_players for stage in self.stages}
-        if len(players) != 1:
-            raise ValueError(f"stages must be one or more transforms of as many players each; got {sorted(players)}")
-        self.n_players, self.in_channels = players.pop(), whole(in_channels, "in_channels")
-        self.residual = flag(residual, "residual")
+        for stage in self._each_stage():
+            stage.checks = False  # the network looks at its inputs
+        self.register_buffer("baseline", baseline)
         self._program: Callable[[Tensor, Pruning | None], list[Tensor]] | None = None
-        self.register_buffer("baseline", one_input(baseline, self.n_players, self.in_channels))
-        # As it was given, whatever precision it is converted to.
-        self._largest = 0.0 if baseline is None else float(self.baseline.abs().max())
+        self._hooks_seen = UNKNOWN
+
+    def _expected_shape(self, x: Tensor) -> str | None:
+        """What shape x should have, in words; None if it has it."""
+        raise NotImplementedError
+
+    def _as_representation(self, x: Tensor) -> Tensor:
+        """x, which has passed the door, as [batch, *players, in_channels]."""
+        raise NotImplementedError
+
+    def _after_stage(self, number: int, stage: Stage, z: Tensor) -> Tensor:
+        """The representation after a stage, counted from 0, of the one before it."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)[-1].sum(1)
+        """The prediction, [batch, outputs]."""
+        return _sum_over_players(self.layers(x)[-1])
 
     def explain(self, x: Tensor, pruning: Pruning | None = None) -> Explanation:
-        """The prediction and what it is the sum of: attributions [batch, n_players, outputs]."""
+        """The prediction and what it is the sum of.
+
+        Parameters
+        ----------
+        x : Tensor
+            As the network takes it.
+        pruning : Pruning, optional
+            A rule for this call, stronger than that of a `pruned` context.
+
+        Returns
+        -------
+        Explanation
+            With attributions [batch, *players, outputs].
+        """
         h = self.layers(x, pruning)[-1]
-        return Explanation(h, h.sum(1), inputs=x)
+        return Explanation(h, _sum_over_players(h), inputs=x)
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
-        """The representation after each stage, [batch, n_players, channels]; the last is the explanation."""
-        z, rule = self._opened(x), checked_rule(pruning) or self.pruning
-        if rule or self._program is None or (torch.is_grad_enabled() and z.requires_grad) or self._hooked():
+        """The representation after each stage, [batch, *players, channels]; the last is the explanation.
+
+        Parameters and errors are those of `explain`.
+        """
+        z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
+        if (
+            self._program is None
+            or rule is not None
+            or backend_is_asked_for()
+            or (torch.is_grad_enabled() and z.requires_grad)
+            or self._has_hooks()
+        ):
             return self._representations(z, rule)
         return self._program(z, None)
 
-    def compile(self, **settings) -> None:
-        """Have `torch.compile`, with these settings, make one program of all stages.
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have `torch.compile`, which is given these arguments, make one program of all stages; in place.
 
         The same numbers, faster: of modules with one hidden layer and up to four players, which are written out
         coalition by coalition, most intermediate results then never reach memory. A C++ compiler must be there. The
         program is made at the first call, in some seconds, and once more when the number of inputs changes.
 
-        It is used where nothing is pruned, no module has a hook, and x needs no gradient itself: the compiler makes no
-        second derivatives, as penalties on gradients take, and refuses those by weights alone. A copy of the network is
-        not compiled.
+        As `nn.Module.compile` does it compiles what calling the network computes; here also what `explain` and `layers`
+        do. The program is used where nothing is pruned, no backend is asked for (`use_backend`), no module has a hook,
+        and x needs no gradient itself: the compiler makes no second derivatives, as penalties on gradients take, and
+        refuses those by weights alone. A copy of the network is not compiled.
         """
-        self._program, self._registrations = own_program(self._representations, **settings), -1
+        self._program, self._hooks_seen = separate_program(self._representations, *args, **kwargs), UNKNOWN
 
-    def __getstate__(self) -> dict:
-        return super().__getstate__() | {"_program": None}  # which belongs to this object
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew; of `generator`, or of PyTorch's global one."""
+        for stage in self._each_stage():
+            stage.reset_parameters(generator)
 
-    def _hooked(self) -> bool:
-        """Whether there are hooks, which a program that is there already would pass by."""
-        registrations = RemovableHandle.next_id
-        if self._registrations == registrations:  # nobody has registered any since none were found
-            return False
-        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        found = _has_any_global_hook() or any(getattr(m, name) for m in self.stages.modules() for name in hooks)
-        if not found:
-            self._registrations = registrations
-        return found
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"_program": None, "_contexts": 0}  # a copy is another network: not compiled, and not pruned
+
+    def _each_stage(self) -> Iterator[Stage]:
+        return cast(Iterator[Stage], iter(self.stages))
 
     def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
-        reference = self.baseline.to(z.dtype).view(self.n_players, -1)
         representations = []
-        for number, stage in enumerate(self.stages):
-            before = z if reference is None or not self.residual else z - reference
-            z = stage(z, reference)
-            if self.residual:
-                common = min(before.shape[2], z.shape[2])
-                z = torch.cat([z[..., :common] + before[..., :common], z[..., common:]], 2)
+        for number, stage in enumerate(self._each_stage()):
+            z = self._after_stage(number, stage, z)
             if rule is not None:
                 z = rule.after(number, z, len(self.stages))
             representations.append(z)
-            reference = None
         return representations
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew, those of the perceptrons; of `generator` where one is given."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters(generator)
-
-    def _opened(self, x: Tensor) -> Tensor:
-        """x as [batch, n_players, in_channels], or a refusal."""
-        one, baseline = (self.n_players, self.in_channels), self.baseline
+    def _through_the_door(self, x: Tensor) -> Tensor:
+        """x as the first representation, or a refusal."""
         check_tensor(x)
-        if tuple(x.shape[1:]) not in (baseline.shape, one) or not len(x):
-            raise ValueError(
-                f"x must be [batch, {', '.join(map(str, baseline.shape))}], at least one input; got shape "
-                f"{tuple(x.shape)}"
-            )
-        weight = getattr(self.stages[0].blocks[0], "first", None)  # faster than to go through all parameters
-        check_fits(x, next(self.parameters(), x) if weight is None else weight, "network")
-        if x.device != baseline.device:
-            raise ValueError(f"x is on {x.device} and the baseline on {baseline.device}; move one of them")
+        if (expected := self._expected_shape(x)) is not None:
+            raise ValueError(f"x must be {expected}; got shape {tuple(x.shape)}")
+        weights = (stage.a_weight() for stage in self._each_stage())
+        check_fits(x, next((weight for weight in weights if weight is not None), x), "network")
+        if x.device != self.baseline.device:
+            raise ValueError(f"x is on {x.device} and the baseline on {self.baseline.device}; move one of them")
         check_finite(x)
-        if self._largest > torch.finfo(x.dtype).max and not finite(baseline.to(x.dtype)):
-            raise ValueError(f"the baseline is beyond the largest {x.dtype}, {torch.finfo(x.dtype).max:.3g}")
-        return x.reshape(-1, *one)
+        return self._as_representation(x)
+
+    def _has_hooks(self) -> bool:
+        """Whether there are hooks, which a program that is there already would pass by."""
+        registered = RemovableHandle.next_id
+        if self._hooks_seen == registered:  # nobody has registered any since none were there
+            return False
+        everywhere = _has_any_global_hook()
+        hooks = everywhere or any(getattr(m, name) for m in self.stages.modules() for name in HOOKS)
+        if not hooks:
+            self._hooks_seen = registered
+        return hooks
 
 
-def one_input(baseline: Tensor | float | Sequence[float] | None, n_players: int, in_channels: int) -> Tensor:
-    """A baseline spread over one input, [n_players] or [n_players, in_channels], in a precision of its own."""
-    shape = (n_players,) if in_channels == 1 else (n_players, in_channels)
-    if baseline is None:
-        return torch.zeros(shape)
-    try:
-        baseline = torch.as_tensor(baseline, dtype=None if isinstance(baseline, Tensor) else torch.float64).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"baseline must be None, a number or a tensor; got {type(baseline).__name__}") from error
-    if not baseline.is_floating_point():
-        raise TypeError(f"baseline must be floating point, as x is; got {baseline.dtype}")
-    if in_channels == 1 and baseline.dim() == 2:
-        baseline = baseline.squeeze(-1)
-    try:
-        baseline = baseline.expand(shape).clone()
-    except RuntimeError as error:
-        raise ValueError(f"baseline of shape {tuple(baseline.shape)} does not broadcast to an input {shape}") from error
-    if not bool(torch.isfinite(baseline).all()):
-        raise ValueError("baseline holds NaN or infinity; give a value that stands for absent")
-    return baseline
+def _sum_over_players(h: Tensor) -> Tensor:
+    """[batch, *players, outputs] -> [batch, outputs]."""
+    return h.sum(tuple(range(1, h.dim() - 1)))

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from itertools import cycle, islice
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.base import ShapNet
+from shapnotes.shapnet.cascade import ShapNet
 from shapnotes.shapnet.door import flag, is_several, is_whole, whole, whole_numbers
 from shapnotes.shapnet.transform import ActiveSets, ShapleyTransform
+
+T = TypeVar("T")
 
 
 class DeepShapNet(ShapNet):
@@ -66,8 +69,8 @@ class DeepShapNet(ShapNet):
             raise ValueError(f"active_sets must hold a list of sets for each stage, at least one; got {active_sets!r}")
         channels = whole_numbers([channels] if is_whole(channels) else channels, "channels")
         widths = [in_channels, *_fitted(channels, len(stages) - 1, "channels"), out_features]
-        alike = not is_several(hidden) or not any(map(is_several, hidden := list(hidden)))
-        each_stage = [whole_numbers(one, "hidden") for one in ([hidden] if alike else hidden)]
+        listed: list[Any] = list(hidden) if is_several(hidden) else []
+        each_stage = [whole_numbers(one, "hidden") for one in (listed if any(map(is_several, listed)) else [hidden])]
         # The last representation is added up over players; with `residual`, stages add up as well.
         variances = [1.0 / (len(stages) if residual else 1)] * len(stages)
         variances[-1] /= n_features
@@ -103,7 +106,8 @@ def butterfly(n: int) -> list[list[tuple[int, ...]]]:
     >>> butterfly(3)
     [[(0, 1), (2,)], [(0, 2), (1,)]]
     """
-    n, stages = whole(n, "n"), []
+    n = whole(n, "n")
+    stages: list[list[tuple[int, ...]]] = []
     for digit in range(max(1, (n - 1).bit_length())):
         stride = 1 << digit
         first = [i for i in range(n) if not i & stride]
@@ -111,7 +115,7 @@ def butterfly(n: int) -> list[list[tuple[int, ...]]]:
     return stages
 
 
-def _fitted(values: Sequence, count: int, name: str) -> list:
+def _fitted(values: Sequence[T], count: int, name: str) -> list[T]:
     if count and not len(values):
         raise ValueError(f"{name} is empty; {count} are needed, and one is enough to be repeated")
     return list(islice(cycle(values), count))

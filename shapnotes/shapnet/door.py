@@ -4,17 +4,18 @@ import sys
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from operator import index
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.tracing import finite
+from shapnotes.shapnet.traced import all_finite
 
-MOST = sys.float_info.max
+LARGEST_FLOAT = sys.float_info.max
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether this is a whole number, of Python, NumPy or PyTorch; True and False are none."""
     if isinstance(value, bool):
         return False
@@ -27,32 +28,32 @@ def is_whole(value: object) -> bool:
 
 def whole(value: object, name: str, least: int = 1) -> int:
     """A whole number as Python's."""
-    if not is_whole(value) or index(value) < least:
-        raise ValueError(f"{name} must be a whole number, at least {least}; got {value!r}")
-    return index(value)
+    if is_whole(value) and index(value) >= least:
+        return index(value)
+    raise ValueError(f"{name} must be a whole number, at least {least}; got {value!r}")
 
 
-def is_several(values: object) -> bool:
+def is_several(values: object) -> TypeGuard[Iterable[Any]]:
     """Whether these are any number of values and not one; text is one."""
     return isinstance(values, Iterable) and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
 
 
 def whole_numbers(values: object, name: str, least: int = 1) -> tuple[int, ...]:
-    if not is_several(values):
-        raise ValueError(f"{name} must be a sequence of whole numbers, at least {least} each; got {values!r}")
-    return tuple(whole(value, name, least) for value in values)
+    if is_several(values):
+        return tuple(whole(value, name, least) for value in values)
+    raise ValueError(f"{name} must be a sequence of whole numbers, at least {least} each; got {values!r}")
 
 
 def stage_number(stage: object, n_stages: int) -> int:
-    if not is_whole(stage) or not 0 <= index(stage) < n_stages:
-        raise ValueError(f"stage={stage!r}: the network has {n_stages}, counted 0 to {n_stages - 1}")
-    return index(stage)
+    if is_whole(stage) and 0 <= index(stage) < n_stages:
+        return index(stage)
+    raise ValueError(f"stage={stage!r}: the network has {n_stages}, counted 0 to {n_stages - 1}")
 
 
-def real_number(value: object, name: str, least: float = 0.0, most: float = MOST) -> float:
+def real_number(value: object, name: str, least: float = 0.0, most: float = LARGEST_FLOAT) -> float:
     """A number within these bounds; never NaN, and infinite only where `most` is."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not least <= float(value) <= most:
-        bounds = f"at least {least:g}" if most >= MOST else f"from {least:g} to {most:g}"
+        bounds = f"at least {least:g}" if most >= LARGEST_FLOAT else f"from {least:g} to {most:g}"
         raise ValueError(f"{name} must be a number, {bounds}; got {value!r}")
     return float(value)
 
@@ -91,6 +92,6 @@ def check_fits(x: Tensor, weight: Tensor, whose: str, name: str = "x") -> None:
 
 
 def check_finite(x: Tensor, name: str = "x") -> None:
-    if not finite(x):
+    if not all_finite(x):
         count = int((~torch.isfinite(x)).sum())
         raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")

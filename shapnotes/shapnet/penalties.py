@@ -1,6 +1,7 @@
 """Penalties on explanations while a network is trained, so that they become sparse, or flat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
     Returns a scalar, in the unit of Z. Raises ValueError or TypeError for anything else, and where there are no inputs,
     players or channels. Source: Shapley Explanation Networks, section 2.4, which leaves the mean open.
     """
-    return sum(z.abs().flatten(1, -2).sum(1).mean() for z in _several(representations))
+    return _added(z.abs().flatten(1, -2).sum(1).mean() for z in _several(representations))
 
 
 def linf_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
@@ -24,12 +25,17 @@ def linf_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
 
     Arguments, result, errors and source as in `l1_penalty`.
     """
-    return sum(z.abs().flatten(1, -2).amax(1).mean() for z in _several(representations))
+    return _added(z.abs().flatten(1, -2).amax(1).mean() for z in _several(representations))
+
+
+def _added(penalties: Iterable[Tensor]) -> Tensor:
+    first, *others = penalties
+    return sum(others, first)
 
 
 def _several(representations: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     one = isinstance(representations, Tensor) or not is_several(representations)
-    several = [representations] if one else list(representations)
+    several: list[Any] = [representations] if one else list(representations)
     for z in several:
         check_tensor(z, "a representation")
     if not several or any(z.dim() < 3 or not z.numel() for z in several):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class Pruning:
     share: Amount | None = None
     stages: int | Sequence[int] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.threshold is None) == (self.share is None):
             raise ValueError(
                 f"give either a threshold or a share of players to prune; got threshold={self.threshold!r} and "
@@ -53,7 +54,7 @@ class Pruning:
                 raise ValueError(f"each of the stages is named once; got {self.stages!r} (None stands for all)")
             self._keep("stages", self.stages, stages)
 
-    def _keep(self, name: str, given: object, values: list) -> None:
+    def _keep(self, name: str, given: object, values: list[Any]) -> None:
         """One value, or a tuple of several: Python's own, so that rules compare and can be kept in sets."""
         object.__setattr__(self, name, tuple(values) if is_several(given) else values[0])
 
@@ -93,15 +94,13 @@ def prune_least(z: Tensor, share: float) -> Tensor:
 class Prunable:
     """A network for which `pruned` sets a rule."""
 
-    _contexts = 0  # that are open, in whatever thread: compilers, which do not see the rules, see this change
+    stages: nn.ModuleList
+    _contexts = 0  # that are open, in whatever thread: compilers, which cannot read the rules, see this number change
 
     @property
     def pruning(self) -> Pruning | None:
         """The rule of the innermost `pruned` context of this network that the caller is in."""
         return _rule_here(self) if self._contexts else None
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_contexts": 0}  # a copy is another network, which nobody has pruned
 
 
 _CONTEXTS: ContextVar[tuple[tuple[Prunable, Pruning], ...]] = ContextVar("pruned", default=())  # the innermost last
@@ -154,5 +153,5 @@ def _sizes(z: Tensor) -> Tensor:
     return z.detach().abs().sum(-1)
 
 
-def _several(values: object) -> tuple:
+def _several(values: object) -> tuple[Any, ...]:
     return tuple(values) if is_several(values) else (values,)

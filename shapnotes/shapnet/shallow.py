@@ -6,9 +6,10 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.base import ShapNet
+from shapnotes.shapnet.cascade import ShapNet
 from shapnotes.shapnet.door import flag, whole
-from shapnotes.shapnet.transform import ActiveSets, Inner, ShapleyTransform, listed_sets
+from shapnotes.shapnet.inner.any_function import Inner
+from shapnotes.shapnet.transform import ActiveSets, ShapleyTransform, listed_sets
 
 
 class ShallowShapNet(ShapNet):

@@ -9,8 +9,7 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet
-from shapnotes.shapnet.inner import blocks
+from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, use_backend
 
 F64 = tolerance(torch.float64)
 
@@ -102,16 +101,15 @@ def test_stages_that_do_not_fit():
         ShapNet([])
 
 
-@pytest.mark.parametrize("small", [0, blocks.SMALL])
+@pytest.mark.parametrize("backend", ["reference", "shared-sums", "two-products", "unrolled"])
 @pytest.mark.parametrize("graph", [True, False])
-def test_many_networks_can_be_run_as_one(small, graph, monkeypatch):
+def test_many_networks_can_be_run_as_one(backend, graph):
     """torch.func.vmap over stacked parameters, inputs of their own each."""
-    monkeypatch.setattr(blocks, "SMALL", small)
     nets = [made(), made()]
     nets[1].reset_parameters(torch.Generator().manual_seed(3))
     stacked, _ = torch.func.stack_module_state(nets)
     x = normal(2, 3, 5)
-    with torch.set_grad_enabled(graph):
+    with torch.set_grad_enabled(graph), use_backend(backend):
         together = torch.func.vmap(lambda p, x: torch.func.functional_call(nets[0], p, (x,)))(stacked, x)
         assert_close(together, torch.stack([net(one) for net, one in zip(nets, x, strict=True)]), **F64)
 

@@ -12,7 +12,6 @@ from shapnet_contracts import slow_transform
 from torch.testing import assert_close
 
 from shapnotes.shapnet import DeepShapNet, ShallowShapNet, butterfly
-from shapnotes.shapnet.inner import blocks
 
 F64 = tolerance(torch.float64)
 
@@ -131,15 +130,3 @@ def test_weights_start_as_in_linear_layers():
             assert all(0.9 * fan_in**-0.5 < float(t.detach().abs().max()) <= fan_in**-0.5 for t in drawn)
     kept = DeepShapNet(8, (50, 50), 10, hidden=((25,), (100, 100), (150, 150)), keep_variance=True)
     assert float(kept.stages[1].blocks[0].first.detach().abs().max()) > 2 * 100**-0.5
-
-
-@pytest.mark.parametrize("narrow", [0, blocks.NARROW])
-def test_batches_may_be_cut(narrow, monkeypatch):
-    """Without gradients a large batch goes through in parts; that changes nothing."""
-    net, x = made(6, 3, 2, hidden=(5,)), normal(50, 6)
-    whole = net.layers(x)
-    for name, value in {"TILE": 200, "SMALL": 0, "NARROW": narrow}.items():
-        monkeypatch.setattr(blocks, name, value)
-    with torch.no_grad():
-        for one, other in zip(whole, net.layers(x), strict=True):
-            assert_close(one.detach(), other, **F64)

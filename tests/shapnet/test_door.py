@@ -83,7 +83,7 @@ def test_so_are_those_of_functions():
     assert net.stages[0].active_sets == [(0, 1), (1, 2)]
     assert learn_active_sets(net, lambda net: None, torch.ones(2, 3), np.int64(1)) == [net.stages[0].active_sets]
     module = ShapleyModule(lambda rows: rows.prod(1, keepdim=True), np.array([2, 0]), two + 1)
-    assert module(torch.tensor([[2.0, 5.0, 3.0]])).flatten().tolist() == [3, 0, 3]
+    assert module.values(torch.tensor([[2.0, 5.0, 3.0]])).flatten().tolist() == [3, 0, 3]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_so_have_windows(x, message):
 def test_a_network_looks_at_its_inputs_once(monkeypatch):
     """What overflows on the way is no input; training notices it in the loss."""
     looked = []
-    monkeypatch.setattr("shapnotes.shapnet.door.finite", lambda x: looked.append(x.shape) or True)
+    monkeypatch.setattr("shapnotes.shapnet.door.all_finite", lambda x: looked.append(x.shape) or True)
     DeepShapNet(4, 3, 2)(torch.ones(5, 4))
     ImageShapNet((1, 2, 2), coupling=True)(torch.ones(1, 1, 4, 4))
     assert looked == [(5, 4), (1, 1, 4, 4)]

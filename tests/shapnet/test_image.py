@@ -8,16 +8,15 @@ import pytest
 import torch
 from contracts import normal
 from oracles import by_permutations, tolerance
-from shapnet_contracts import GEOMETRIES, ways_to_add_up
+from shapnet_contracts import GEOMETRIES, ways_to_compute_windows, window_arguments
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 
 import shapnotes
 from shapnotes import shapley_from_table
-from shapnotes.shapnet import ImageShapNet, ImageTransform
-from shapnotes.shapnet.tracing import own_program
-from shapnotes.shapnet.windows import batched, inductor, numba_cpu, op
+from shapnotes.shapnet import ImageShapNet, ImageTransform, use_backend
+from shapnotes.shapnet.windows import op, reference
 
 F64 = tolerance(torch.float64)
 
@@ -62,25 +61,30 @@ def one_window_at_a_time(layer: ImageTransform, x: torch.Tensor) -> torch.Tensor
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_every_window_is_its_definition(geometry):
-    """Odd sizes, cut into tiles and strips of one row or not at all; with a graph of single operations or without."""
+    """Odd sizes, as many windows at once as there are or one, with a graph and without."""
     kernel, dilation, stride, padding = geometry
     layer = made(3, 2, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2)
     x = normal(2, 5, 7, 3)
     x[0, 2, 3] = 0
     expected = one_window_at_a_time(layer, x)
-    for _ in ways_to_add_up(shapnotes):
+    arguments = window_arguments(layer)
+    for kernels, max_terms in ways_to_compute_windows(shapnotes):
         with torch.no_grad():
-            z = layer(x)
+            z = op.window_values(x, *arguments, kernels, max_terms)
         assert_close(z, expected, rtol=1e-11, atol=1e-12)
-        assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
+        assert_close(op.window_values(x, *arguments, kernels, max_terms).detach(), expected, rtol=1e-11, atol=1e-12)
         assert not bool(z[0, 2, 3].any())
-    tensors = x, layer.weight.flatten(2).permute(1, 2, 0), layer.bias
-    assert_close(op._with_a_graph(*tensors, layer.geometry, 0.2).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert_close(reference.window_values(x, *arguments).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("arithmetic", [numba_cpu, batched])
-def test_windows_of_nine(arithmetic, monkeypatch):
-    monkeypatch.setattr(op, "arithmetic", lambda _: arithmetic)
+@pytest.mark.parametrize("backend", ["numba", "batched", "reference"])
+def test_windows_of_nine(backend):
+    with use_backend(backend):
+        _check_windows_of_nine()
+
+
+def _check_windows_of_nine():
     layer = made(2, 3, 3, negative_slope=0.1)
     image = normal(1, 4, 5, 2)
     with torch.no_grad():
@@ -110,9 +114,10 @@ def test_gradients_are_finite_differences(geometry):
     def f(x, *weights):
         return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x,))
 
-    for _ in ways_to_add_up(shapnotes):
-        assert torch.autograd.gradcheck(f, (x, *weights))
-    assert torch.autograd.gradgradcheck(f, (x, *weights))
+    for backend in ("numba", "batched", "reference"):
+        with use_backend(backend):
+            assert torch.autograd.gradcheck(f, (x, *weights))
+            assert torch.autograd.gradgradcheck(f, (x, *weights))
 
 
 def test_gradients_of_some_only():
@@ -238,33 +243,21 @@ def test_compiled_it_gives_the_same_numbers():
     assert_close(*results, **tolerance(torch.float32))
 
 
-@pytest.fixture
-def programs(monkeypatch):
-    """How many programs were made of each function, for each kind of window and number."""
-    counters = []
-
-    def counted(function, **settings):
-        counters.append(CompileCounter())
-        return own_program(function, backend=counters[-1], **settings)
-
-    monkeypatch.setattr(inductor, "own_program", counted)
-    inductor._program.cache_clear()
-    yield counters
-    inductor._program.cache_clear()
-
-
 @pytest.mark.filterwarnings("ignore")
-def test_one_program_is_for_all_widths(programs):
+def test_one_program_is_for_all_widths():
     """A parameter as an argument would have PyTorch make a program for each width, and give up after eight."""
+    counter = CompileCounter()
     for width in range(3, 11):
         net = ImageShapNet((1, width, width + 1, 2), dilations=(1, 2))
-        net.compile()
+        net.compile(backend=counter)
         net(normal(2, 1, 9, 8).float()).sum().backward()
-    assert len(programs) == 2 and max(counter.frame_count for counter in programs) <= 4
+    (kernels,) = {id(stage._compiled): stage._compiled for stage in net.stages}.values()
+    assert len(kernels.programs) == 2 and counter.frame_count <= 8  # of values and of gradients, up to four each
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_gradients_can_be_penalised_through_programs(programs):
+def test_gradients_can_be_penalised_through_programs():
+    counter = CompileCounter()
     net, x, results = network((2, 3, 2), dilations=(1, 2)), normal(2, 2, 5, 4), []
     for _ in range(2):
         z = x.clone().requires_grad_()
@@ -272,27 +265,30 @@ def test_gradients_can_be_penalised_through_programs(programs):
         gradient.square().sum().backward()
         results.append([gradient.detach(), z.grad, *(p.grad for p in net.parameters())])
         net.zero_grad()
-        net.compile()
+        net.compile(backend=counter)
     for one, other in zip(*results, strict=True):
         assert_close(one, other, **F64)
-    assert sum(counter.frame_count for counter in programs)
+    assert counter.frame_count
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_windows_of_other_kinds_have_programs_of_their_own(programs):
+def test_windows_of_other_kinds_have_programs_of_their_own():
     """More than the eight that PyTorch makes of one function."""
+    counter, kernels = CompileCounter(), set()
     for kernel in (1, (1, 2), 3, (1, 3), 2):
         for dtype in (torch.float32, torch.float64):
             layer, x = ImageTransform(1, 2, kernel).to(dtype), normal(2, 5, 6, 1).to(dtype)
             expected = layer(x)
-            layer.compile()
+            layer.compile(backend=counter)
+            kernels.add(layer._compiled)
             for size in (6, 5):
                 z = layer(x[:, :, :size])
                 z.sum().backward()
                 assert z.shape == (2, 5, size, 2)
             assert_close(layer(x), expected, **tolerance(dtype))
-    assert len(programs) == 2 * 4 * 2  # nine pixels have none
-    assert all(1 <= counter.frame_count <= 2 for counter in programs)
+    (shared,) = kernels
+    assert len(shared.programs) == 2 * 4 * 2  # nine pixels have none
+    assert len(shared.programs) <= counter.frame_count <= 2 * len(shared.programs)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from shapnotes.shapnet import (
     singletons,
     strip,
 )
+from shapnotes.shapnet.inner.answers import Values
+from shapnotes.shapnet.inner.block import Block
 
 F64 = tolerance(torch.float64)
 SETS = [(2,), (0, 1), (3, 1, 2), (1, 3), (0,)]  # sizes mixed, so that blocks and sets are in different orders
@@ -133,28 +135,23 @@ def test_impossible_modules_are_refused(keep):
         strip(shallow(), 0, keep)
 
 
-class Products(nn.Module):
-    """A block that answers with values: of pairs with a product, half of it each, beyond that at the reference."""
-
-    def __init__(self, sets):
-        super().__init__()
-        self.sets, self.k = sets, 2
-        self.register_buffer("players", torch.tensor(sets).flatten())
+class Products(Block):
+    """A block that answers with values: of pairs with a product, half of it each; the reference is zero."""
 
     def forward(self, present, absent):
-        pairs = present.index_select(0, self.players).view(len(self.sets), 2, -1)
-        return (pairs.prod(1, keepdim=True) / 2).expand(-1, 2, -1).reshape(2 * len(self.sets), -1)
+        pairs = self.members().gathered(present)
+        return Values((pairs.prod(1, keepdim=True) / 2).expand(-1, 2, -1).reshape(2 * len(self.sets), -1))
 
 
 def test_modules_that_answer_with_values_have_no_dividends():
     net = ShallowShapNet([(0, 1), (1, 2)], 1, inner=lambda rows: rows.prod(1, keepdim=True))
     x, expected = normal(5, 3), net.explain(normal(5, 3)).attributions
     sizes = {by: module_sizes(net, x, by)[0] for by in ("values", "inputs")}
-    net.stages[0].blocks = nn.ModuleList([Products([(0, 1), (1, 2)])])
+    net.stages[0].blocks = nn.ModuleList([Products([(0, 1), (1, 2)], 3, 1)])
     assert_close(net.explain(x).attributions, expected, **F64)
     for by, size in sizes.items():
         assert_close(module_sizes(net, x, by)[0], size, **F64)
-    with pytest.raises(ValueError, match="answer with values and have no worths of coalitions; use by='values'"):
+    with pytest.raises(ValueError, match="answer with values and have no values of coalitions; use by='values'"):
         module_sizes(net, x, "dividend")
 
 

@@ -1,4 +1,4 @@
-"""Loops beside tensor operations, in one thread and in several, and where their machine code is kept."""
+"""Machine code beside tensor operations, in one thread and in several, and where their machine code is kept."""
 
 import errno
 import importlib.util
@@ -13,7 +13,9 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 from shapnotes.shapnet import ImageTransform
-from shapnotes.shapnet.windows import batched, numba_cpu
+from shapnotes.shapnet.windows import numba_cpu
+from shapnotes.shapnet.windows.batched import Batched
+from shapnotes.shapnet.windows.numba_cpu import NumbaCPU
 
 
 def given(dtype=torch.float64, images=5):
@@ -24,22 +26,21 @@ def given(dtype=torch.float64, images=5):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_they_are_what_strips_are(dtype, threads, monkeypatch):
+def test_they_are_what_tensor_operations_are(dtype, threads):
     """Each image once, whoever takes it; the terms may be part of a larger table."""
-    terms, bias, slope, geometry, on_values = given(dtype)
-    monkeypatch.setattr(numba_cpu, "ALONE", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    terms, bias, slope, geometry, grad_values = given(dtype)
+    loops, batched = NumbaCPU(min_sums_to_start_threads=0, threads=threads), Batched()
     part = torch.cat([terms, terms], 1)[:, 2:7]
     for some, others in ((terms, terms), (part, part.clone())):
-        values, expected = torch.zeros_like(on_values), torch.zeros_like(on_values)
-        numba_cpu.add_values(some, bias, slope, geometry, values)
-        batched.add_values(others, bias, slope, geometry, expected)
+        values, expected = torch.full_like(grad_values, 9), torch.full_like(grad_values, 7)
+        loops.write_values(some, bias, slope, geometry, values)
+        batched.write_values(others, bias, slope, geometry, expected)
         assert_close(values, expected, **tolerance(dtype))
-        on_terms, as_expected = torch.zeros_like(terms), torch.zeros_like(terms)
-        on_bias = numba_cpu.write_gradients(some, bias, slope, geometry, on_values, on_terms)
-        on_bias_expected = batched.write_gradients(others, bias, slope, geometry, on_values, as_expected)
-        assert_close(on_terms, as_expected, **tolerance(dtype))
-        assert_close(on_bias, on_bias_expected, **tolerance(dtype))
+        grad_terms, as_expected = torch.zeros_like(terms), torch.zeros_like(terms)
+        grad_bias = loops.write_gradients(some, bias, slope, geometry, grad_values, grad_terms)
+        grad_bias_expected = batched.write_gradients(others, bias, slope, geometry, grad_values, as_expected)
+        assert_close(grad_terms, as_expected, **tolerance(dtype))
+        assert_close(grad_bias, grad_bias_expected, **tolerance(dtype))
 
 
 @pytest.mark.parametrize(("threads", "started"), [(1, 0), (2, 0), (4, 3), (9, 4)])
@@ -49,10 +50,9 @@ def test_threads_are_started_where_they_help(threads, started, monkeypatch):
     monkeypatch.setattr(numba_cpu, "Thread", lambda **settings: made.append(1) or threading.Thread(**settings))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     terms, bias, slope, geometry, values = given()
-    numba_cpu.add_values(terms, bias, slope, geometry, values)
+    NumbaCPU().write_values(terms, bias, slope, geometry, values)
     assert not made  # too little to do
-    monkeypatch.setattr(numba_cpu, "ALONE", 0)
-    numba_cpu.add_values(terms, bias, slope, geometry, values)
+    NumbaCPU(min_sums_to_start_threads=0).write_values(terms, bias, slope, geometry, values)
     assert len(made) == started
 
 

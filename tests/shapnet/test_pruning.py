@@ -20,6 +20,7 @@ from shapnotes.shapnet import (
     ShapNet,
     all_pairs,
     pruned,
+    use_backend,
 )
 from shapnotes.shapnet.pruning import prune_least
 from shapnotes.shapnet.windows import blank_pixels
@@ -244,18 +245,14 @@ def test_gradients_are_those_of_what_is_left():
 
 
 def test_what_is_pruned_is_not_computed(monkeypatch):
-    """The transforms after a pruned stage are given to the sparse way, with the same numbers."""
-    monkeypatch.setattr(blank_pixels, "LEAST", 0)
-    net, x = drawn(ImageShapNet((1, 4, 4, 4, 2))), normal(3, 1, 9, 9)
-    taken = []
-    monkeypatch.setattr(
-        "shapnotes.shapnet.image_network.kept_values",
-        lambda *given: taken.append(given[0]) or blank_pixels.kept_values(*given),
-    )
+    """The transforms after a pruned stage leave blank pixels out, with the same numbers."""
+    net, x = drawn(ImageShapNet((1, 4, 4, 4, 2))), normal(8, 1, 9, 9)
+    taken, compute = [], blank_pixels.window_values
+    monkeypatch.setattr(blank_pixels, "window_values", lambda *given: taken.append(given[0]) or compute(*given))
     explained = net.explain(x, Pruning(share=0.8, stages=1))
-    assert len(taken) == 2 and all(int(blank_pixels.kept_pixels(z)[0].sum()) == 81 - 65 for z in taken)
-    monkeypatch.setattr(blank_pixels, "WORTHWHILE", -1)
-    whole = net.explain(x, Pruning(share=0.8, stages=1))
+    assert len(taken) == 2 and all(int(blank_pixels.active_pixels(z)[0].sum()) == 81 - 65 for z in taken)
+    with use_backend("reference"):
+        whole = net.explain(x, Pruning(share=0.8, stages=1))
     assert len(taken) == 2
     assert_close(explained.attributions, whole.attributions, rtol=0, atol=1e-12)
 

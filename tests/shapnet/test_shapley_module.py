@@ -16,23 +16,25 @@ def test_it_is_the_value_of_its_function_and_zero_elsewhere():
     f, baseline = network(3, 2), normal(6, seed=9)
     module = ShapleyModule(f, (4, 0, 3), 6, baseline=baseline)
     x = normal(3, 6)
-    values = module(x)
+    values = module.values(x)
     chosen = [4, 0, 3]
     expected = model_values(f, x[:, chosen], baseline[chosen])
     assert_close(values[:, chosen], expected, **F64)
+    assert_close(module(x), f(x[:, chosen]) - f(baseline[None, chosen]), **F64)
+    assert_close(module.explain(x).attributions, values, rtol=0, atol=0)
     assert values.shape == (3, 6, 2) and float(values[:, [1, 2, 5]].detach().abs().max()) == 0
 
 
 def test_one_player_is_given_the_whole_difference():
     f = network(1, 1)
     x = normal(4, 1)
-    assert_close(ShapleyModule(f, [0])(x)[:, 0], f(x) - f(torch.zeros_like(x)), **F64)
+    assert_close(ShapleyModule(f, [0]).values(x)[:, 0], f(x) - f(torch.zeros_like(x)), **F64)
 
 
 def test_it_trains_its_function():
     f = network(2, 1)
     module = ShapleyModule(f, (1, 0))
-    module(normal(5, 2)).square().mean().backward()
+    module.values(normal(5, 2)).square().mean().backward()
     assert float(f[0].weight.grad.abs().max()) > 0 and len(list(module.parameters())) == 4
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from shapnotes.experiments._models.transparent import plain
 from shapnotes.shapnet import ShapNet
-from shapnotes.shapnet.inner.blocks import Perceptrons
+from shapnotes.shapnet.inner.perceptrons import Perceptrons
 
 TABULATED = 2**16  # coalitions of the players that a module depends on, up to which all its answers are kept
 AT_ONCE = 1024  # rows of two players' tables that go through a module together

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from shapnotes.coalitions import masks
 from shapnotes.shapnet import ShapNet
+from shapnotes.shapnet.inner.answers import CoalitionValues
 from shapnotes.shapnet.transform import contraction
 
 
@@ -35,7 +36,7 @@ class Transparent(nn.Module):
                 for weight, bias in zip(block.weights, block.biases, strict=True):
                     h = torch.einsum("bsmi,mhi->bsmh", next(relus)(h), weight) + bias[..., 0]
                 worths = torch.einsum("bsmi,moi->bmso", next(relus)(h), block.last).flatten(1, 2)
-                matrix = contraction(block.sets, self.net.n_players, worths.shape[1])
+                matrix = contraction(block.sets, self.net.n_players, CoalitionValues(worths, with_empty=True))
                 answers.append(matrix.to(worths) @ worths)
             z = sum(answers)
             reference = z.new_zeros(z.shape[1:])

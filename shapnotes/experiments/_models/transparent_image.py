@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from shapnotes.coalitions import masks, shapley_matrix
 from shapnotes.shapnet import ImageShapNet
-from shapnotes.shapnet.image_network import ImageTransform
+from shapnotes.shapnet.image_transform import ImageTransform
 
 
 class TransparentImage(nn.Module):

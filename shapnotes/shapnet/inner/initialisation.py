@@ -32,7 +32,9 @@ def value_variance(k: int, depth: int = 1, negative_slope: float = 0.0, bias_var
     pairs = factorials[k - 1] - factorials[torch.stack([u, s - u, t - u, k - 1 - s - t + u])].sum(0)
     weights = marginal_weights(k)
     weight = pairs.exp() * weights[s] * weights[t]
-    change = 0.0  # the covariance of two contributions: player i joins S and T, S alone, T alone, or neither
+    change: Tensor | float = (
+        0.0  # the covariance of two contributions: player i joins S and T, S alone, T alone, or neither
+    )
     for a, b in ((1, 1), (1, 0), (0, 1), (0, 0)):
         sign = 1 if a == b else -1
         change = change + sign * _covariance(s + a, t + b, u + a * b, k, depth, negative_slope, bias_variance)

@@ -1,10 +1,12 @@
 """Where the sliding windows of an image have their pixels, and which windows stick out of it in the same way."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby, product
 from typing import NamedTuple
 
 Pair = tuple[int, int]
+Slices = tuple[slice, slice]
 
 
 class Geometry(NamedTuple):
@@ -15,12 +17,17 @@ class Geometry(NamedTuple):
     stride: Pair
     padding: tuple[Pair, Pair]
 
+    @property
+    def n_players(self) -> int:
+        """Pixels of a window."""
+        return self.kernel[0] * self.kernel[1]
+
 
 class Region(NamedTuple):
     """Windows with the same positions inside the image.
 
     players : the positions, counted row by row
-    corners : for each the pixel (row, column) where it stands in the first window
+    corners : for each position the pixel (row, column) where it is in the first window
     size    : rows and columns of windows
     stride  : pixels from one window to the next
     """
@@ -30,19 +37,17 @@ class Region(NamedTuple):
     size: Pair
     stride: Pair
 
-    def pixels(self, player: int) -> tuple[slice, slice]:
-        """Where this player stands in all the windows: rows and columns of pixels."""
-        return tuple(
-            slice(first, first + stride * (count - 1) + 1, stride)
-            for first, count, stride in zip(self.corners[player], self.size, self.stride, strict=True)
-        )
+    def pixels(self, player: int) -> Slices:
+        """Where this player is in all the windows: rows and columns of pixels."""
+        (row, column), (rows, columns), (down, right) = self.corners[player], self.size, self.stride
+        return slice(row, row + down * (rows - 1) + 1, down), slice(column, column + right * (columns - 1) + 1, right)
 
-    def strips(self, rows: int) -> "list[Region]":
-        """The same windows in pieces of so many rows."""
-        (height, width), (stride, _) = self.size, self.stride
+    def split(self, rows: int) -> "list[Region]":
+        """The same windows in regions of so many rows of windows."""
+        (height, width), (down, _) = self.size, self.stride
         return [
             self._replace(
-                corners=tuple((row + stride * first, column) for row, column in self.corners),
+                corners=tuple((row + down * first, column) for row, column in self.corners),
                 size=(min(rows, height - first), width),
             )
             for first in range(0, height, rows)
@@ -51,9 +56,9 @@ class Region(NamedTuple):
 
 @lru_cache(maxsize=256)
 def regions(geometry: Geometry, height: int, width: int) -> tuple[Region, ...]:
-    """The windows of an image, parted by which of their positions are inside it; those with none are left out."""
+    """The windows of an image, by which of their positions are inside it; windows with none are left out."""
     kernel, _, stride, _ = geometry
-    axes = map(_intervals, windows_along(geometry, height, width), (height, width))
+    rows_of_windows, columns_of_windows = windows_along(geometry, height, width)
     return tuple(
         Region(
             tuple(kernel[1] * u + v for (u, _), (v, _) in product(rows, columns)),
@@ -61,29 +66,31 @@ def regions(geometry: Geometry, height: int, width: int) -> tuple[Region, ...]:
             (n_rows, n_columns),
             stride,
         )
-        for (rows, n_rows), (columns, n_columns) in product(*axes)
+        for (rows, n_rows), (columns, n_columns) in product(
+            _intervals(rows_of_windows, height), _intervals(columns_of_windows, width)
+        )
         if rows and columns
     )
 
 
-def windows_along(geometry: Geometry, height: int, width: int) -> list[list[list[int]]]:
-    """Rows and columns where each window has its positions, which may be outside: [windows][positions] each.
+def windows_along(geometry: Geometry, height: int, width: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows, and columns, where each window has its positions, which may be outside: [windows][positions] each.
 
     Windows that are in the padding from end to end are left out, however much of it there is.
     """
-    axes = []
-    for size, kernel, dilation, stride, padding in zip((height, width), *geometry, strict=True):
-        spread = dilation * (kernel - 1)
-        first = max(0, -((spread - padding[0]) // stride))  # the window's last position is at 0 or after it
-        last = min(size - 1 + padding[0], size + sum(padding) - spread - 1) // stride  # its first one before the end
-        axes.append(
-            [[stride * window - padding[0] + dilation * u for u in range(kernel)] for window in range(first, last + 1)]
-        )
-    return axes
+    rows, columns = (_along_one_axis(*sizes) for sizes in zip((height, width), *geometry, strict=True))
+    return rows, columns
 
 
-def _intervals(places: list[list[int]], size: int) -> list[tuple[tuple[Pair, ...], int]]:
+def _along_one_axis(size: int, kernel: int, dilation: int, stride: int, padding: Pair) -> list[list[int]]:
+    reach = dilation * (kernel - 1)
+    first = max(0, -((reach - padding[0]) // stride))  # the window's last position is at 0 or after it
+    last = min(size - 1 + padding[0], size + sum(padding) - reach - 1) // stride  # its first one before the end
+    return [[stride * window - padding[0] + dilation * u for u in range(kernel)] for window in range(first, last + 1)]
+
+
+def _intervals(windows: Sequence[Sequence[int]], size: int) -> list[tuple[tuple[Pair, ...], int]]:
     """Along one axis: which positions are inside, with their pixel in the first window, and for how many windows."""
-    inside = [tuple((u, pixel) for u, pixel in enumerate(window) if 0 <= pixel < size) for window in places]
-    alike = [list(group) for _, group in groupby(inside, key=lambda here: [u for u, _ in here])]
+    inside = [tuple((u, pixel) for u, pixel in enumerate(window) if 0 <= pixel < size) for window in windows]
+    alike = [list(group) for _, group in groupby(inside, key=lambda members: [u for u, _ in members])]
     return [(group[0], len(group)) for group in alike]

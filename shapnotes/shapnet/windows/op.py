@@ -1,178 +1,169 @@
-"""Shapley values of the sliding windows of an image: one product for all, then additions and the activation 2^k times.
+r"""Shapley values of the sliding windows of an image as one operation of autograd, whatever computes the windows.
 
 The players of a window are its k pixels, and its function is one linear map and a leaky ReLU,
 
-    f(x_1, ..., x_k) = a(b + sum_j W_j x_j),      a(s) = max(s, 0) + slope min(s, 0),
+.. math::
+    f(x_1, \ldots, x_k) = a\Big(b + \sum_j W_j x_j\Big), \qquad a(s) = \max(s, 0) + \mathrm{slope} \cdot \min(s, 0),
 
-whose masked inputs share the terms W_j x_j, and whose terms all windows share: pixel q has one W_j x_q for each
-position j at which it stands in some window. A coalition S and its complement enter every value with opposite weights,
-
-    phi_i = sum over S without the last player of M[i, S] D_S,      D_S = a(s_S) - a(s_(N - S)),
-
-with s_S = b + the terms of S and M the Shapley matrix, so that half of its columns are enough. With
-a(s) = p s + q |s| the linear half of the value is p times the term, whatever the coalition. Positions outside the image
-are nobody's: a window that sticks out is a smaller game.
+whose masked inputs share the terms :math:`W_j x_j`. All windows share them too: pixel q has one :math:`W_j x_q` for
+each position j that it has in some window. So the work is a product, then for each window a game of k players with
+known terms, and a sum over windows. The products and the sums over images are here; the games are a backend's kernels.
+Positions outside the image are null players.
 """
 
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from shapnotes._runtime.extras import installed
-from shapnotes.coalitions import shapley_rows
-from shapnotes.shapnet.tracing import opaque
-from shapnotes.shapnet.windows import batched
-from shapnotes.shapnet.windows.geometry import Geometry, regions
+from shapnotes.shapnet.windows import reference
+from shapnotes.shapnet.windows.geometry import Geometry
 
-TERMS = 2**21  # numbers at once on a CPU
-TERMS_ELSEWHERE = 2**28
+MAX_TERMS_ON_CPU = 2**21  # numbers of terms at once, of some images: few enough for the cache
+MAX_TERMS_ON_GPU = 2**28
 
 
-def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, negative_slope: float) -> Tensor:
-    """Each pixel's Shapley values in the windows that hold it, added up; exactly zero where the pixel is zero.
+class Kernels(Protocol):
+    """The games of all windows of some images, given their terms. Shapes: terms [k, images, height, width, out].
 
-    x [batch, height, width, in], weight [in, k, out], bias [out]; returns [batch, height, width, out].
+    pixel_by_pixel : how terms and gradients on them are in memory: as [images, height, width, k, out], so that they are
+                     one product, or as their shape says, k products
     """
-    if opaque(x, weight, bias):
-        return _with_a_graph(x, weight, bias, geometry, negative_slope)
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-    return _WindowValues.apply(x, weight, bias, geometry, negative_slope, keep)
+
+    pixel_by_pixel: ClassVar[bool]
+
+    def write_values(self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, z: Tensor) -> None:
+        """Write to z [images, height, width, out] the values of each window's players, added up per pixel."""
+
+    def write_gradients(
+        self, terms: Tensor, bias: Tensor, slope: float, geometry: Geometry, grad_z: Tensor, grad_terms: Tensor
+    ) -> Tensor:
+        """From gradients on z to those on terms, which are written, and on the bias, which is returned: [out].
+
+        Entries of `grad_terms` for positions that a pixel has in no window are not written, or written as zero; the
+        caller passes zeros there.
+        """
 
 
-def _with_a_graph(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, slope: float) -> Tensor:
-    """The same from operations that can be differentiated again, mapped and compiled as part of a larger program."""
-    height, width = map(int, x.shape[1:3])
-    terms = (x @ weight.flatten(1)).unflatten(3, weight.shape[1:]).unbind(3)
-    z = torch.zeros_like(terms[0])
-    for region in regions(geometry, height, width):
-        here = [(slice(None), *region.pixels(i)) for i in range(len(region.players))]
-        values = listed_values([terms[j][at] for j, at in zip(region.players, here, strict=True)], bias, slope)
-        for at, value in zip(here, values, strict=True):
-            z[at] += value
-    return torch.where((x != 0).any(-1, keepdim=True), z, z - z.detach())
+def window_values(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    geometry: Geometry,
+    negative_slope: float,
+    kernels: Kernels,
+    max_terms: int | None = None,
+) -> Tensor:
+    """As `reference.window_values`, with the games computed by `kernels`; second derivatives are the reference's.
 
+    For the gradient the terms are saved, k numbers per pixel and output, not the sums of coalitions.
 
-def differentiated_again(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """A backward pass that can be differentiated once more: gradients on x, weight and bias where they are needed."""
-    (*tensors, geometry, slope), needed = (*ctx.saved_tensors[:3], *ctx.settings), ctx.needs_input_grad[:3]
-    z = _with_a_graph(*tensors, geometry, float(slope))
-    wanted = [t for t, each in zip(tensors, needed, strict=True) if each]
-    found = iter(torch.autograd.grad(z, wanted, gradient, create_graph=True))
-    return *(next(found) if each else None for each in needed), None, None, None
-
-
-def zero_where_blank(z: Tensor, x: Tensor) -> Tensor:
-    """z, in place, exactly zero at pixels whose channels in x are; the gradient stays that of the value."""
-    zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # mostly few: faster than to look at all channels of all pixels
-    z[zero] *= (x[zero] != 0).any(-1, keepdim=True)
-    return z
-
-
-def arithmetic(x: Tensor) -> ModuleType:
-    """What adds up values: numba_cpu, which numba compiles where it is installed, for ordinary numbers on a CPU."""
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and installed("numba"):
-        from shapnotes.shapnet.windows import numba_cpu  # numba takes long to import
-
-        return numba_cpu
-    return batched
+    max_terms : numbers of terms that are computed at once; None for what the device's cache or memory suggests
+    """
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    if max_terms is None:
+        max_terms = MAX_TERMS_ON_CPU if x.device.type == "cpu" else MAX_TERMS_ON_GPU
+    images = max(1, max_terms // (x[0, ..., 0].numel() * weight[0].numel()))
+    apply: Callable[..., Tensor] = _WindowValues.apply
+    return apply(x, weight, bias, geometry, negative_slope, kernels, images, save)
 
 
 class _WindowValues(Function):
-    """A tile of images at a time. For the gradient the terms are kept, k numbers a pixel and channel, not the sums."""
+    """Some images at a time."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, geometry, slope, keep):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+        slope: float,
+        kernels: Kernels,
+        images: int,
+        save: bool,
+    ) -> Tensor:
         (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
-        images, given, x = _images_at_once(x, weight), x, x.contiguous()
-        z, by_position = x.new_zeros(batch, height, width, channels), weight.transpose(0, 1)
-        kept = x.new_empty(k, batch if keep else min(batch, images), height, width, channels)
+        pixels, z = x.contiguous(), x.new_empty(batch, height, width, channels)
+        all_terms = _new_terms(x, k, batch if save else min(batch, images), channels, kernels.pixel_by_pixel)
+        plain_bias = bias.detach()  # no parameter, for which a compiler would make a program of its own
         for first in range(0, batch, images):
-            some, onto = x[first : first + images], z[first : first + images]
-            terms = kept[:, first : first + images] if keep else kept[:, : len(some)]
-            torch.bmm(some.flatten(0, 2).expand(k, -1, -1), by_position, out=terms.flatten(1, 3))
-            arithmetic(x).add_values(terms, bias, slope, geometry, onto)
-        zero_where_blank(z, x)
-        ctx.save_for_backward(given, weight, bias, *[kept] * keep)
-        ctx.settings = geometry, slope
+            some, z_of_some = pixels[first : first + images], z[first : first + images]
+            terms = all_terms[:, first : first + images] if save else all_terms[:, : len(some)]
+            _write_terms(some, weight, terms, kernels.pixel_by_pixel)
+            kernels.write_values(terms, plain_bias, slope, geometry, z_of_some)
+        zero_where_blank(z, pixels)
+        ctx.save_for_backward(x, weight, bias, *[all_terms] * save)
+        ctx.settings = geometry, slope, kernels, images
         return z
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, grad_z: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            return differentiated_again(ctx, gradient)
-        (x, weight, bias, *kept), (geometry, slope) = ctx.saved_tensors, ctx.settings
-        (batch, height, width, _), (_, k, channels) = x.shape, weight.shape
-        images, x = _images_at_once(x, weight), x.contiguous()
-        on_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        on_weight, on_bias = weight.new_zeros(weight.shape), torch.zeros_like(bias)
-        on_kept = x.new_zeros(k, min(batch, images), height, width, channels)  # what is in no window stays zero
+            return (*_differentiable_gradients(ctx, grad_z), *[None] * 5)
+        x, weight, bias, all_terms = ctx.saved_tensors
+        geometry, slope, kernels, images = ctx.settings
+        batch, (_, k, channels) = len(x), weight.shape
+        x, plain_bias = x.contiguous(), bias.detach()
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight, grad_bias = weight.new_zeros(weight.shape), torch.zeros_like(plain_bias)
+        buffer = _new_terms(x, k, min(batch, images), channels, kernels.pixel_by_pixel).zero_()
         for first in range(0, batch, images):
-            some, given = x[first : first + images], gradient[first : first + images]
-            terms, on_terms = kept[0][:, first : first + images], on_kept[:, : len(some)]
-            on_bias += arithmetic(x).write_gradients(terms, bias, slope, geometry, given, on_terms)
-            for j, on_term in enumerate(on_terms.flatten(1, 3)):
-                on_weight[:, j].addmm_(some.flatten(0, 2).T, on_term)
-                if on_x is not None:
-                    on_pixels = on_x[first : first + images].view(len(on_term), -1)
-                    torch.addmm(on_pixels, on_term, weight[:, j].T, beta=min(j, 1), out=on_pixels)
-        return on_x, on_weight, on_bias, None, None, None
+            some, grad_of_some = x[first : first + images], grad_z[first : first + images]
+            terms, grad_terms = all_terms[:, first : first + images], buffer[:, : len(some)]
+            grad_bias += kernels.write_gradients(terms, plain_bias, slope, geometry, grad_of_some, grad_terms)
+            grad_some = None if grad_x is None else grad_x[first : first + images]
+            _add_gradients(some, weight, grad_terms, grad_weight, grad_some, kernels.pixel_by_pixel)
+        return grad_x, grad_weight, grad_bias, *[None] * 5
 
 
-def _images_at_once(x: Tensor, weight: Tensor) -> int:
-    """Images whose terms are computed together."""
-    at_once = TERMS if x.device.type == "cpu" else TERMS_ELSEWHERE
-    return max(1, at_once // (x[0, ..., 0].numel() * weight[0].numel()))
+def _new_terms(x: Tensor, k: int, images: int, channels: int, pixel_by_pixel: bool) -> Tensor:
+    """Room for terms, [k, images, height, width, out], for images as large as those of x."""
+    size = images, *x.shape[1:3]
+    if pixel_by_pixel:
+        return x.new_empty(*size, k, channels).movedim(3, 0)
+    return x.new_empty(k, *size, channels)
 
 
-def listed_values(terms: Sequence[Tensor], bias: Tensor, slope: float | Tensor) -> list[Tensor]:
-    """The values of each of k players, coalition by coalition, in operations that differentiate and compile.
-
-    With a(s) = p s + q |s|, p = (1 + slope) / 2 and q = (1 - slope) / 2: the value of the linear part is p times the
-    term, so that the slope is multiplied by k times, not 2^k.
-    """
-    some, others = _listed_sums(terms, bias)
-    differences = [_size(s) - _size(t) for s, t in zip(some, others, strict=True)]
-    p, q = (1 + slope) / 2, (1 - slope) / 2
-    return [p * term + q * _combined(row, differences) for term, row in zip(terms, _rows(len(terms)), strict=True)]
+def _write_terms(x: Tensor, weight: Tensor, terms: Tensor, pixel_by_pixel: bool) -> None:
+    """Writes W_j x: x [images, height, width, in], weight [in, k, out], terms [k, images, height, width, out]."""
+    rows = x.flatten(0, 2)  # [pixels, in]
+    if pixel_by_pixel:
+        torch.mm(rows, weight.flatten(1), out=terms.movedim(0, 3).view(len(rows), -1))
+    else:
+        torch.bmm(rows.expand(weight.shape[1], -1, -1), weight.transpose(0, 1), out=terms.flatten(1, 3))
 
 
-def listed_gradients(
-    terms: Sequence[Tensor], bias: Tensor, given: Sequence[Tensor], slope: float | Tensor
-) -> list[Tensor]:
-    """As `batched.table_gradients`, coalition by coalition."""
-    k, (some, others) = len(terms), _listed_sums(terms, bias)
-    on_differences = [_combined(column, given) for column in zip(*_rows(k), strict=True)]
-    on_some, on_others = (
-        [torch.where(s > 0, d, -d) for s, d in zip(sums, on_differences, strict=True)] for sums in (some, others)
-    )
-    p, q, found = (1 + slope) / 2, (1 - slope) / 2, []
-    for j in range(k):
-        inside = [on_some[s] for s in range(len(some)) if s >> j & 1]
-        through = sum(inside) - sum(on_others[s] for s in range(len(others)) if not s >> j & 1)
-        found.append(p * given[j] + q * through)
-    return [*found, q * (sum(on_some) - sum(on_others))]
+def _add_gradients(
+    x: Tensor, weight: Tensor, grad_terms: Tensor, grad_weight: Tensor, grad_x: Tensor | None, pixel_by_pixel: bool
+) -> None:
+    """Adds to the gradient on the weight and writes that on x, where there is one; shapes as in `_write_terms`."""
+    rows = x.flatten(0, 2)
+    grad_rows = None if grad_x is None else grad_x.view(rows.shape)
+    if pixel_by_pixel:
+        grad_products = grad_terms.movedim(0, 3).view(len(rows), -1)  # [pixels, k * out]
+        grad_weight.flatten(1).addmm_(rows.T, grad_products)
+        if grad_rows is not None:
+            torch.mm(grad_products, weight.flatten(1).T, out=grad_rows)
+        return
+    for j, grad_term in enumerate(grad_terms.flatten(1, 3)):  # [pixels, out]
+        grad_weight[:, j].addmm_(rows.T, grad_term)
+        if grad_rows is not None:
+            torch.addmm(grad_rows, grad_term, weight[:, j].T, beta=min(j, 1), out=grad_rows)
 
 
-def _listed_sums(terms: Sequence[Tensor], bias: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    some, others = [bias], [sum(terms, bias)]
-    for term in terms[:-1]:
-        some += [s + term for s in some]
-        others += [s - term for s in others]
-    return some, others
+def _differentiable_gradients(ctx: Any, grad_z: Tensor) -> list[Tensor | None]:
+    """Gradients on x, weight and bias, where they are needed, that can be differentiated once more."""
+    (x, weight, bias, *_), (geometry, slope, *_) = ctx.saved_tensors, ctx.settings
+    z = reference.window_values(x, weight, bias, geometry, slope)
+    wanted = [t for t, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
+    gradients = iter(torch.autograd.grad(z, wanted, grad_z, create_graph=True))
+    return [next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]]
 
 
-def _size(s: Tensor) -> Tensor:
-    """|s|, with the derivative -1 at zero, as a leaky ReLU has its slope there."""
-    return torch.where(s > 0, s, -s) if torch.is_grad_enabled() or torch.jit.is_tracing() else s.abs()
-
-
-def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
-    return sum(w * t for w, t in zip(weights, tensors, strict=True))
-
-
-def _rows(k: int) -> list[list[float]]:
-    """The half of the Shapley matrix that is enough."""
-    return [row[: 2 ** (k - 1)] for row in shapley_rows(k)]
+def zero_where_blank(z: Tensor, x: Tensor) -> None:
+    """Set z, in place, to exactly zero at pixels whose channels in x are all zero; the gradient stays the value's."""
+    zero = (x[..., 0] == 0).nonzero(as_tuple=True)  # usually few: cheaper than testing every channel of every pixel
+    z[zero] *= (x[zero] != 0).any(-1, keepdim=True)

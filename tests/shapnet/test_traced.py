@@ -10,7 +10,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.testing import assert_close
 
 from shapnotes.shapnet import DeepShapNet, ImageShapNet, ShallowShapNet, all_pairs, singletons
-from shapnotes.shapnet.tracing import opaque, own_program
+from shapnotes.shapnet.compiled import separate_program
+from shapnotes.shapnet.traced import is_traced
 
 F64 = tolerance(torch.float64)
 
@@ -53,7 +54,7 @@ def test_transforms_leave_nothing_behind(net, x):
     torch.func.grad(lambda x: net(x).sum())(x)
     with torch.no_grad():
         outside = net(x)
-    assert not opaque(outside)
+    assert not is_traced(outside)
     assert not torch._is_functional_tensor(outside)
     for one in inside:
         assert_close(torch.Tensor.clone(one).detach(), outside, **F64)
@@ -64,7 +65,7 @@ def test_imitations_leave_nothing_behind(net, x):
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         imitated = net(mode.from_tensor(x))
     z = net(x)
-    assert opaque(imitated) and not opaque(z) and imitated.shape == z.shape
+    assert is_traced(imitated) and not is_traced(z) and imitated.shape == z.shape
     assert bool(torch.isfinite(z).all())
 
 
@@ -89,7 +90,7 @@ class Labelled(torch.Tensor):
 
 
 def test_other_names_for_tensors_are_not_imitations(net, x):
-    assert not opaque(x.as_subclass(Labelled), torch.nn.Parameter(x))
+    assert not is_traced(x.as_subclass(Labelled), torch.nn.Parameter(x))
     assert_close(torch.Tensor(net(x.as_subclass(Labelled)).detach()).double(), net(x).detach(), rtol=1e-6, atol=1e-6)
 
 
@@ -117,7 +118,7 @@ def test_a_program_of_ones_own_is_of_functions_and_methods():
     for function in (Counting().add, lambda x, times=3: x + 2 * times):
         counters = [CompileCounter() for _ in range(10)]
         for number, counter in enumerate(counters):
-            program = own_program(function, backend=counter)
+            program = separate_program(function, backend=counter)
             assert program(torch.ones(number + 2)).tolist() == [7.0] * (number + 2)
             assert program(torch.ones(2), times=1).tolist() == [3.0, 3.0]
         assert all(counter.frame_count >= 1 for counter in counters)
@@ -155,7 +156,7 @@ def test_compiled_networks_see_hooks(where, first):
 
     def hook(module, inputs, output):
         seen.append(module)
-        return output * 0
+        return output * 0 if isinstance(output, torch.Tensor) else output._replace(numbers=output.numbers * 0)
 
     if where == "everywhere":
         handle = register_module_forward_hook(hook)
