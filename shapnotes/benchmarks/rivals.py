@@ -33,7 +33,9 @@ class Plain(nn.Module):
         for blocks, order in self.stages:
             shares = []
             for block in blocks:
-                answer = torch.bmm(block.last, torch.baddbmm(block.bias, block.first, block.members().gathered(z)).relu_())
+                answer = torch.bmm(
+                    block.last, torch.baddbmm(block.bias, block.first, block.members().gathered(z)).relu_()
+                )
                 shares.append(answer.div_(block.k).repeat_interleave(block.k, 0))
             z = torch.cat(shares).index_select(0, order)
         return z.permute(2, 0, 1)
