@@ -53,7 +53,8 @@ class ShapleyModule(ShapNet):
     Examples
     --------
     >>> import torch
-    >>> module = ShapleyModule(lambda rows: rows.prod(1, keepdim=True), active_set=(0, 2))
+    >>> product = lambda rows: rows.prod(1, keepdim=True)
+    >>> module = ShapleyModule(product, active_set=(0, 2))
     >>> module.values(torch.tensor([[2.0, 5.0, 3.0]]))
     tensor([[[3.],
              [0.],
