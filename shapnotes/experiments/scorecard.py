@@ -213,14 +213,15 @@ def _evidence(row: Row) -> list[str]:
 def _comparison(finding: Finding) -> list[str]:
     if not finding.table:
         return []
+    columns = 5 if any(one.paper is not None for one in finding.table) else 3
     lines = ['<table class="numbers"><thead><tr>']
-    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")]
+    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")[:columns]]
     lines.append("</tr></thead><tbody>")
     for one in finding.table:
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
         cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells[:columns]) + "</tr>")
     return [*lines, "</tbody></table>"]
 
 
