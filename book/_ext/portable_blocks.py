@@ -36,6 +36,7 @@ LEAD = re.compile(
 )
 TAG = re.compile(r"\\tag\{(?P<number>\d+(?:\.\d+)*)\}")
 OPEN, CLOSE = re.compile(r"<details\b[^>]*>"), re.compile(r"</details>")
+STYLED = re.compile(r"<details class=")  # a fold that brings its own class, as those of the scorecard do
 SUMMARY = re.compile(r"<summary>\s*(?:<b>)?\s*(?P<word>[A-Za-z]+)")
 
 
@@ -111,7 +112,7 @@ class PortableBlocks(SphinxTransform):
         opened: list[nodes.raw] = []
         for raw in list(self.document.findall(nodes.raw)):
             text = raw.astext()
-            if raw.get("format") != "html":
+            if raw.get("format") != "html" or STYLED.search(text):
                 continue
             if OPEN.search(text):
                 word = SUMMARY.search(text)

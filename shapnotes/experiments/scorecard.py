@@ -178,7 +178,9 @@ def _html(row: Row, entries: dict[str, str]) -> str:
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
     lines.append("</tr>")
     if row.finding or row.choices:
-        lines += [f'<tr class="evidence"><td colspan="{len(HEADS)}"><details><summary>evidence of {row.id}</summary>']
+        lines += [
+            f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence"><summary>evidence of {row.id}</summary>'
+        ]
         lines += [_linked("\n".join(_evidence(row)), entries), "</details></td></tr>"]
     return "\n".join([*lines, "</tbody>"])
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,19 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
 PAGES = [re.sub(r"\.ipynb$", "", file) for file in notebooks.toc_files(TOC)]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-# No GPU, and none of the things a browser asks its maker's servers for.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-).split()
 
 DESKTOP, PHONE = ({"width": width, "height": 900} for width in (1280, 390))
 
 pytestmark = [
     pytest.mark.pages,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
     pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: run `make book`"),
 ]
 
@@ -51,16 +42,6 @@ def site():
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visit:

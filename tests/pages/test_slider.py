@@ -1,38 +1,32 @@
 """Sliders in a browser, without a kernel, in a page that is not the book's."""
 
-import shutil
-
 import pytest
 from slider_moves import slider_moves
 
 from shapnotes.plots.slider import Picture, Slider
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # A picture of one white pixel.
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d494844520000000100000001080000000"
     "03a7e9b550000000a49444154789c63f80f00010101001bb6ee560000000049454e44ae426082"
 )
 
-pytestmark = [pytest.mark.pages, pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")]
+pytestmark = pytest.mark.pages
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["scripts", "no scripts"])
-def page(request):
+def page(request, browser):
     """Two sliders, the second of them twice, as a page that shows a variable again."""
-    from playwright.sync_api import sync_playwright
-
     one, other = (
         Slider([Picture(PNG, f"picture {i}", f"{name} = {i}") for i in range(count)], name)
         for name, count in (("one", 2), ("other", 5))
     )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(java_script_enabled=request.param, offline=True).new_page()
-        page.set_content("<!DOCTYPE html><body>" + "".join(s._repr_html_() for s in (one, other, other)))
-        page.has_scripts = request.param
-        yield page
-        browser.close()
+    context = browser.new_context(java_script_enabled=request.param, offline=True)
+    page = context.new_page()
+    page.set_content("<!DOCTYPE html><body>" + "".join(s._repr_html_() for s in (one, other, other)))
+    page.has_scripts = request.param
+    yield page
+    context.close()
 
 
 def test_each_slider_of_a_page_moves_its_own_pictures(page):
