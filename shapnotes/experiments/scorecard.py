@@ -179,7 +179,8 @@ def _html(row: Row, entries: dict[str, str]) -> str:
     lines.append("</tr>")
     if row.finding or row.choices:
         lines += [
-            f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence"><summary>evidence of {row.id}</summary>'
+            f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
+            f"<summary>evidence of {row.id}</summary>",
         ]
         lines += [_linked("\n".join(_evidence(row)), entries), "</details></td></tr>"]
     return "\n".join([*lines, "</tbody>"])
