@@ -142,7 +142,7 @@ class Prunable:
     """A network for which `pruned` sets a rule."""
 
     stages: nn.ModuleList
-    _contexts = 0  # that are open, in whatever thread: compilers, which cannot read the rules, see this number change
+    _contexts = 0  # that are open, in all threads: compilers, which cannot read the rules, see this number change
 
     @property
     def pruning(self) -> Pruning | None:

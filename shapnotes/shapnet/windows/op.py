@@ -21,15 +21,18 @@ from torch.autograd import Function
 from shapnotes.shapnet.windows import reference
 from shapnotes.shapnet.windows.geometry import Geometry
 
-MAX_TERMS_ON_CPU = 2**21  # numbers of terms at once, of some images: few enough for the cache
+MAX_TERMS_ON_CPU = 2**21  # numbers that are computed at once, for a few images: few enough for the cache
 MAX_TERMS_ON_GPU = 2**28
 
 
 class Kernels(Protocol):
-    """The games of all windows of some images, given their terms. Shapes: terms [k, images, height, width, out].
+    """The games of all windows of some images, from their terms [k, images, height, width, out].
 
-    pixel_by_pixel : how terms and gradients on them are in memory: as [images, height, width, k, out], so that they are
-                     one product, or as their shape says, k products
+    Attributes
+    ----------
+    pixel_by_pixel : bool
+        How terms and gradients on them are in memory: as [images, height, width, k, out], so that they are one product,
+        or as their shape says, k products.
     """
 
     pixel_by_pixel: ClassVar[bool]
