@@ -127,7 +127,7 @@ def configuration(setting: str, model: str, **choice) -> dict:
 
 
 def two_outputs(model: str) -> dict:
-    """Breast Cancer with an output a class; Kernel SHAP selects nothing."""
+    """Breast Cancer with one output per class; Kernel SHAP selects nothing."""
     config = configuration("breast_cancer", model)
     return {key: value for key, value in config.items() if key not in ("outputs", "selections")}
 
@@ -141,7 +141,7 @@ def truth_study(setting: str) -> dict:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoint | None = None) -> list[dict]:
-    """Train one network a seed, as in `accuracy`, and measure every method on inputs of its fold."""
+    """Train one network per seed, as in `accuracy`, and measure every method on inputs of its fold."""
     data, init = _data(config), config.get("init", "linear")
     folds = [splits.fold(data, seed, samples=config.get("samples", 0)) for seed in seeds]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -158,7 +158,7 @@ def _data(config: dict) -> str:
 
 
 def _measured(config: dict, network: ShapNet, fold: splits.Fold, seed: int) -> dict:
-    """The errors of all methods, an entry an input."""
+    """The errors of all methods, one entry per input."""
     first = seed % FOLDS * config["inputs"]
     found = [_one(config, network, x, seed) for x in fold.test[0][first : first + config["inputs"]].split(1)]
     errors = {method: [one["error"][method] for one in found] for method in found[0]["error"]}

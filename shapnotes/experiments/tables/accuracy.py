@@ -11,7 +11,7 @@ chose where the paper is silent, are those of `models`. Besides:
   error in trial runs; that it does in this record is no finding. The target is read as prod v + sum v^2 + 0.05 eps
   (`reading`: "product"), or as sum v + sum v^2 + 0.05 eps ("sum"). No squared error can be below 0.0025 in the mean.
   The `inputs` are as drawn ("raw"), or "standardised".
-- **Width.** The DNN of equal computation has the paper's 1800 units a layer on the synthetic task, where it takes 22
+- **Width.** The DNN of equal computation has the paper's 1800 units per layer on the synthetic task, where it takes 22
   million weights; its runs are those of the first fold of each round. Of the width 288, for equal multiplications,
   there are all. The Shallow ShapNet, which the paper does not describe, has a hidden layer of 100 in each of its
   modules, on the synthetic task also of 10 (`width`); both also with a tenth of Adam's learning rate (`rate`), and the
@@ -124,7 +124,7 @@ def configuration(data: str, model: str, **choice) -> dict:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoint | None = None) -> list[dict]:
-    """Train and test one model a seed."""
+    """Train and test one model per seed."""
     options = {key: config[key] for key in ("samples", "reading", "inputs") if key in config}
     folds = [splits.fold(config["data"], seed, **options) for seed in seeds]
     if config["model"] in BASELINES:
