@@ -160,9 +160,9 @@ def _data(config: dict) -> str:
 def _measured(config: dict, network: ShapNet, fold: splits.Fold, seed: int) -> dict:
     """The errors of all methods, one entry per input."""
     first = seed % FOLDS * config["inputs"]
-    found = [_one(config, network, x, seed) for x in fold.test[0][first : first + config["inputs"]].split(1)]
-    errors = {method: [one["error"][method] for one in found] for method in found[0]["error"]}
-    return {"error": errors} | {key: [one[key] for one in found] for key in ("size", "truth_error", "players")}
+    measured = [_one(config, network, x, seed) for x in fold.test[0][first : first + config["inputs"]].split(1)]
+    errors = {method: [one["error"][method] for one in measured] for method in measured[0]["error"]}
+    return {"error": errors} | {key: [one[key] for one in measured] for key in ("size", "truth_error", "players")}
 
 
 def _one(config: dict, network: ShapNet, x: Tensor, seed: int) -> dict:
@@ -245,8 +245,8 @@ def _assert_same(network: ShapNet, values, x: Tensor, generator: torch.Generator
     rows = torch.where(coalitions, x, 0.0)
     wanted = network(rows)
     close = {torch.float64: 1e-10, torch.float32: 1e-4}[x.dtype] * float(wanted.abs().max())
-    for name, found in (("coalition_values", values(coalitions)), ("Transparent", Transparent(network)(rows))):
-        gap = float((found - wanted).abs().max())
+    for name, answer in (("coalition_values", values(coalitions)), ("Transparent", Transparent(network)(rows))):
+        gap = float((answer - wanted).abs().max())
         if not gap <= close:
             raise AssertionError(f"{name} misses the network's output by {gap:.2g}, which is {wanted.abs().max():.2g}")
 

@@ -59,7 +59,7 @@ DNNS = ("dnn_computation", "dnn_parameters")
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale, a batch a round, or a run where networks are large; "cpu" has the first two rounds.
+    """All runs of a scale, a batch per round, or per run where networks are large; "cpu" has the first two rounds.
 
     Stages: 0, baselines and Table 1, but for the widest network; 1, widths and rates of the Shallow ShapNet; 2, the
     widest network; 3, all that departs otherwise.
@@ -139,8 +139,8 @@ def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoin
     trained = models.fit(networks, (x, y), generators, config, checkpoint=checkpoint)
     results = []
     for network, one, shift in zip(trained, folds, shifts, strict=True):
-        found = _measured(lambda x, net=network, shift=shift: _answers(net, x.to(device), shift), one)
-        results.append(found | {"parameters": models.parameters(network)})
+        result = _measured(lambda x, net=network, shift=shift: _answers(net, x.to(device), shift), one)
+        results.append(result | {"parameters": models.parameters(network)})
     return results
 
 
@@ -160,12 +160,12 @@ def _answers(network: nn.Module, x: Tensor, shift: float) -> Tensor:
 
 def _measured(model, fold: splits.Fold) -> dict:
     """On each part of a fold the accuracy, or for real targets the mean squared error."""
-    found = {}
+    scores = {}
     for name, (x, y) in {"test": fold.test, "held_out": fold.held_out, "train": fold.train}.items():
         answers = model(x)
         errors = (answers.double() - y).square() if y.is_floating_point() else (answers == y).double()
-        found[name] = float(errors.mean())
-    return found
+        scores[name] = float(errors.mean())
+    return scores
 
 
 STUDY = Study("SN-Tab1", "Three tables, five models", batches, run, resumes=True)
