@@ -30,8 +30,8 @@ class Pruning:
     threshold : float or sequence of float, optional
         At least 0, in the unit of that stage's representation; or one for each of `stages`.
     share : float or sequence of float, optional
-        From 0 to 1, of n players the nearest whole number to share * n, of equals the first ones; or one for each of
-        `stages`. Players that are zero already count among the least.
+        From 0 to 1: of n players the nearest whole number to share * n is pruned, of equal ones the first; or one for
+        each of `stages`. Players that are zero already count among the least.
     stages : int or sequence of int, optional
         After which stages, counted from 0 as in `layers`; one or several, None for all. Pruning after the last prunes
         the explanation.

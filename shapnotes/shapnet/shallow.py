@@ -19,8 +19,8 @@ class ShallowShapNet(ShapNet):
         G(x) = \sum_i g_i(x), \qquad
         g_i(x) = \sum_{j : i \in \mathcal{A}_j} \phi_i(f_j, x) = \phi_i(G, x)
 
-    f_j is a function of the features in its active set :math:`\mathcal{A}_j`, and :math:`\phi_i` the Shapley value of
-    feature i when absent features take the baseline r. So :math:`G(x) = \sum_j [f_j(x) - f_j(r)]`, zero at r.
+    :math:`f_j` is a function of the features in its active set :math:`\mathcal{A}_j`, and :math:`\phi_i` the Shapley
+    value of feature i when absent features take the baseline r. So :math:`G(x) = \sum_j [f_j(x) - f_j(r)]`, zero at r.
     Subtracting the constant changes no Shapley value, which is why g is that of :math:`\sum_j f_j` as well as of G
     (Theorem 2).
 
@@ -30,9 +30,9 @@ class ShallowShapNet(ShapNet):
         The :math:`\mathcal{A}_j`, of any sizes up to 16, overlapping or not; `all_pairs` for the paper's, `singletons`
         for a generalised additive model.
     out_features : int
-        Outputs of the network and of each f_j.
+        Outputs of the network and of each :math:`f_j`.
     hidden : sequence of int
-        Widths of the hidden layers of the f_j, perceptrons with weights of their own.
+        Widths of the hidden layers of the :math:`f_j`, perceptrons with weights of their own.
     in_channels : int
         Length of the vector that each feature carries.
     n_features : int, optional
@@ -61,7 +61,7 @@ class ShallowShapNet(ShapNet):
 
     Cost
     ----
-    2^k evaluations of an f_j of k features, as in `ShapleyTransform`.
+    2^k evaluations of an :math:`f_j` of k features, as in `ShapleyTransform`.
 
     Source
     ------
