@@ -63,11 +63,11 @@ def _row(identifier: str, claim: dict, results: Path) -> Row:
     if "finding" not in claim:
         return Row(*common, DERIVED[claim["verdict"]], "", ", ".join(claim["shown"]), errata)
     read = claim_of(claim["finding"])
-    found, source = _found(read, claim.get("part"), results)
-    if found is None:
+    finding, source = _found(read, claim.get("part"), results)
+    if finding is None:
         return Row(*common, "open", "not run", "", errata, choices=_choices(read))
-    scale = found.reduced or "the paper's"
-    return Row(*common, found.verdict, scale, found.decides, errata, found, source, _choices(read))
+    scale = finding.reduced or "the paper's"
+    return Row(*common, finding.verdict, scale, finding.decides, errata, finding, source, _choices(read))
 
 
 def _found(read: Claim, part: str | None, results: Path) -> tuple[Finding | None, dict]:
@@ -104,7 +104,7 @@ def _choices(read: Claim) -> str:
 
 def page(results: Path) -> str:
     """The scorecard as a page of the book."""
-    found = rows(results)
+    all_rows = rows(results)
     entries = _entries(results.parent / "errata.md")
     lines = [
         "# Scorecard",
@@ -114,7 +114,7 @@ def page(results: Path) -> str:
         "runs, folded under the row with all its numbers. `shapnotes scorecard` writes this page. ± is the half-width",
         "of a 95 % interval, as everywhere in this book.",
         "",
-        _counts(found),
+        _counts(all_rows),
         "",
         '<dl class="verdicts">',
         *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
@@ -123,7 +123,7 @@ def page(results: Path) -> str:
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
         lines += ["", f"## {title}", "", '<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
-        lines += [_html(row, entries) for row in found if row.id.startswith(paper)]
+        lines += [_html(row, entries) for row in all_rows if row.id.startswith(paper)]
         lines += ["</table>"]
     return "\n".join(lines) + "\n"
 
@@ -131,9 +131,9 @@ def page(results: Path) -> str:
 HEADS = ("id", "claim", "verdict", "scale", "what decides", "errata", "chapter")
 
 
-def _counts(found: list[Row]) -> str:
+def _counts(all_rows: list[Row]) -> str:
     """How many claims of each paper have which verdict, as a table."""
-    counts = {paper: Counter(row.verdict for row in found if row.id.startswith(paper)) for paper in PAPERS}
+    counts = {paper: Counter(row.verdict for row in all_rows if row.id.startswith(paper)) for paper in PAPERS}
     there = [verdict for verdict in VERDICTS if any(count[verdict] for count in counts.values())]
     lines = ["| verdict | " + " | ".join(PAPERS.values()) + " |", "|---|" + "---:|" * len(PAPERS)]
     lines += [
@@ -160,7 +160,7 @@ def _link(entry: str, entries: dict[str, str]) -> str:
 
 def _linked(html: str, entries: dict[str, str]) -> str:
     """The same, with every number of an entry as a link; ids of claims, as LC-E1, are none."""
-    return re.sub(r"(?<![\w-])E\d+\b", lambda found: _link(found[0], entries), html)
+    return re.sub(r"(?<![\w-])E\d+\b", lambda match: _link(match[0], entries), html)
 
 
 def _html(row: Row, entries: dict[str, str]) -> str:
@@ -201,10 +201,10 @@ def _evidence(row: Row) -> list[str]:
         lines.append('<ul class="statements">')
         for statement in row.finding.statements:
             mark = {True: "✓", False: "✗", None: "?"}[statement.held]
-            told = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
+            answer = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
             lines.append(
-                f'<li><span class="mark" title="{told}">{mark}</span> {escape(statement.claim)}: '
-                f"{escape(statement.criterion)}. <em>{told}</em></li>"
+                f'<li><span class="mark" title="{answer}">{mark}</span> {escape(statement.claim)}: '
+                f"{escape(statement.criterion)}. <em>{answer}</em></li>"
             )
         lines += ["</ul>", *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")

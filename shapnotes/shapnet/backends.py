@@ -32,8 +32,12 @@ TOLERANCES: Mapping[torch.dtype, Tolerance] = {  # of sums of a few terms, in ev
 class Backend(Protocol[CallT_contra, ResultT_co]):
     """One implementation of an operation.
 
-    name       : as `use_backend` takes it
-    tolerances : of its numbers, for each dtype that it is meant for
+    Attributes
+    ----------
+    name : str
+        As `use_backend` takes it.
+    tolerances : mapping
+        Of its numbers, for each dtype that it is meant for.
     """
 
     name: str
@@ -52,7 +56,12 @@ class Backend(Protocol[CallT_contra, ResultT_co]):
 class Operation(Generic[CallT, ResultT]):
     """An operation and its backends, the one that is tried first at the front; the last can compute every call.
 
-    name : for messages, as in "the values of windows"
+    Parameters
+    ----------
+    name : str
+        For messages, as in "the values of windows".
+    backends : sequence of Backend
+        The implementations, in the order in which they are tried.
     """
 
     known: list["Operation[Any, Any]"] = []  # noqa: RUF012  all that have been made, for `use_backend`
@@ -91,14 +100,14 @@ class Operation(Generic[CallT, ResultT]):
 
 
 class _Context:
-    """One that is open, told from others of the same name by its identity."""
+    """An open context, distinguished from others of the same name by its identity."""
 
     def __init__(self, name: str):
         self.name = name
 
 
 _CONTEXTS: ContextVar[tuple[_Context, ...]] = ContextVar("backends", default=())  # the innermost last
-_open_contexts = 0  # in whatever thread: compilers, which cannot read the names, see this number change
+_open_contexts = 0  # in all threads: compilers, which cannot read the names, see this number change
 _COUNTING = Lock()
 
 

@@ -24,8 +24,12 @@ class Stage(nn.Module):
 
     A stage gives each player a vector, and a player at its reference exactly zero, with the gradient of its value.
 
-    in_channels, out_channels : lengths of the players' vectors before and after; None where that is not known
-    checks                    : whether it looks at its input itself; False as a stage of a network, which has done so
+    Attributes
+    ----------
+    in_channels, out_channels : int or None
+        Lengths of the players' vectors before and after; None where that is not known.
+    checks : bool
+        Whether it looks at its input itself; False as a stage of a network, which has done so.
     """
 
     in_channels: int
@@ -41,15 +45,21 @@ class Stage(nn.Module):
 
 
 class Network(Prunable, nn.Module):
-    """A cascade of stages that predicts by adding up its own explanation.
+    r"""A cascade of stages that predicts by adding up its own explanation.
 
-        H(x) = sum over players of h(x),      h = T_L o ... o T_1
+    .. math::
+        H(x) = \sum_i h_i(x), \qquad h = T_L \circ \cdots \circ T_1
 
-    A kind of network says how an input becomes the first representation (`_expected_shape`, `_as_representation`) and
-    what a stage makes of one (`_after_stage`). Predictions, explanations, pruning and compilation are the same for all.
+    The sum is over players i. A kind of network says how an input becomes the first representation (`_expected_shape`,
+    `_as_representation`) and what a stage makes of one (`_after_stage`). Predictions, explanations, pruning and
+    compilation are the same for all.
 
-    stages   : T_1, ..., T_L
-    baseline : what stands for absent
+    Parameters
+    ----------
+    stages : iterable of Stage
+        :math:`T_1, \ldots, T_L`.
+    baseline : Tensor
+        What stands for absent; a buffer.
     """
 
     stages: nn.ModuleList
@@ -78,7 +88,18 @@ class Network(Prunable, nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """The prediction, [batch, outputs]."""
+        """The prediction.
+
+        Parameters
+        ----------
+        x : Tensor
+            As the network takes it.
+
+        Returns
+        -------
+        Tensor
+            [batch, outputs], the sum of the explanation over players.
+        """
         return _sum_over_players(self.layers(x)[-1])
 
     def explain(self, x: Tensor, pruning: Pruning | None = None) -> Explanation:
@@ -95,14 +116,34 @@ class Network(Prunable, nn.Module):
         -------
         Explanation
             With attributions [batch, *players, outputs].
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what the network refuses, and for a rule with stages that it does not have.
         """
         h = self.layers(x, pruning)[-1]
         return Explanation(h, _sum_over_players(h), inputs=x)
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
-        """The representation after each stage, [batch, *players, channels]; the last is the explanation.
+        """The representation after each stage, of which the last is the explanation.
 
-        Parameters and errors are those of `explain`.
+        Parameters
+        ----------
+        x : Tensor
+            As the network takes it.
+        pruning : Pruning, optional
+            A rule for this call, stronger than that of a `pruned` context.
+
+        Returns
+        -------
+        list of Tensor
+            [batch, *players, channels] for each stage.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what the network refuses, and for a rule with stages that it does not have.
         """
         z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
         if (
@@ -116,7 +157,7 @@ class Network(Prunable, nn.Module):
         return self._program(z, None)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have `torch.compile`, which is given these arguments, make one program of all stages; in place.
+        """Have `torch.compile` make one program of all stages; in place.
 
         The same numbers, faster: of modules with one hidden layer and up to four players, which are written out
         coalition by coalition, most intermediate results then never reach memory. A C++ compiler must be there. The
@@ -126,11 +167,22 @@ class Network(Prunable, nn.Module):
         do. The program is used where nothing is pruned, no backend is asked for (`use_backend`), no module has a hook,
         and x needs no gradient itself: the compiler makes no second derivatives, as penalties on gradients take, and
         refuses those by weights alone. A copy of the network is not compiled.
+
+        Parameters
+        ----------
+        *args, **kwargs : optional
+            For `torch.compile`.
         """
         self._program, self._hooks_seen = separate_program(self._representations, *args, **kwargs), UNKNOWN
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew; of `generator`, or of PyTorch's global one."""
+        """Draw all weights anew.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+            Draws them; None is PyTorch's global one.
+        """
         for stage in self._each_stage():
             stage.reset_parameters(generator)
 

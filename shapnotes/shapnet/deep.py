@@ -15,36 +15,61 @@ T = TypeVar("T")
 
 
 class DeepShapNet(ShapNet):
-    """A cascade of Shapley transforms of disjoint pairs, so that many features interact, two at a time.
+    r"""A cascade of Shapley transforms of disjoint pairs, so that many features interact, two at a time.
 
-        H(x) = sum_i h_i(x),      h = T_L o ... o T_1,      L = ceil(log2 n)
+    .. math::
+        H(x) = \sum_i h_i(x), \qquad h = T_L \circ \cdots \circ T_1, \qquad L = \lceil \log_2 n \rceil
 
-    h keeps local accuracy and missingness (Theorem 3); it is not the Shapley value of H unless L = 1. Where n is no
-    power of two, the pairs are those of the next one; a padded feature is at its reference at all stages, so a module
-    that sees one is a function of its other feature alone, and one that sees two of them is left out.
+    The sum is over the n features. h keeps local accuracy and missingness (Theorem 3); it is not the Shapley value of H
+    unless L = 1. Where n is no power of two, the pairs are those of the next one; a padded feature is at its reference
+    at all stages, so a module that sees one is a function of its other feature alone, and one that sees two of them is
+    left out.
 
-    n_features   : n
-    channels     : numbers of channels between the stages, or one number; repeated or cut to the L - 1 that there are
-    out_features : outputs of the network
-    hidden       : widths of the hidden layers of the inner perceptrons; or a sequence of such, a stage each, repeated
-                   or cut to L
-    in_channels  : length of the vector that each feature carries
-    baseline     : the first stage's reference: None (0), a number, or a tensor that broadcasts to one input; the other
-                   stages' is 0
-    active_sets  : for each stage the active sets to take instead of the butterfly's; L is then their number
-    residual     : as in `ShapNet`
-    negative_slope : as in `ShapleyTransform`
-    keep_variance : start with weights under which every stage's representation, and H, keep the size of the inputs,
-                   derived in `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear
-                   layers. With it the first epochs learn faster; nine epochs end no better
-    generator    : draws the weights; None is PyTorch's global one
+    Parameters
+    ----------
+    n_features : int
+        n.
+    channels : int or sequence of int
+        Numbers of channels between the stages, or one number; repeated or cut to the L - 1 that there are.
+    out_features : int
+        Outputs of the network.
+    hidden : sequence of int
+        Widths of the hidden layers of the inner perceptrons; or a sequence of such, one per stage, repeated or cut to
+        L.
+    in_channels : int
+        Length of the vector that each feature carries.
+    baseline : Tensor, float or sequence of float, optional
+        The first stage's reference: None (0), a number, or what broadcasts to one input; the other stages' is 0.
+    active_sets : sequence, optional
+        For each stage the active sets to take instead of the butterfly's; L is then their number.
+    residual : bool
+        As in `ShapNet`.
+    negative_slope : float
+        Of the leaky ReLUs; 0 is ReLU.
+    keep_variance : bool
+        Whether to start with weights under which every stage's representation, and H, keep the size of the inputs,
+        derived in `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear layers. With it
+        the first epochs learn faster; nine epochs end no better.
+    generator : torch.Generator, optional
+        Draws the weights; None is PyTorch's global one.
 
-    Called with x [batch, n_features] or [batch, n_features, in_channels] it returns H(x) [batch, out_features];
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes and active sets that do not fit, and for what `ShapNet` refuses.
+
+    Notes
+    -----
+    Called with x [batch, n_features] or [batch, n_features, in_channels] it returns H(x) [batch, out_features].
     `explain(x)` has h(x) and `layers(x)` the representation of every stage.
 
-    Cost: about n / 2 modules a stage, each evaluated on its three non-empty coalitions.
+    Cost
+    ----
+    About n / 2 modules per stage, each evaluated on its three non-empty coalitions.
 
-    Source: Shapley Explanation Networks, Definition 8, Theorem 3, section 2.3 and appendix I.2.
+    Source
+    ------
+    Shapley Explanation Networks, Definition 8, Theorem 3, section 2.3 and appendix I.2.
     """
 
     def __init__(
@@ -103,6 +128,27 @@ def butterfly(n: int) -> list[list[tuple[int, ...]]]:
     depends on every player, and so does each one's where n is a power of two; else some stay apart: for n = 3, the
     value of player 1 never depends on player 2. One player has one stage.
 
+    Parameters
+    ----------
+    n : int
+        How many players there are, at least one.
+
+    Returns
+    -------
+    list of lists of tuples
+        The pairs and single players of each stage.
+
+    Raises
+    ------
+    ValueError
+        For what is no whole number, at least 1.
+
+    Source
+    ------
+    Shapley Explanation Networks, section 2.3 and appendix I.2.
+
+    Examples
+    --------
     >>> butterfly(3)
     [[(0, 1), (2,)], [(0, 2), (1,)]]
     """

@@ -10,16 +10,31 @@ from shapnotes.shapnet.door import is_several, is_whole
 
 
 def grouped(x: Tensor, groups: Tensor | Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-    """Each group of features as one player: [batch, features] -> [batch, groups, size of the largest group].
-
-    groups : the features of each player, each feature in exactly one group; or for each feature the number of its
-             player, counted from 0, in a tensor, an array or a sequence
+    """Each group of features as one player, which carries their values as a vector.
 
     Smaller groups are filled up with zeros, which change nothing as long as the baseline, grouped in the same way, has
     zeros there too. Give a ShapNet in_channels = the size of the largest group.
 
-    Raises ValueError or TypeError where features are left out or named twice, and for anything else.
+    Parameters
+    ----------
+    x : Tensor
+        [batch, features].
+    groups : sequence of sequences of int, or Tensor, array or sequence of int
+        The features of each player, each feature in exactly one group; or for each feature the number of its player,
+        counted from 0.
 
+    Returns
+    -------
+    Tensor
+        [batch, groups, size of the largest group].
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where features are left out or named twice, and for anything else.
+
+    Examples
+    --------
     >>> grouped(torch.tensor([[1.0, 2.0, 3.0]]), [[0, 2], [1]])
     tensor([[[1., 3.],
              [2., 0.]]])

@@ -112,12 +112,17 @@ class ImageShapNet(Network):
         self.channels, self.seen = numbers, seen
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have `torch.compile`, which is given these arguments, make programs of the arithmetic of windows; in place.
+        """Have `torch.compile` make programs of the arithmetic of windows; in place.
 
         The same numbers, faster. Windows of up to four pixels have programs, one for values and one for gradients,
         which all stages share, and all networks that ask for the same arguments, whatever their sizes and those of the
         images. The products between them are a library's already. A C++ compiler must be there, or a GPU. Programs are
         made at the first call, in some seconds. A copy of the network is not compiled.
+
+        Parameters
+        ----------
+        *args, **kwargs : optional
+            For `torch.compile`.
         """
         for stage in self.stages:
             stage.compile(*args, **kwargs)

@@ -116,10 +116,15 @@ class ImageTransform(Stage):
         self.bias.uniform_(-bound, bound, generator=generator)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have windows of up to four pixels computed by programs of `torch.compile`, given these arguments; in place.
+        """Have windows of up to four pixels computed by programs of `torch.compile`; in place.
 
         Transforms that ask for the same arguments share the programs, whatever their sizes. A copy of the transform is
         not compiled.
+
+        Parameters
+        ----------
+        *args, **kwargs : optional
+            For `torch.compile`.
         """
         self._compiled = compiled_kernels(*args, **kwargs)
 

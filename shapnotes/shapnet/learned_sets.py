@@ -24,11 +24,12 @@ def module_sizes(net: ShapNet, x: Tensor, by: str = "dividend") -> list[Tensor]:
         \text{"inputs"}: \sum_{i \in A} |z_i - r_i|
 
     The first is what the players of the active set A do only together, the second what the module adds to the
-    representation, the third what the module is given. v(S) is the value of coalition S, v(empty) = 0, phi the Shapley
-    values of the players, z the stage's input. A module whose dividend is zero can be replaced by modules of fewer
-    players; one whose values are zero can be left out, and leaving out modules of the last stage changes the prediction
-    by at most the sum of their "values". Appendix E of the paper compares "inputs" with zero, which finds features to
-    leave out rather than interactions.
+    representation, the third what the module gets as input. :math:`v(S)` is the value of coalition S, with
+    :math:`v(\emptyset) = 0`; :math:`\phi` are the Shapley values of the players, z is the stage's input and r its
+    reference. A module whose dividend is zero can be replaced by modules of fewer players; one whose values are zero
+    can be left out, and leaving out modules of the last stage changes the prediction by at most the sum of their
+    "values". Appendix E of the paper compares "inputs" with zero, which finds features to leave out rather than
+    interactions.
 
     Parameters
     ----------
@@ -131,6 +132,10 @@ def strip(net: ShapNet, stage: int, keep: Sequence[int]) -> None:
     ------
     ValueError, TypeError
         For stages or modules that the network does not have.
+
+    Source
+    ------
+    Shapley Explanation Networks, appendix E.
     """
     _check_net(net)
     number = stage_number(stage, len(net.stages))
@@ -164,7 +169,7 @@ def learn_active_sets(
     x : Tensor
         Inputs over which sizes are measured, [batch, n_players] or [batch, n_players, in_channels].
     keep : int or sequence of int
-        How many modules of two and more players to leave in a stage, or a number for each stage.
+        How many modules of two and more players to leave in each stage: one number for all, or one per stage.
     by : str
         What is compared, see `module_sizes`.
 
@@ -177,6 +182,10 @@ def learn_active_sets(
     ------
     ValueError, TypeError
         As `module_sizes`, and for numbers that do not fit the stages.
+
+    Cost
+    ----
+    One training more than there are stages, and as many passes through the network over x as stages.
 
     Source
     ------

@@ -16,23 +16,34 @@ Amount = float | Sequence[float]
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which players to set to the reference, zero, after which stages.
+    r"""Which players to set to the reference, zero, after which stages.
 
-        Z_i <- 0 where |Z_i|_1 < threshold,       or for the share of an input's players whose |Z_i|_1 are the least
+    .. math::
+        Z_i \leftarrow 0 \quad \text{where} \quad \Vert Z_i \Vert_1 = \sum_c |Z_{ic}| < \text{threshold},
 
-    |Z_i|_1 is the sum over channels of |Z_ic|. Each input is pruned by itself. By Corollary 4 a pruned player is zero
-    after all later stages as well, and of the prediction it is given nothing.
+    or for that share of an input's players whose :math:`\Vert Z_i \Vert_1`, a sum over channels c, are the least. Each
+    input is pruned by itself. By Corollary 4 a pruned player is zero after all later stages as well, and of the
+    prediction it is given nothing. The gradient is that of what is left: none for the pruned, and none for the choice.
 
-    threshold : at least 0, in the unit of that stage's representation; or one for each of `stages`
-    share     : from 0 to 1, of n players the nearest whole number to share * n, of equals the first ones; or one for
-                each of `stages`. Players that are zero already count among the least
-    stages    : after which stages, counted from 0 as in `layers`; one or several, None for all. Pruning after the last
-                prunes the explanation
+    Parameters
+    ----------
+    threshold : float or sequence of float, optional
+        At least 0, in the unit of that stage's representation; or one for each of `stages`.
+    share : float or sequence of float, optional
+        From 0 to 1: of n players the nearest whole number to share * n is pruned, of equal ones the first; or one for
+        each of `stages`. Players that are zero already count among the least.
+    stages : int or sequence of int, optional
+        After which stages, counted from 0 as in `layers`; one or several, None for all. Pruning after the last prunes
+        the explanation.
 
-    Exactly one of threshold and share is given; what makes no sense is refused with a ValueError. The gradient is that
-    of what is left: none for the pruned, and none for the choice.
+    Raises
+    ------
+    ValueError
+        Unless exactly one of threshold and share is given, and for numbers that make no sense.
 
-    Source: Shapley Explanation Networks, section 2.5 and appendix H; its figure 5 prunes a share after one stage.
+    Source
+    ------
+    Shapley Explanation Networks, section 2.5 and appendix H; its figure 5 prunes a share after one stage.
     """
 
     threshold: Amount | None = None
@@ -59,7 +70,23 @@ class Pruning:
         object.__setattr__(self, name, tuple(values) if is_several(given) else values[0])
 
     def among(self, n_stages: int) -> dict[int, float]:
-        """How much to prune after each of the stages of a network that has so many; a ValueError if it has others."""
+        """How much to prune after each of the stages of a network.
+
+        Parameters
+        ----------
+        n_stages : int
+            How many stages the network has.
+
+        Returns
+        -------
+        dict
+            From the number of a stage to its threshold or share.
+
+        Raises
+        ------
+        ValueError
+            For a stage that the network does not have, and where there are not as many amounts as stages.
+        """
         stages = range(n_stages) if self.stages is None else _several(self.stages)
         if max(stages) >= n_stages:
             raise ValueError(f"stages={self.stages!r}: the network has {n_stages}, counted 0 to {n_stages - 1}")
@@ -70,7 +97,27 @@ class Pruning:
         return dict(zip(stages, amounts, strict=True))
 
     def after(self, stage: int, z: Tensor, n_stages: int) -> Tensor:
-        """What is left of Z [batch, *players, channels] after a stage of so many."""
+        """What is left of a representation after a stage.
+
+        Parameters
+        ----------
+        stage : int
+            Which stage it comes from, counted from 0.
+        z : Tensor
+            Z, [batch, *players, channels].
+        n_stages : int
+            How many stages the network has.
+
+        Returns
+        -------
+        Tensor
+            Of the shape of z; z itself where nothing is pruned.
+
+        Raises
+        ------
+        ValueError
+            As `among`, and for a stage that the network does not have.
+        """
         amount = self.among(n_stages).get(stage_number(stage, n_stages))
         if amount is None:
             return z
@@ -95,7 +142,7 @@ class Prunable:
     """A network for which `pruned` sets a rule."""
 
     stages: nn.ModuleList
-    _contexts = 0  # that are open, in whatever thread: compilers, which cannot read the rules, see this number change
+    _contexts = 0  # that are open, in all threads: compilers, which cannot read the rules, see this number change
 
     @property
     def pruning(self) -> Pruning | None:
@@ -117,12 +164,40 @@ def pruned(
 ) -> Iterator[nn.Module]:
     """A context in which a ShapNet prunes whatever it computes: predictions, explanations and layers.
 
-        with pruned(net, share=0.8, stages=[0, 1]):
-            net(x), net.explain(x), net.layers(x)
+    Of two contexts the inner one holds, and `net.explain(x, pruning=...)` is stronger than both. It holds in this
+    thread or asyncio task, and in no other; nor for copies of the network. Contexts may end in any order, and end after
+    an error.
 
-    net : of any kind. Other arguments, errors and source are those of `Pruning`. Of two contexts the inner one holds,
-    and `net.explain(x, pruning=...)` is stronger than both. It holds in this thread, or task of asyncio, and in no
-    other; nor for copies of the network. Contexts may end in any order, and end after an error.
+    Parameters
+    ----------
+    net : ShapNet or ImageShapNet
+        The network, of any kind.
+    threshold, share, stages : optional
+        The rule, as in `Pruning`.
+
+    Yields
+    ------
+    ShapNet or ImageShapNet
+        The network itself.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another network, for a rule that `Pruning` refuses, and for stages that the network does not have.
+
+    Source
+    ------
+    Shapley Explanation Networks, section 2.5 and appendix H.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from shapnotes.shapnet import DeepShapNet
+    >>> net, x = DeepShapNet(4, 3, 2), torch.ones(5, 4)
+    >>> with pruned(net, share=0.5, stages=0):
+    ...     first, last = net.layers(x)
+    >>> (last == 0).all(2).sum(1)
+    tensor([2, 2, 2, 2, 2])
     """
     if not isinstance(network := getattr(getattr(net, "layers", None), "__self__", net), Prunable):
         raise TypeError(f"net must be a ShapNet or an ImageShapNet, which can prune; got {type(net).__name__}")

@@ -53,7 +53,8 @@ class ShapleyModule(ShapNet):
     Examples
     --------
     >>> import torch
-    >>> product = lambda rows: rows.prod(1, keepdim=True)
+    >>> def product(rows):
+    ...     return rows.prod(1, keepdim=True)
     >>> module = ShapleyModule(product, active_set=(0, 2))
     >>> module.values(torch.tensor([[2.0, 5.0, 3.0]]))
     tensor([[[3.],
@@ -76,5 +77,16 @@ class ShapleyModule(ShapNet):
         super().__init__([ShapleyTransform([active_set], n_features, in_channels, inner=inner)], in_channels, baseline)
 
     def values(self, x: Tensor) -> Tensor:
-        """F(x), the attributions: [batch, n_features, outputs]."""
+        """F(x), the attributions.
+
+        Parameters
+        ----------
+        x : Tensor
+            [batch, n_features] or [batch, n_features, in_channels].
+
+        Returns
+        -------
+        Tensor
+            [batch, n_features, outputs].
+        """
         return self.layers(x)[-1]

@@ -31,7 +31,7 @@ def is_traced(*tensors: Tensor) -> bool:
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether all of x is finite; True where that cannot be told."""
+    """Whether all of x is finite; True where that cannot be known."""
     if torch.compiler.is_compiling() or is_recording():
         return True
     try:

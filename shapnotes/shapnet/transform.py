@@ -42,9 +42,9 @@ class ShapleyTransform(PlayerStage):
     .. math::
         Z_i = \sum_{j : i \in \mathcal{A}_j} \phi_i(f_j, x)
 
-    f_j is a function of the players in its active set :math:`\mathcal{A}_j`, and phi_i the Shapley value of player i
-    when absent players take their reference r. By linearity Z is the Shapley value of the one function
-    :math:`\sum_j f_j` (Lemma 1), so that :math:`\sum_i Z_i = \sum_j [f_j(x) - f_j(r)]`.
+    :math:`f_j` is a function of the players in its active set :math:`\mathcal{A}_j`, and :math:`\phi_i` the Shapley
+    value of player i when absent players take their reference r. By linearity Z is the Shapley value of the one
+    function :math:`\sum_j f_j` (Lemma 1), so that :math:`\sum_i Z_i = \sum_j [f_j(x) - f_j(r)]`.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class ShapleyTransform(PlayerStage):
     in_channels : int
         Length of the vector that each player carries.
     out_channels : int
-        Outputs of the f_j.
+        Outputs of the :math:`f_j`.
     hidden : sequence of int
-        Widths of the hidden layers of the f_j, which are perceptrons, each with weights of its own.
+        Widths of the hidden layers of the :math:`f_j`, which are perceptrons, each with weights of its own.
     negative_slope : float
         Of their leaky ReLUs; 0 is ReLU.
     inner : callable or sequence of callable, optional
@@ -86,8 +86,8 @@ class ShapleyTransform(PlayerStage):
 
     Cost
     ----
-    2^k evaluations of the f_j, of which the first layer is shared where that pays; the values take n_players / hidden
-    as long as the last layer.
+    2^k evaluations of the :math:`f_j`, of which the first layer is shared where that pays; the values take
+    n_players / hidden as long as the last layer.
 
     Source
     ------

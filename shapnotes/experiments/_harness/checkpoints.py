@@ -16,7 +16,7 @@ import torch
 
 State = dict[str, object]
 
-EVERY = 300.0  # seconds between two checkpoints inside an epoch
+SECONDS_BETWEEN_SAVES = 300.0  # of the state inside an epoch
 
 
 class OutOfTime(Exception):
@@ -75,7 +75,7 @@ class Checkpoint:
         """Between two steps: save the state where the last time is long ago, and stop when the time is up."""
         now = time.monotonic()
         late = self.deadline is not None and now > self.deadline
-        if late or now - self._saved > EVERY:
+        if late or now - self._saved > SECONDS_BETWEEN_SAVES:
             self.save(state())
         if late:
             raise OutOfTime(f"out of time; the state of the run is in {self.path}")

@@ -60,12 +60,12 @@ class Record:
 
     def select(self, scale: str | None = None, **config: object) -> list[Run]:
         """The runs of a scale whose configuration has these entries, by seed."""
-        found = (
+        matching = (
             run
             for run in self._runs.values()
             if scale in (None, run["scale"]) and all(run["config"].get(key) == value for key, value in config.items())
         )
-        return sorted(found, key=lambda run: run["seed"])
+        return sorted(matching, key=lambda run: run["seed"])
 
     @contextmanager
     def alone(self) -> Iterator[None]:

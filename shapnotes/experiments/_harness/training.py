@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from shapnotes._runtime.progress import progress_bar
 from shapnotes.experiments._harness.checkpoints import Checkpoint, Clock
 
-MEASURED_AT_ONCE = 1000  # rows; more would be slower on a processor, whose cache they leave
+ROWS_MEASURED_AT_ONCE = 1000  # rows; more would be slower on a processor, whose cache they leave
 
 Optimiser = Callable[[Sequence[Tensor]], torch.optim.Optimizer]
 
@@ -355,6 +355,6 @@ def _accuracy(forward: Callable, parameters: dict[str, Tensor], x: Tensor, y: Te
     """Of each model, on rows that all share (y [rows]) or on its own (y [models, rows])."""
     axis = y.dim() - 1
     each = vmap(forward, in_dims=(0, 0 if axis else None))
-    parts = zip(x.split(MEASURED_AT_ONCE, axis), y.split(MEASURED_AT_ONCE, axis), strict=True)
+    parts = zip(x.split(ROWS_MEASURED_AT_ONCE, axis), y.split(ROWS_MEASURED_AT_ONCE, axis), strict=True)
     right = [each(parameters, inputs).argmax(-1) == labels for inputs, labels in parts]
     return torch.cat(right, 1).double().mean(1).tolist()

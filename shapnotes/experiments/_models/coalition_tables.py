@@ -11,7 +11,7 @@ from shapnotes.shapnet import ShapNet
 from shapnotes.shapnet.inner.perceptrons import Perceptrons
 
 TABULATED = 2**16  # coalitions of the players that a module depends on, up to which all its answers are kept
-AT_ONCE = 1024  # rows of two players' tables that go through a module together
+ROWS_AT_ONCE = 1024  # rows of two players' tables that go through a module together
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _all_rows(block: Perceptrons, m: int, sums: list[Tensor]) -> Tensor:
     """Module m for every pair of rows: [rows, rows, outputs], or [rows, outputs] for one player."""
     if len(sums) == 1:
         return _rest(block, m, sums[0])
-    parts = sums[0][:, None].split(max(1, AT_ONCE // len(sums[1])))  # few enough to stay in the cache
+    parts = sums[0][:, None].split(max(1, ROWS_AT_ONCE // len(sums[1])))  # few enough to stay in the cache
     return torch.cat([_rest(block, m, (part + sums[1]).flatten(0, 1)) for part in parts]).unflatten(
         0, (len(sums[0]), len(sums[1]))
     )

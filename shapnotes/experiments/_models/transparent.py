@@ -12,7 +12,7 @@ from shapnotes.shapnet.transform import contraction
 class Transparent(nn.Module):
     """The same function as a ShapNet, with the batch as every first axis and a module for every call of ReLU.
 
-    net : a ShapNet of perceptrons with ReLU, without residual; it is shared, not copied. Its channels are one a feature
+    net : a ShapNet of perceptrons with ReLU, without residual; it is shared, not copied. It has one channel per feature
 
     Called with x [batch, features] it returns H(x) [batch, outputs]. Cost: 2^k evaluations of each module.
     """

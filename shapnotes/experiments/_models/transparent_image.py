@@ -10,7 +10,7 @@ from shapnotes.shapnet.image_transform import ImageTransform
 
 
 class TransparentImage(nn.Module):
-    """The same function as an ImageShapNet, with the batch as every first axis and one nn.LeakyReLU a stage.
+    """The same function as an ImageShapNet, with the batch as every first axis and one nn.LeakyReLU per stage.
 
         s_S = b + sum over j in S of W_j x_j,      Z = fold of  M a(s),      M the Shapley matrix
 
@@ -24,7 +24,7 @@ class TransparentImage(nn.Module):
 
     Called with x [batch, channels, height, width] it returns H(x) [batch, outputs]. Cost: the network's own, but all
     2^k sums of a stage are in memory at once, and kept for a gradient: at 32 x 32 pixels, 16 channels and 2 x 2 windows
-    1 MiB an image and stage in single precision, three times over.
+    1 MiB per image and stage in single precision, three times over.
     """
 
     def __init__(self, net: ImageShapNet, coalitions_first: bool = False):

@@ -61,10 +61,10 @@ def usable(runs: list[dict]) -> bool:
 def finding(runs: list[dict]) -> Finding:
     """What the record says of table 2: twelve comparisons, each by its own 95 % interval."""
     runs = level(runs)
-    found = leads(runs)
-    ahead, behind = (sum(side(one) is True for one in found.values()) for side in (above, below))
-    wide, narrow = (sum(side(one, WIDE) is True for one in found.values()) for side in (above, below))
-    means = {(name, a): interval(_ends(runs, a, name).values()) for name in found for a in ARMS}
+    gains = leads(runs)
+    ahead, behind = (sum(side(one) is True for one in gains.values()) for side in (above, below))
+    wide, narrow = (sum(side(one, WIDE) is True for one in gains.values()) for side in (above, below))
+    means = {(name, a): interval(_ends(runs, a, name).values()) for name in gains for a in ARMS}
     near = {key: matches(mean, PAPER[key[0]][ARMS.index(key[1])]) for key, mean in means.items()}
     unlike = sum(one is not True for one in near.values())
     spans = span_difference(runs)
@@ -100,12 +100,12 @@ def finding(runs: list[dict]) -> Finding:
     ]
     table += [
         Comparison(name, "SA minus ReLU", one, PAPER[name][0] - PAPER[name][1], form="+.3f")
-        for name, one in found.items()
+        for name, one in gains.items()
     ]
     if spans:
         theirs = [max(column) - min(column) for column in zip(*PAPER.values(), strict=True)]
         table.append(Comparison("best minus worst setting", "SA less ReLU", spans, theirs[0] - theirs[1], form="+.3f"))
-    decides = f"SA ahead in {ahead} of {len(found)} settings, behind in {behind}, by 95 % intervals"
+    decides = f"SA ahead in {ahead} of {len(gains)} settings, behind in {behind}, by 95 % intervals"
     return Finding(statements, tuple(table), decides, _reduced(runs))
 
 
@@ -144,12 +144,12 @@ def leads(runs: list[dict]) -> dict[str, Interval]:
 
     Settings of which fewer than two seeds have both activations are left out.
     """
-    found = {}
+    intervals = {}
     for name in PAPER:
         sa, relu = (_ends(runs, arm, name) for arm in ARMS)
         if len(sa.keys() & relu.keys()) > 1:
-            found[name] = paired_interval(sa, relu)
-    return found
+            intervals[name] = paired_interval(sa, relu)
+    return intervals
 
 
 def span_difference(runs: list[dict], without: tuple[str, ...] = ()) -> Interval | None:

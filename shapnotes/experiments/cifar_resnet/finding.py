@@ -18,16 +18,16 @@ def usable(runs: list[dict]) -> bool:
 def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 5 and the text about it."""
     runs = level(runs)
-    found = leads(runs)
+    gains = leads(runs)
     ends = {arm: interval(final_accuracy(runs, arm).values()) for arm in ARMS if final_accuracy(runs, arm)}
     near = {arm: matches(end, FINAL) for arm, end in ends.items()}
-    apart = paired_interval(*(final_accuracy(runs, arm) for arm in ARMS)) if found else None
+    apart = paired_interval(*(final_accuracy(runs, arm) for arm in ARMS)) if gains else None
     statements = (
         Statement(
             "SA is ahead in training accuracy during the entire training",
             "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate; "
-            f"rates so far: {len(found)}",
-            every([above(one) for one in found.values()]) if found else None,
+            f"rates so far: {len(gains)}",
+            every([above(one) for one in gains.values()]) if gains else None,
         ),
         Statement(
             "test accuracies at the end are not significantly different",
@@ -41,11 +41,11 @@ def finding(runs: list[dict]) -> Finding:
             size=True,
         ),
     )
-    table = [Comparison(f"training accuracy, {when}", "SA minus ReLU", one, form="+.4f") for when, one in found.items()]
+    table = [Comparison(f"training accuracy, {when}", "SA minus ReLU", one, form="+.4f") for when, one in gains.items()]
     table += [Comparison("test accuracy at the end", arm, end, FINAL, near[arm], ".4f") for arm, end in ends.items()]
     if apart:
         table.append(Comparison("test accuracy at the end", "SA minus ReLU", apart, form="+.4f"))
-    shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in found.items())
+    shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in gains.items())
     return Finding(statements, tuple(table), f"lead of SA in training accuracy {shown}", _reduced(runs))
 
 
@@ -84,14 +84,14 @@ def leads(runs: list[dict]) -> dict[str, Interval]:
         return {}
     epochs = runs[0]["result"]["epochs"]
     starts = [first for first, _ in runs[0]["config"]["rates"] if first < epochs]
-    found = {}
+    intervals = {}
     for start, end in zip(starts, [*starts[1:], epochs], strict=True):
         means = [
             {seed: sum(c[start:end]) / (end - start) for seed, c in _curves(runs, arm, "train_accuracy").items()}
             for arm in ARMS
         ]
-        found[f"epochs {start + 1} to {end}"] = paired_interval(*means)
-    return found
+        intervals[f"epochs {start + 1} to {end}"] = paired_interval(*means)
+    return intervals
 
 
 def final_accuracy(runs: list[dict], arm: str) -> dict[int, float]:

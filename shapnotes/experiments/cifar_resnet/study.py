@@ -101,7 +101,7 @@ def run(
 
 
 def augmented(x: Tensor, moves: Tensor, mirrored: Tensor) -> Tensor:
-    """Images moved up and to the left by whole pixels, their border repeated, then mirrored left to right where told.
+    """Images moved up and to the left by whole pixels, the border repeated, then mirrored sideways if `mirrored`.
 
     x [batch, channels, height, width], moves [batch, 2] (down the rows, along the columns), mirrored [batch] of truth
     values; returns the shape of x.

@@ -145,19 +145,19 @@ def summary(runs: list[dict]) -> list[str]:
     for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
         config = json.loads(key)
         setting, model = config["setting"], config["model"]
-        found = [run for run in runs if run["config"] == config]
+        group = [run for run in runs if run["config"] == config]
         first = config == configuration(setting, model)
         paper = dict(zip(METHODS, PAPER[setting, model], strict=True)) if first else {}
-        for method in methods(found):
+        for method in methods(group):
             theirs = f"{paper[method]:.3g}" if method in paper else ""
-            minus = "" if method == "ours" else lead(found, "ours", method).shown("+.1e")
-            cells = f"{named(method):19} {len(found):4}  {mean(found, method).shown('.2e'):19} "
-            cells += f"{relative(found, method).mean:6.3f}  {theirs:9} {minus}"
+            minus = "" if method == "ours" else lead(group, "ours", method).shown("+.1e")
+            cells = f"{named(method):19} {len(group):4}  {mean(group, method).shown('.2e'):19} "
+            cells += f"{relative(group, method).mean:6.3f}  {theirs:9} {minus}"
             lines.append(f"{setting:13} {NETWORKS[model]:15} {cells}".rstrip())
         outputs = f"{config['outputs']} outputs; " if "outputs" in config else ""
         choice = "" if first else f"{config.get('study', config.get('init', 'departs'))}; "
-        off = max(v for run in found for v in run["result"]["truth_error"])
-        note = f"{choice}{outputs}values of size {mean(found, 'size').mean:.2e}, the truth expected within {off:.1e}"
+        off = max(v for run in group for v in run["result"]["truth_error"])
+        note = f"{choice}{outputs}values of size {mean(group, 'size').mean:.2e}, the truth expected within {off:.1e}"
         lines.append(f"{'':29} {note}")
     return lines
 

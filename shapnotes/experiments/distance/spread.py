@@ -79,12 +79,12 @@ def summary(runs: list[dict]) -> list[str]:
     lines = [f"{'setting':13} {'explained':15} {'method':19} ours                   paper"]
     for setting, model in PAPER:
         key = {"setting": setting, "model": model}
-        found = of(runs, setting, model) or [run for run in runs if key.items() <= run["config"].items()]
+        group = of(runs, setting, model) or [run for run in runs if key.items() <= run["config"].items()]
         for method, theirs in zip(METHODS, PAPER_SPREAD[setting, model], strict=True):
-            one = as_in_2020(found, method)
-            if found and one in found[0]["result"]["error"]:
+            one = as_in_2020(group, method)
+            if group and one in group[0]["result"]["error"]:
                 note = "" if possible(setting, model, method) else "  too large for its mean"
-                cells = f"{spread(found, one).shown('.2e'):21}  {theirs:<9.3g}{note}"
+                cells = f"{spread(group, one).shown('.2e'):21}  {theirs:<9.3g}{note}"
                 lines.append(f"{setting:13} {NETWORKS[model]:15} {named(one):19} {cells}".rstrip())
     return lines
 

@@ -127,7 +127,7 @@ def configuration(setting: str, model: str, **choice) -> dict:
 
 
 def two_outputs(model: str) -> dict:
-    """Breast Cancer with an output a class; Kernel SHAP selects nothing."""
+    """Breast Cancer with one output per class; Kernel SHAP selects nothing."""
     config = configuration("breast_cancer", model)
     return {key: value for key, value in config.items() if key not in ("outputs", "selections")}
 
@@ -141,7 +141,7 @@ def truth_study(setting: str) -> dict:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoint | None = None) -> list[dict]:
-    """Train one network a seed, as in `accuracy`, and measure every method on inputs of its fold."""
+    """Train one network per seed, as in `accuracy`, and measure every method on inputs of its fold."""
     data, init = _data(config), config.get("init", "linear")
     folds = [splits.fold(data, seed, samples=config.get("samples", 0)) for seed in seeds]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -158,11 +158,11 @@ def _data(config: dict) -> str:
 
 
 def _measured(config: dict, network: ShapNet, fold: splits.Fold, seed: int) -> dict:
-    """The errors of all methods, an entry an input."""
+    """The errors of all methods, one entry per input."""
     first = seed % FOLDS * config["inputs"]
-    found = [_one(config, network, x, seed) for x in fold.test[0][first : first + config["inputs"]].split(1)]
-    errors = {method: [one["error"][method] for one in found] for method in found[0]["error"]}
-    return {"error": errors} | {key: [one[key] for one in found] for key in ("size", "truth_error", "players")}
+    measured = [_one(config, network, x, seed) for x in fold.test[0][first : first + config["inputs"]].split(1)]
+    errors = {method: [one["error"][method] for one in measured] for method in measured[0]["error"]}
+    return {"error": errors} | {key: [one[key] for one in measured] for key in ("size", "truth_error", "players")}
 
 
 def _one(config: dict, network: ShapNet, x: Tensor, seed: int) -> dict:
@@ -245,8 +245,8 @@ def _assert_same(network: ShapNet, values, x: Tensor, generator: torch.Generator
     rows = torch.where(coalitions, x, 0.0)
     wanted = network(rows)
     close = {torch.float64: 1e-10, torch.float32: 1e-4}[x.dtype] * float(wanted.abs().max())
-    for name, found in (("coalition_values", values(coalitions)), ("Transparent", Transparent(network)(rows))):
-        gap = float((found - wanted).abs().max())
+    for name, answer in (("coalition_values", values(coalitions)), ("Transparent", Transparent(network)(rows))):
+        gap = float((answer - wanted).abs().max())
         if not gap <= close:
             raise AssertionError(f"{name} misses the network's output by {gap:.2g}, which is {wanted.abs().max():.2g}")
 

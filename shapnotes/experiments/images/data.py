@@ -30,12 +30,12 @@ NORMS = {
 def _read(data: str, split: str) -> tuple[Tensor, Tensor]:
     """Images in [0, 1] and their classes."""
     if data == "digits":
-        found = datasets.digits()
-        test = torch.arange(len(found)) % 4 == 3
+        digits = datasets.digits()
+        test = torch.arange(len(digits)) % 4 == 3
         rows = test if split == "test" else ~test
-        return _enlarged(found.x[rows]), found.y[rows]
-    found = getattr(datasets, data.removesuffix("_ink"))(split)
-    return found.x, found.y
+        return _enlarged(digits.x[rows]), digits.y[rows]
+    loaded = getattr(datasets, data.removesuffix("_ink"))(split)
+    return loaded.x, loaded.y
 
 
 def _enlarged(digits: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ PAPER = {  # accuracy, in the order of MODELS
 
 def epochs(runs: list[dict], data: str) -> int:
     """After how many epochs the two models are compared: as many as all runs of them have had."""
-    found = [run["result"]["epochs"] for run in runs if _model(run["config"], data)]
-    return min(min(found, default=0), EPOCHS.get(data, 2))
+    counts = [run["result"]["epochs"] for run in runs if _model(run["config"], data)]
+    return min(min(counts, default=0), EPOCHS.get(data, 2))
 
 
 def accuracies(runs: list[dict], data: str, model: str) -> dict[int, float]:
@@ -92,10 +92,10 @@ def summary(runs: list[dict]) -> list[str]:
     lines = [f"{'data':14} {'model':19} epochs runs  accuracy          paper"]
     for data in dict.fromkeys(run["config"]["data"] for run in runs):
         for i, (model, name) in enumerate(MODELS.items()):
-            if found := accuracies(runs, data, model):
+            if by_seed := accuracies(runs, data, model):
                 paper = f"{PAPER[data][i]:.4f}" if data in PAPER else ""
-                shown = interval(found.values()).shown(".4f")
-                lines.append(f"{data:14} {name:19} {epochs(runs, data):6} {len(found):4}  {shown}   {paper}".rstrip())
+                shown = interval(by_seed.values()).shown(".4f")
+                lines.append(f"{data:14} {name:19} {epochs(runs, data):6} {len(by_seed):4}  {shown}   {paper}".rstrip())
         there = lead(runs, data)
         if there is not None:
             lines.append(f"{data:14} lead of the ShapNet               {there.shown('+.4f')}")

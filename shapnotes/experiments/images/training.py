@@ -25,7 +25,7 @@ from shapnotes.shapnet.image_network import DILATIONS
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
 
 PENALTIES = {"l1": l1_penalty, "linf": linf_penalty}
-MEASURED_AT_ONCE = 250
+ROWS_MEASURED_AT_ONCE = 250
 
 
 def network(model: str, channels: Sequence[int], generator: torch.Generator) -> nn.Module:
@@ -92,9 +92,9 @@ def keep(net: nn.Module, path: Path, config: dict, seed: int, epochs: int) -> No
     with extra("reproduce"):
         from safetensors.torch import save_file
     weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
-    told = {"config": json.dumps(config, sort_keys=True), "seed": str(seed), "epochs": str(epochs)}
+    metadata = {"config": json.dumps(config, sort_keys=True), "seed": str(seed), "epochs": str(epochs)}
     with atomic(path) as new:
-        save_file(weights, new, metadata=told)
+        save_file(weights, new, metadata=metadata)
 
 
 def load(path: str | Path) -> ImageShapNet:
@@ -108,8 +108,8 @@ def load(path: str | Path) -> ImageShapNet:
         for i, (fan_in, fan_out) in enumerate(pairwise(channels))
         for name, shape in (("weight", (fan_out, fan_in, 2, 2)), ("bias", (fan_out,)))
     } | {"baseline": (channels[0], 1, 1)}
-    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if found != shapes:  # looked at before a network of these channels is made, which may be large
+    stored = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if stored != shapes:  # looked at before a network of these channels is made, which may be large
         raise ValueError(f"{path} does not have the weights of an image ShapNet of the channels {channels}")
     for key, tensor in tensors.items():
         if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
@@ -147,4 +147,4 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def _in_parts(*tensors: Tensor):
-    return zip(*(tensor.split(MEASURED_AT_ONCE) for tensor in tensors), strict=True)
+    return zip(*(tensor.split(ROWS_MEASURED_AT_ONCE) for tensor in tensors), strict=True)

@@ -79,15 +79,15 @@ def fit(model: nn.Module, x: Tensor, y: Tensor, epochs: int, generator: torch.Ge
             rate.step()
 
 
-def measured_increase(found: Explained, ink: bool = False) -> Tensor:
+def measured_increase(subject: Explained, ink: bool = False) -> Tensor:
     """Parts [2, classes, pixels] of the increase in probability when a pixel alone grows by 1, by evaluation.
 
     With ink an image counts only at pixels that are not blank in it, as it does for relevance per unit of grey.
     """
-    first, rest = found.model[0], found.model[1:]
+    first, rest = subject.model[0], subject.model[1:]
     total = 0.0
-    for x in found.x.split(50):
+    for x in subject.x.split(50):
         raised = first(x)[:, None] + first.weight.T  # [images, pixels, neurons]: only the first layer's sums change
-        change = torch.softmax(rest(raised), -1) - found.probabilities(x)[:, None]
+        change = torch.softmax(rest(raised), -1) - subject.probabilities(x)[:, None]
         total = total + len(x) * parts(change * (x > 0)[:, :, None] if ink else change)
-    return total / len(found.x)
+    return total / len(subject.x)

@@ -39,27 +39,27 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
     return [_one(explained(config, seed, device)) for seed in seeds]
 
 
-def _one(found: Explained) -> dict:
-    slopes = gradients(found)
-    maps, theirs = parts(slopes), parts(per_unit_of_grey(found.relevance[0], found.x))
+def _one(subject: Explained) -> dict:
+    slopes = gradients(subject)
+    maps, theirs = parts(slopes), parts(per_unit_of_grey(subject.relevance[0], subject.x))
     return {
-        "accuracy": found.accuracy,
-        "measures": measures(found, slopes),
+        "accuracy": subject.accuracy,
+        "measures": measures(subject, slopes),
         "agreement_with_relevance": rounded(agreement(maps, theirs)),
         "light_on_dim_pixels": {
-            name: rounded(light_on_dim_pixels(m, found.x)) for name, m in zip(GUESSES, (theirs, maps), strict=False)
+            name: rounded(light_on_dim_pixels(m, subject.x)) for name, m in zip(GUESSES, (theirs, maps), strict=False)
         },
         "maps": packed(maps),
     }
 
 
-def gradients(found: Explained) -> Tensor:
+def gradients(subject: Explained) -> Tensor:
     """dp_c/dx_k: [images, pixels, classes]."""
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda v: found.probabilities(v)))
-    return torch.cat([jacobian(x) for x in found.x.split(100)]).transpose(1, 2)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda v: subject.probabilities(v)))
+    return torch.cat([jacobian(x) for x in subject.x.split(100)]).transpose(1, 2)
 
 
-def measures(found: Explained, slopes: Tensor) -> dict[str, dict[str, float]]:
+def measures(subject: Explained, slopes: Tensor) -> dict[str, dict[str, float]]:
     """Four numbers for each guess.
 
     removal     : mean probability of the predicted class while an image's pixels are blanked, the most important first;
@@ -69,16 +69,16 @@ def measures(found: Explained, slopes: Tensor) -> dict[str, dict[str, float]]:
     increase    : correlation of Approve and of Reject with the increase in probability if the pixel grows by 1,
                   measured: what the paper says that brightness stands for
     """
-    relevance, x = found.relevance[0], found.x
+    relevance, x = subject.relevance[0], subject.x
     products = slopes * x[:, :, None]
     scores = dict(zip(GUESSES, (relevance, slopes, products), strict=True))
     per_grey = dict(zip(GUESSES, (per_unit_of_grey(relevance, x), slopes, per_unit_of_grey(products, x)), strict=True))
-    first = len(found.shapley)
-    shapley = signed(per_unit_of_grey(found.shapley, x[:first]))
-    digits = torch.stack([x[found.y == c].mean(0) for c in range(len(shapley))])
-    increase = measured_increase(found)
+    first = len(subject.shapley)
+    shapley = signed(per_unit_of_grey(subject.shapley, x[:first]))
+    digits = torch.stack([x[subject.y == c].mean(0) for c in range(len(shapley))])
+    increase = measured_increase(subject)
     rows = {
-        "removal": {name: removal(found, s) for name, s in scores.items()},
+        "removal": {name: removal(subject, s) for name, s in scores.items()},
         "shapley": {name: agreement(signed(v[:first]), shapley) for name, v in per_grey.items()},
         "resemblance": {name: agreement(signed(v), digits - digits.mean(0)) for name, v in per_grey.items()},
         "increase": {name: agreement(parts(v), increase) for name, v in per_grey.items()},
@@ -86,15 +86,15 @@ def measures(found: Explained, slopes: Tensor) -> dict[str, dict[str, float]]:
     return {measure: {name: rounded(v) for name, v in row.items()} for measure, row in rows.items()}
 
 
-def removal(found: Explained, scores: Tensor) -> Tensor:
+def removal(subject: Explained, scores: Tensor) -> Tensor:
     """Mean probability of the predicted class over the images and over 0, 1, ..., BLANKED blanked pixels."""
-    x, rows = found.x.clone(), torch.arange(len(found.x), device=found.x.device)
-    predicted = found.probabilities(x).argmax(1)
+    x, rows = subject.x.clone(), torch.arange(len(subject.x), device=subject.x.device)
+    predicted = subject.probabilities(x).argmax(1)
     order = scores[rows, :, predicted].argsort(1, descending=True)[:, :BLANKED].T
-    curve = [found.probabilities(x)[rows, predicted].mean()]
+    curve = [subject.probabilities(x)[rows, predicted].mean()]
     for pixel in order:
         x[rows, pixel] = 0
-        curve.append(found.probabilities(x)[rows, predicted].mean())
+        curve.append(subject.probabilities(x)[rows, predicted].mean())
     return torch.stack(curve).mean()
 
 

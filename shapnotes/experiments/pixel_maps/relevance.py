@@ -39,57 +39,58 @@ def run(config: dict, seeds: tuple[int, ...], device: str) -> list[dict]:
     return [_measured(explained(config, seed, device), config["eps"]) for seed in seeds]
 
 
-def _measured(found: Explained, eps: float) -> dict:
-    per_grey = per_unit_of_grey(found.relevance[0], found.x)
+def _measured(subject: Explained, eps: float) -> dict:
+    per_grey = per_unit_of_grey(subject.relevance[0], subject.x)
     maps = parts(per_grey)
-    exact, _ = softmax_relevance(found.model(found.x), None)
-    drawn = found.errors > 1e-12  # logits so small that every order gives them the same have no error but rounding
-    deviations = ((found.start - exact) / found.errors)[drawn]
-    relevances = {eps: found.relevance} | {e: propagate(found.model, found.x, found.start, eps=e) for e in OTHER_EPS}
+    exact, _ = softmax_relevance(subject.model(subject.x), None)
+    drawn = subject.errors > 1e-12  # logits so small that every order gives them the same have no error but rounding
+    deviations = ((subject.start - exact) / subject.errors)[drawn]
+    relevances = {eps: subject.relevance}
+    relevances |= {e: propagate(subject.model, subject.x, subject.start, eps=e) for e in OTHER_EPS}
     return {
-        "accuracy": found.accuracy,
+        "accuracy": subject.accuracy,
         "monte_carlo": {
-            "mean_error": rounded(found.errors.mean()),
-            "largest_error": rounded(found.errors.max()),
+            "mean_error": rounded(subject.errors.mean()),
+            "largest_error": rounded(subject.errors.max()),
             "rms_deviation_in_errors": rounded(deviations.square().mean().sqrt()),
         },
-        "eps": {str(e): _with_eps(found, relevance) for e, relevance in relevances.items()},
+        "eps": {str(e): _with_eps(subject, relevance) for e, relevance in relevances.items()},
         "increase": {
-            ANYWHERE: rounded(agreement(maps, measured_increase(found))),
-            INK: rounded(agreement(maps, measured_increase(found, ink=True))),
+            ANYWHERE: rounded(agreement(maps, measured_increase(subject))),
+            INK: rounded(agreement(maps, measured_increase(subject, ink=True))),
         },
         "blanked": {
-            name: [rounded(change) for change in without_brightest(found, part)]
+            name: [rounded(change) for change in without_brightest(subject, part)]
             for name, part in zip(("approve", "reject"), maps, strict=True)
         },
-        "own_images": rounded(agreement(maps, maps_of_own_images(per_grey, found.y))),
+        "own_images": rounded(agreement(maps, maps_of_own_images(per_grey, subject.y))),
         "maps": packed(maps),
     }
 
 
-def _with_eps(found: Explained, relevance: Relevances) -> dict:
+def _with_eps(subject: Explained, relevance: Relevances) -> dict:
     """What is lost down to each layer, as a part of all relevance, and how near the maps are to Shapley values'."""
     totals = relevance.totals  # [layers, images, classes]
     gaps = (totals - totals[-1]).abs().sum((1, 2)) / totals[-1].abs().sum()
-    x = found.x[: len(found.shapley)]
-    ours, sampled = (signed(per_unit_of_grey(v, x)) for v in (relevance[0][: len(x)], found.shapley))
+    x = subject.x[: len(subject.shapley)]
+    ours, sampled = (signed(per_unit_of_grey(v, x)) for v in (relevance[0][: len(x)], subject.shapley))
     return {
         "lost": dict(zip(relevance.names, map(rounded, gaps), strict=True)),
         "shapley": rounded(agreement(ours, sampled)),
     }
 
 
-def without_brightest(found: Explained, part: Tensor) -> Tensor:
+def without_brightest(subject: Explained, part: Tensor) -> Tensor:
     """How the mean probability of a class changes when the brightest twentieth of its map's pixels is blanked.
 
     part [classes, pixels]; returns [classes]. On the images that were not explained, whatever they show.
     """
-    before = found.probabilities(found.others).mean(0)
+    before = subject.probabilities(subject.others).mean(0)
     changes = []
     for c, picture in enumerate(part):
-        x = found.others.clone()
+        x = subject.others.clone()
         x[:, picture.topk(len(picture) // 20).indices] = 0
-        changes.append(found.probabilities(x)[:, c].mean() - before[c])
+        changes.append(subject.probabilities(x)[:, c].mean() - before[c])
     return torch.stack(changes)
 
 

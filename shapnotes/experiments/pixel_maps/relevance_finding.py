@@ -28,8 +28,8 @@ def blanked(runs: list[dict], part: str) -> list[Interval]:
 def between_seeds(runs: list[dict]) -> float:
     """Mean agreement of the maps of two seeds."""
     maps = [unpacked(one["result"]["maps"]) for one in runs]
-    found = [float(agreement(a, b)) for a, b in combinations(maps, 2)]
-    return sum(found) / len(found) if found else float("nan")
+    agreements = [float(agreement(a, b)) for a, b in combinations(maps, 2)]
+    return sum(agreements) / len(agreements) if agreements else float("nan")
 
 
 def finding(runs: list[dict]) -> Finding:
@@ -94,8 +94,8 @@ def summary(runs: list[dict]) -> list[str]:
         f"softmax: standard error {shown('monte_carlo', 'mean_error', form='.5f')}, root mean square of deviations "
         f"from exact values in such errors {shown('monte_carlo', 'rms_deviation_in_errors')}",
     ]
-    for eps, found in first["eps"].items():
-        lost = [f"{layer} {over_seeds(runs, 'eps', eps, 'lost', layer).mean:.2g}" for layer in reversed(found["lost"])]
+    for eps, entry in first["eps"].items():
+        lost = [f"{layer} {over_seeds(runs, 'eps', eps, 'lost', layer).mean:.2g}" for layer in reversed(entry["lost"])]
         lines.append(f"eps {eps}: lost on the way down to layer {', '.join(lost)}")
         lines.append(f"eps {eps}: agreement with Shapley values {shown('eps', eps, 'shapley')}")
     lines += [f"agreement with the increase, {where}: {shown('increase', where)}" for where in first["increase"]]

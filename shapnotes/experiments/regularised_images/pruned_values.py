@@ -22,13 +22,13 @@ def _mean_area(result: dict) -> float:
     return sum(result["pruned"]["area"]) / len(result["pruned"]["area"])
 
 
-def _earlier_stronger(found: dict[str, dict]) -> list[float]:
+def _earlier_stronger(results: dict[str, dict]) -> list[float]:
     """How much more is left after the later of two neighbouring stages, of every network."""
-    return [after - before for result in found.values() for before, after in pairwise(result["pruned"]["area"])]
+    return [after - before for result in results.values() for before, after in pairwise(result["pruned"]["area"])]
 
 
-def _l1_best(found: dict[str, dict]) -> list[float]:
-    none, l1, layers = (_mean_area(found[name]) for name in ("none", "l1", "l1-layers"))
+def _l1_best(results: dict[str, dict]) -> list[float]:
+    none, l1, layers = (_mean_area(results[name]) for name in ("none", "l1", "l1-layers"))
     return [l1 - none, layers - l1]
 
 
@@ -49,7 +49,7 @@ CLAIMS: Claims = {
     "most values can be removed": (
         "of each network the share of pixels that can go without a loss beyond the images' 95 % interval, averaged "
         "over the stages, is above one half",
-        lambda found: [_can_go(result) - 0.5 for result in found.values()],
+        lambda results: [_can_go(result) - 0.5 for result in results.values()],
     ),
 }
 

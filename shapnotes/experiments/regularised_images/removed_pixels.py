@@ -17,17 +17,17 @@ def _more_often(name: str) -> Callable[[dict[str, dict]], list[float]]:
     """In which share of all steps of the three orders it keeps more than the network without a penalty, less a half."""
     steps = range(1, len(REMOVED) - 1)  # with no pixel gone, or with all, there is nothing to compare
 
-    def of_training(found: dict[str, dict]) -> list[float]:
-        ours, plain = (found[which]["removed"] for which in (name, "none"))
+    def of_training(results: dict[str, dict]) -> list[float]:
+        ours, plain = (results[which]["removed"] for which in (name, "none"))
         more = [ours[o]["accuracy"][i] > plain[o]["accuracy"][i] for o in ORDERS for i in steps]
         return [sum(more) / len(more) - 0.5]
 
     return of_training
 
 
-def _helps_first(found: dict[str, dict]) -> list[float]:
+def _helps_first(results: dict[str, dict]) -> list[float]:
     few = [i for i, pixels in enumerate(REMOVED) if 0 < pixels <= 50]
-    linf, plain = (found[name]["removed"]["top"]["accuracy"] for name in ("linf", "none"))
+    linf, plain = (results[name]["removed"]["top"]["accuracy"] for name in ("linf", "none"))
     return [linf[i] - plain[i] for i in few]
 
 

@@ -16,22 +16,22 @@ NETWORKS = ("none", "l1", "l1-layers")
 PIXELS = 32 * 32
 
 
-def _small(found: dict[str, dict]) -> dict[str, list[float]]:
-    return {name: found[name]["shape"]["small"] for name in NETWORKS}
+def _small(results: dict[str, dict]) -> dict[str, list[float]]:
+    return {name: results[name]["shape"]["small"] for name in NETWORKS}
 
 
 CLAIMS: Claims = {
     "what is small stays small": (
         "in each of the three networks every stage has more small pixels than the one before, less two per image",
-        lambda found: [b - a + 2 / PIXELS for stages in _small(found).values() for a, b in pairwise(stages)],
+        lambda results: [b - a + 2 / PIXELS for stages in _small(results).values() for a, b in pairwise(stages)],
     ),
     "l1 on the last representation makes more pixels small there": (
         "its share of small pixels after the last stage is above that without a penalty",
-        lambda found: [_small(found)["l1"][-1] - _small(found)["none"][-1]],
+        lambda results: [_small(results)["l1"][-1] - _small(results)["none"][-1]],
     ),
     "l1 on all makes more pixels small at every stage": (
         "its share of small pixels is above that without a penalty after each stage",
-        lambda found: [a - b for a, b in zip(_small(found)["l1-layers"], _small(found)["none"], strict=True)],
+        lambda results: [a - b for a, b in zip(_small(results)["l1-layers"], _small(results)["none"], strict=True)],
     ),
 }
 

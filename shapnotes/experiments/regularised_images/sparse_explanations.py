@@ -23,11 +23,11 @@ QUANTITIES = {
 CLAIMS: Claims = {
     "l1 puts importance on few pixels": (
         "more pixels than without a penalty are below a hundredth of the largest",
-        lambda found: [found["l1"]["shape"]["small"][-1] - found["none"]["shape"]["small"][-1]],
+        lambda results: [results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]],
     ),
     "l-infinity spreads it out": (
         "the coefficient of variation of pixels' sizes is below that without a penalty",
-        lambda found: [found["none"]["shape"]["cv"] - found["linf"]["shape"]["cv"]],
+        lambda results: [results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]],
     ),
 }
 
@@ -47,9 +47,9 @@ def finding(runs: list[dict]) -> Finding:
 
 def by_strength(runs: list[dict], kind: str) -> dict[float, dict]:
     """The results of the first training with each strength of a penalty, 0 first."""
-    found = of(runs, ["none", kind, *(name for name, (one, _) in swept().items() if one == kind)])
+    results = of(runs, ["none", kind, *(name for name, (one, _) in swept().items() if one == kind)])
     strengths = {"none": 0.0, kind: TRAINED[kind][3]} | {name: strength for name, (_, strength) in swept().items()}
-    return dict(sorted((strengths[name], result) for name, result in found.items()))
+    return dict(sorted((strengths[name], result) for name, result in results.items()))
 
 
 def summary(runs: list[dict]) -> list[str]:

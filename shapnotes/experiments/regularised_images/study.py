@@ -48,14 +48,14 @@ def batches(scale: str) -> list[Batch]:
     if scale == "smoke":
         return [Batch(configuration(scale, f"digits-{name}"), (0,)) for name in MODELS]
     names = list(NETWORKS.values()) if scale == "cpu" else [NETWORKS[name] for name in MODELS]
-    found = [
+    plan = [
         Batch(configuration(scale, name), (seed,), stage=0 if scale == "cpu" or seed == 0 else 2)
         for seed in range(TRAININGS)
         for name in names
     ]
     if scale == "cpu":
-        found += [Batch(configuration(scale, name), (0,), stage=1) for name in swept()]
-    return found
+        plan += [Batch(configuration(scale, name), (0,), stage=1) for name in swept()]
+    return plan
 
 
 def configuration(scale: str, network: str) -> dict:
@@ -72,11 +72,11 @@ def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list
     """Read the networks and measure them."""
     images = config["network"].split("-")[0]
     x, y = (t.to(device) for t in data.test_images(images, config["measured"]))
-    found = []
+    results = []
     for seed in seeds:
-        net, told = network(folder.parent, config, seed)
-        found.append(measured(net.to(device), x, y, seed) | {"network": told})
-    return found
+        net, identity = network(folder.parent, config, seed)
+        results.append(measured(net.to(device), x, y, seed) | {"network": identity})
+    return results
 
 
 def network(results: Path, config: dict, seed: int) -> tuple[ImageShapNet, dict]:
@@ -95,7 +95,7 @@ def network(results: Path, config: dict, seed: int) -> tuple[ImageShapNet, dict]
 @torch.no_grad()
 def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
     """Accuracy, the two figures, and the shape of explanations."""
-    layers = [torch.cat(parts) for parts in zip(*map(net.layers, x.split(training.MEASURED_AT_ONCE)), strict=True)]
+    layers = [torch.cat(parts) for parts in zip(*map(net.layers, x.split(training.ROWS_MEASURED_AT_ONCE)), strict=True)]
     h = layers[-1]
     predicted = h.sum((1, 2)).argmax(1)
     due = h[torch.arange(len(h)), :, :, predicted]
@@ -126,12 +126,14 @@ def measured(net: ImageShapNet, x: Tensor, y: Tensor, seed: int) -> dict:
 
 def _right_after(net: ImageShapNet, stage: int, z: Tensor, y: Tensor) -> Tensor:
     """Which images are put into their class when the representation after a stage is z."""
-    found = []
-    for rows, classes in zip(z.split(training.MEASURED_AT_ONCE), y.split(training.MEASURED_AT_ONCE), strict=True):
+    correct = []
+    for rows, classes in zip(
+        z.split(training.ROWS_MEASURED_AT_ONCE), y.split(training.ROWS_MEASURED_AT_ONCE), strict=True
+    ):
         for later in net.stages[stage + 1 :]:
             rows = later(rows)
-        found.append(rows.sum((1, 2)).argmax(1) == classes)
-    return torch.cat(found)
+        correct.append(rows.sum((1, 2)).argmax(1) == classes)
+    return torch.cat(correct)
 
 
 def _removed(net: ImageShapNet, x: Tensor, y: Tensor, due: Tensor, order: str, seed: int) -> dict:

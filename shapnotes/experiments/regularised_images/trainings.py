@@ -30,8 +30,8 @@ def usable(runs: list[dict]) -> bool:
 
 def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> Interval:
     """A number of a network, with its interval over trainings."""
-    found = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]
-    return interval(number(results[name]) for results in found if results)
+    by_seed = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]
+    return interval(number(results[name]) for results in by_seed if results)
 
 
 # By what is said: the differences that have to be above zero, in words and from the results of one training.
@@ -44,14 +44,14 @@ def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
     A training has the same first weights for all four networks, so that differences within it are paired.
     """
     results = [of(runs, seed=seed) for seed in trainings(runs)]
-    found = []
+    statements = []
     for what, (differences, of_training) in claims.items():
         leads = [interval(one) for one in zip(*map(of_training, results), strict=True)]
-        told = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
+        criterion = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
         if len(leads) > 1:
-            told += f"; {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences are"
-        found.append(Statement(what, told, every([above(lead) for lead in leads])))
-    return tuple(found)
+            criterion += f"; {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences are"
+        statements.append(Statement(what, criterion, every([above(lead) for lead in leads])))
+    return tuple(statements)
 
 
 def reduced(runs: list[dict]) -> str:

@@ -17,14 +17,14 @@ def by_training(runs: list[dict]) -> dict[int, list[dict]]:
 
 def of(runs: list[dict], task: str, method: str) -> dict | None:
     """The result of a test and method in one training, on most images; None where the record has none."""
-    found = [run for run in runs if run["config"]["task"] == task and run["config"]["method"] == method]
-    return max(found, key=lambda run: run["config"]["images"])["result"] if found else None
+    matching = [run for run in runs if run["config"]["task"] == task and run["config"]["method"] == method]
+    return max(matching, key=lambda run: run["config"]["images"])["result"] if matching else None
 
 
 def marks(runs: list[dict], task: str, method: str, quantity: str = "change") -> Tensor:
     """One number per image: the change of log-odds; or a removal curve's area, `quantity` "change" or "remaining"."""
-    found = of(runs, task, method)
-    return torch.tensor(found[quantity]["area"] if task == "removal" else found["change"], dtype=torch.float64)
+    result = of(runs, task, method)
+    return torch.tensor(result[quantity]["area"] if task == "removal" else result["change"], dtype=torch.float64)
 
 
 def against(runs: list[dict], task: str, method: str, quantity: str = "change") -> PairedComparison:
@@ -35,8 +35,8 @@ def against(runs: list[dict], task: str, method: str, quantity: str = "change") 
 
 def better(runs: list[dict], task: str, method: str, quantity: str = "change") -> int:
     """1 where our explanations are better, -1 where the method is: the 95 % interval is beyond zero. 0 otherwise."""
-    sign, found = (-1 if task == "removal" else 1), against(runs, task, method, quantity)
-    low, high = sorted((sign * found.low, sign * found.high))
+    sign, test = (-1 if task == "removal" else 1), against(runs, task, method, quantity)
+    low, high = sorted((sign * test.low, sign * test.high))
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
@@ -68,8 +68,8 @@ def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
 def in_trainings(answers: list[bool | None], claim: str, criterion: str) -> Statement:
     """A statement that has to hold in every training; refuted where every one refutes it."""
     agreed = answers[0] if answers and len(set(answers)) == 1 else None
-    told = f"holds in {answers.count(True)} and fails in {answers.count(False)} of {len(answers)} trainings"
-    return Statement(claim, f"{criterion}; {told}", agreed)
+    counts = f"holds in {answers.count(True)} and fails in {answers.count(False)} of {len(answers)} trainings"
+    return Statement(claim, f"{criterion}; {counts}", agreed)
 
 
 def over_trainings(runs: list[dict], task: str, method: str, quantity: str = "change"):

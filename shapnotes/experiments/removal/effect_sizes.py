@@ -32,12 +32,12 @@ def finding(runs: list[dict]) -> Finding:
     """What the record says of table 7, in effect sizes."""
     own = list(whole(runs, tuple(PAIRS)).values())
     cells = [(pair, method) for pair in PAIRS for method in RIVALS]
-    found = {cell: [against(one, *cell) for one in own] for cell in cells}
-    sizes = {cell: interval(one.effect_size for one in tests) for cell, tests in found.items()} if own else {}
+    by_cell = {cell: [against(one, *cell) for one in own] for cell in cells}
+    sizes = {cell: interval(one.effect_size for one in tests) for cell, tests in by_cell.items()} if own else {}
     near = {cell: 2 / 3 < size.mean / effect(*cell) < 3 / 2 for cell, size in sizes.items()}
     statements = (
         comparison.in_trainings(
-            [every([_positive(found[cell][i]) for cell in cells]) for i in range(len(own))],
+            [every([_positive(by_cell[cell][i]) for cell in cells]) for i in range(len(own))],
             "ahead of all five methods in all pairs",
             "each of the twenty t is positive, with p < .001",
         ),
@@ -52,7 +52,7 @@ def finding(runs: list[dict]) -> Finding:
         Comparison(pair, METHODS[method], size, effect(pair, method), near[pair, method], ".2f")
         for (pair, method), size in sizes.items()
     )
-    positive = sum(_positive(test) is True for tests in found.values() for test in tests)
+    positive = sum(_positive(test) is True for tests in by_cell.values() for test in tests)
     decides = (
         f"{positive} of {len(cells) * len(own)} t positive with p < .001; effects as in the table {sum(near.values())}"
     )

@@ -47,8 +47,8 @@ WIDTH = 128  # of the paper's networks
 NETWORK = "mnist-none"
 FIRST = 200  # images of each test to begin with, at the paper's scale
 
-# What is explained at once; a transparent network keeps some 20 MiB an image for a gradient.
-AT_ONCE = 8
+# What is explained at once; a transparent network keeps some 20 MiB per image for a gradient.
+ROWS_AT_ONCE = 8
 
 
 def batches(scale: str) -> list[Batch]:
@@ -93,10 +93,10 @@ def batches(scale: str) -> list[Batch]:
             for seed in range(regularised_images_study.TRAININGS)
             for batch in tests(seed, 0, lambda task: 100, 16)
         ]
-    found = []
+    plan = []
     for seed in range(regularised_images_study.TRAININGS):
-        found += tests(seed, min(2 * seed, 2), lambda task: FIRST, 8)
-    return found + tests(0, 4, TEST_IMAGES.__getitem__, 64)
+        plan += tests(seed, min(2 * seed, 2), lambda task: FIRST, 8)
+    return plan + tests(0, 4, TEST_IMAGES.__getitem__, 64)
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list[dict]:
@@ -107,10 +107,10 @@ def run(config: dict, seeds: tuple[int, ...], device: str, folder: Path) -> list
         x = x[y == PAIRS[config["task"]][0]]
     x = x[: config["images"]].to(device)
     test = _removed if config["task"] == "removal" else _flipped
-    found = []
-    for seed, (net, told) in zip(seeds, networks, strict=True):
-        found.append({"network": told, **test(config, net.to(device), x, seed)})
-    return found
+    results = []
+    for seed, (net, identity) in zip(seeds, networks, strict=True):
+        results.append({"network": identity, **test(config, net.to(device), x, seed)})
+    return results
 
 
 def _network(config: dict, seed: int, results: Path) -> tuple[ImageShapNet, dict]:
@@ -127,13 +127,13 @@ def _flipped(config: dict, net: ImageShapNet, x: Tensor, seed: int) -> dict:
     weights[source], weights[target] = 1, -1
     pair = Logits(net, torch.eye(len(weights), device=x.device)[[source, target]].T)
     generator, change, gaps = torch.Generator().manual_seed(seed), [], []
-    for rows in x.split(AT_ONCE):
+    for rows in x.split(ROWS_AT_ONCE):
         scores = explained(config, net, rows, weights, generator)
         gaps.append(_gap(net, rows, weights, scores))
         both = torch.stack([scores, torch.zeros_like(scores)], -1)  # what the first class is due beyond the second
         change.append(log_odds_change(pair, rows, both, 0, 1, fraction=FRACTION))
     with torch.no_grad():
-        answers = torch.cat([pair(rows) for rows in x.split(AT_ONCE)])
+        answers = torch.cat([pair(rows) for rows in x.split(ROWS_AT_ONCE)])
     return {
         "change": _rounded(torch.cat(change)),
         "before": _rounded(answers[:, 0] - answers[:, 1]),
@@ -143,14 +143,14 @@ def _flipped(config: dict, net: ImageShapNet, x: Tensor, seed: int) -> dict:
 
 def _removed(config: dict, net: ImageShapNet, x: Tensor, seed: int) -> dict:
     with torch.no_grad():
-        predicted = torch.cat([net(rows).argmax(1) for rows in x.split(AT_ONCE)])
+        predicted = torch.cat([net(rows).argmax(1) for rows in x.split(ROWS_AT_ONCE)])
     generator = torch.Generator().manual_seed(seed)
     scores = x.new_zeros(len(x), *x.shape[2:])
     gaps = x.new_zeros(len(x))
     for c in predicted.unique().tolist():
         weights = x.new_zeros(net.channels[-1])
         weights[c] = 1
-        for mine in (predicted == c).nonzero()[:, 0].split(AT_ONCE):
+        for mine in (predicted == c).nonzero()[:, 0].split(ROWS_AT_ONCE):
             scores[mine] = explained(config, net, x[mine], weights, generator)
             gaps[mine] = _gap(net, x[mine], weights, scores[mine])
     least = removal_curve(net, x, scores.abs(), FRACTIONS, order="least")

@@ -71,8 +71,8 @@ def summary(runs: list[dict]) -> list[str]:
                     if of(own, task, method):
                         lines.append(_line(own, seed, task, method, quantity))
         gaps = {m: [of(own, t, m)["gap"] for t in TEST_IMAGES if of(own, t, m)] for m in METHODS}
-        told = ", ".join(f"{METHODS[m]} {max(values):.1g}" for m, values in gaps.items() if values)
-        lines.append(f"{seed}: largest mean gap of a sum, in parts of the sizes: {told}")
+        shown = ", ".join(f"{METHODS[m]} {max(values):.1g}" for m, values in gaps.items() if values)
+        lines.append(f"{seed}: largest mean gap of a sum, in parts of the sizes: {shown}")
     return lines
 
 
@@ -81,9 +81,9 @@ def _line(runs: list[dict], seed: int, task: str, method: str, quantity: str) ->
     test = f"{seed}, {f'removal, {quantity}' if task == 'removal' else task}"
     line = f"{test:25} {METHODS[method]:20} {len(values):6d}  {float(values.mean()):<9.4g}  "
     if method != "ours" and of(runs, task, "ours"):
-        found = against(runs, task, method, quantity)
-        span = f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
-        line += f"{span:28} {found.t:7.2f} {found.effect_size:6.2f}"
+        paired = against(runs, task, method, quantity)
+        span = f"{paired.mean:.4g} ({paired.low:.4g} to {paired.high:.4g})"
+        line += f"{span:28} {paired.t:7.2f} {paired.effect_size:6.2f}"
     return line.rstrip()
 
 

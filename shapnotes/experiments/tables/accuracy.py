@@ -11,7 +11,7 @@ chose where the paper is silent, are those of `models`. Besides:
   error in trial runs; that it does in this record is no finding. The target is read as prod v + sum v^2 + 0.05 eps
   (`reading`: "product"), or as sum v + sum v^2 + 0.05 eps ("sum"). No squared error can be below 0.0025 in the mean.
   The `inputs` are as drawn ("raw"), or "standardised".
-- **Width.** The DNN of equal computation has the paper's 1800 units a layer on the synthetic task, where it takes 22
+- **Width.** The DNN of equal computation has the paper's 1800 units per layer on the synthetic task, where it takes 22
   million weights; its runs are those of the first fold of each round. Of the width 288, for equal multiplications,
   there are all. The Shallow ShapNet, which the paper does not describe, has a hidden layer of 100 in each of its
   modules, on the synthetic task also of 10 (`width`); both also with a tenth of Adam's learning rate (`rate`), and the
@@ -59,7 +59,7 @@ DNNS = ("dnn_computation", "dnn_parameters")
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale, a batch a round, or a run where networks are large; "cpu" has the first two rounds.
+    """All runs of a scale, a batch per round, or per run where networks are large; "cpu" has the first two rounds.
 
     Stages: 0, baselines and Table 1, but for the widest network; 1, widths and rates of the Shallow ShapNet; 2, the
     widest network; 3, all that departs otherwise.
@@ -124,7 +124,7 @@ def configuration(data: str, model: str, **choice) -> dict:
 
 
 def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoint | None = None) -> list[dict]:
-    """Train and test one model a seed."""
+    """Train and test one model per seed."""
     options = {key: config[key] for key in ("samples", "reading", "inputs") if key in config}
     folds = [splits.fold(config["data"], seed, **options) for seed in seeds]
     if config["model"] in BASELINES:
@@ -139,8 +139,8 @@ def run(config: dict, seeds: tuple[int, ...], device: str, checkpoint: Checkpoin
     trained = models.fit(networks, (x, y), generators, config, checkpoint=checkpoint)
     results = []
     for network, one, shift in zip(trained, folds, shifts, strict=True):
-        found = _measured(lambda x, net=network, shift=shift: _answers(net, x.to(device), shift), one)
-        results.append(found | {"parameters": models.parameters(network)})
+        result = _measured(lambda x, net=network, shift=shift: _answers(net, x.to(device), shift), one)
+        results.append(result | {"parameters": models.parameters(network)})
     return results
 
 
@@ -160,12 +160,12 @@ def _answers(network: nn.Module, x: Tensor, shift: float) -> Tensor:
 
 def _measured(model, fold: splits.Fold) -> dict:
     """On each part of a fold the accuracy, or for real targets the mean squared error."""
-    found = {}
+    scores = {}
     for name, (x, y) in {"test": fold.test, "held_out": fold.held_out, "train": fold.train}.items():
         answers = model(x)
         errors = (answers.double() - y).square() if y.is_floating_point() else (answers == y).double()
-        found[name] = float(errors.mean())
-    return found
+        scores[name] = float(errors.mean())
+    return scores
 
 
 STUDY = Study("SN-Tab1", "Three tables, five models", batches, run, resumes=True)

@@ -113,8 +113,8 @@ def _judged(data: str, net: str, dnn: str, leads: list[Interval]) -> Statement:
 
 def _lines(runs: list[dict], data: str, models: dict[str, tuple[str, dict]], form: str) -> list[Comparison]:
     """Lines of models that the paper's table does not have."""
-    found = {name: of(runs, data, model, **choice) for name, (model, choice) in models.items()}
-    return [Comparison(_setting(data, cell), name, mean(cell), form=form) for name, cell in found.items() if cell]
+    cells = {name: of(runs, data, model, **choice) for name, (model, choice) in models.items()}
+    return [Comparison(_setting(data, cell), name, mean(cell), form=form) for name, cell in cells.items() if cell]
 
 
 def _setting(data: str, cell: list[dict]) -> str:
@@ -167,11 +167,11 @@ def summary(runs: list[dict]) -> list[str]:
     """A line per configuration: see `rows`; errors are in thousandths."""
     lines = []
     for data in PAPER:
-        if found := rows(runs, data):
+        if table := rows(runs, data):
             factor, digits = (1000, 2) if data == "synthetic" else (1, 3)
             measure = "error x 1000" if data == "synthetic" else "accuracy"
             lines.append(f"{data}, {measure}".ljust(38) + "runs  ours             paper  above")
-            for name, count, ours, paper, above in found:
+            for name, count, ours, paper, above in table:
                 theirs = "" if paper != paper else f"{factor * paper:.{digits}f}"
                 ahead = "" if above.mean != above.mean else _scaled(above, factor).shown(f"+.{digits}f")
                 shown = _scaled(ours, factor).shown(f".{digits}f")

@@ -12,7 +12,7 @@ the rounds are divided as above.
 
 **Deep ShapNet.** On Yeast and Breast Cancer the sizes of I.2, but for two that do not fit: it gives the first stage 25
 outputs from one hidden layer of 50, and the second stage 100 inputs, two features of 50. We exchange the two (hidden
-25, outputs 50). The last stage has an output a class: 2 for Breast Cancer, where I.2 says 10. For the synthetic task
+25, outputs 50). The last stage has one output per class: 2 for Breast Cancer, where I.2 says 10. For the synthetic task
 I.1 names four stages of eight modules with one hidden layer of 100; its vectors between stages have no length there.
 With 20 the network has 149,600 parameters, nearest to those of I.1's network "equivalent in parameters", 154,735.
 
@@ -169,7 +169,7 @@ def equivalent_width(model: str, data: str) -> int:
 
 
 def _dnn_cost(model: str, data: str, width: int, biases: bool) -> int:
-    """Weights, which are multiplications an input, with or without biases."""
+    """Weights, which are multiplications per input, with or without biases."""
     features, _, outputs, _ = DEEP[data]
     widths = [features, *[width] * HIDDEN_LAYERS[model], outputs]
     return sum((fan_in + biases) * fan_out for fan_in, fan_out in pairwise(widths))

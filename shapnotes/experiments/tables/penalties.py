@@ -50,7 +50,7 @@ PAPER = {
 
 
 def batches(scale: str) -> list[Batch]:
-    """All runs of a scale, a batch a round; "cpu" has the first two rounds. The paper's come first, in each table."""
+    """All runs of a scale, a batch per round; "cpu" has the first two rounds. The paper's come first, in each table."""
     if scale == "smoke":
         return [Batch(configuration("yeast", penalty, epochs=1), (0, 5)) for penalty in PENALTIES]
 
@@ -58,15 +58,15 @@ def batches(scale: str) -> list[Batch]:
         return [Batch(config, group) for group in models.together("deep", config["data"], seeds)]
 
     rounds = {"paper": ROUNDS, "cpu": 2}[scale]
-    found = []
+    plan = []
     for data in PAPER:
         whole = [tuple(range(FOLDS * r, FOLDS * (r + 1))) for r in range(rounds)]
-        found += [one for penalty in PENALTIES for seeds in whole for one in made(configuration(data, penalty), seeds)]
+        plan += [one for penalty in PENALTIES for seeds in whole for one in made(configuration(data, penalty), seeds)]
         first = tuple(range(0, FOLDS * rounds, FOLDS))[: ROUNDS if data == "yeast" else ROUNDS // 2]
         for penalty in ("linf", "l1"):
-            found += [one for s in OTHERS for one in made(configuration(data, penalty, strength=s), first)]
-            found += made(configuration(data, penalty, layers="all"), first) if data == "yeast" else []
-    return found
+            plan += [one for s in OTHERS for one in made(configuration(data, penalty, strength=s), first)]
+            plan += made(configuration(data, penalty, layers="all"), first) if data == "yeast" else []
+    return plan
 
 
 def configuration(data: str, penalty: str, **choice) -> dict:

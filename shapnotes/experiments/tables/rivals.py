@@ -71,8 +71,8 @@ def batches(scale: str) -> list[Batch]:
             Batch(configuration("synthetic", "viashap", steps=100, **small), (0,)),
         ]
     seeds = tuple(range(0, FOLDS * {"paper": ROUNDS, "cpu": 2}[scale], FOLDS))
-    found = [Batch(configuration(data, "viashap", beta=beta), seeds) for data in DEEP for beta in BETAS]
-    return found + [Batch(configuration(data, "ebm"), (seed,)) for data in DEEP for seed in seeds]
+    plan = [Batch(configuration(data, "viashap", beta=beta), seeds) for data in DEEP for beta in BETAS]
+    return plan + [Batch(configuration(data, "ebm"), (seed,)) for data in DEEP for seed in seeds]
 
 
 def configuration(data: str, model: str, **choice) -> dict:
@@ -96,16 +96,16 @@ def _run(config: dict, seed: int) -> dict:
     fitted = (boosted if config["model"] == "ebm" else via)(config, fold, generator)
     deep = models.network("deep", config["data"], generator).double()
     explained = {"error": fitted.explain} | ({"error, exact": fitted.exact} if config["model"] == "ebm" else {})
-    found = {name: _performance(fitted, getattr(fold, name)) for name in ("test", "held_out", "train")}
+    result = {name: _performance(fitted, getattr(fold, name)) for name in ("test", "held_out", "train")}
     x = fold.test[0].double()
-    found |= closeness(fitted, explained, x[: config["explained"]], config["permutations"], generator)
+    result |= closeness(fitted, explained, x[: config["explained"]], config["permutations"], generator)
     contenders = {"predict": fitted, "explain": fitted.explain, "deep": deep.explain}
     contenders |= {"exact": fitted.exact} if config["model"] == "ebm" else {}
     for count in (1, 64):
         with torch.no_grad():
             times = in_turn([partial(f, x[:count]) for f in contenders.values()], config["repeats"], x.device)
-        found |= {f"{name}, {count}": median(taken) / count for name, taken in zip(contenders, times, strict=True)}
-    return found | ({"interpret": version("interpret-core")} if config["model"] == "ebm" else {})
+        result |= {f"{name}, {count}": median(taken) / count for name, taken in zip(contenders, times, strict=True)}
+    return result | ({"interpret": version("interpret-core")} if config["model"] == "ebm" else {})
 
 
 def closeness(model, explained: dict, x: Tensor, permutations: int, generator: torch.Generator) -> dict:
@@ -121,11 +121,11 @@ def closeness(model, explained: dict, x: Tensor, permutations: int, generator: t
             values, errors = sample_shapley_values(
                 model, x, permutations=permutations, generator=generator, progress=False
             )
-        scores, given = model(x), {name: explain(x) for name, explain in explained.items()}
-        gap = (given["error"].sum(1) - scores + model(torch.zeros_like(x[:1]))).abs().max()
+        scores, explanations = model(x), {name: explain(x) for name, explain in explained.items()}
+        gap = (explanations["error"].sum(1) - scores + model(torch.zeros_like(x[:1]))).abs().max()
     logits = scores if scores.shape[1] > 1 else None
-    given |= {"size": torch.zeros_like(values), "standard error": values + errors}
-    means = {name: float(shapley_error(one, values, logits).mean()) for name, one in given.items()}
+    explanations |= {"size": torch.zeros_like(values), "standard error": values + errors}
+    means = {name: float(shapley_error(one, values, logits).mean()) for name, one in explanations.items()}
     return means | {"gap": float(gap)}
 
 
@@ -183,9 +183,9 @@ def via(config: dict, fold: Fold, generator: torch.Generator) -> Via:
         adam.step()
         if step % LOOK == 0:
             with torch.no_grad():
-                found = float(loss(*fold.held_out, looked_at))
-            if found < least:
-                best, least = copy.deepcopy(net), found
+                reached = float(loss(*fold.held_out, looked_at))
+            if reached < least:
+                best, least = copy.deepcopy(net), reached
     return best.double().requires_grad_(False)
 
 
@@ -304,15 +304,15 @@ def summary(runs: list[dict]) -> list[str]:
     lines = []
     for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
         config = json.loads(key)
-        found = [run for run in runs if run["config"] == config]
+        group = [run for run in runs if run["config"] == config]
         what, form = ("squared error", ".5f") if config["data"] == "synthetic" else ("accuracy", ".3f")
-        lines.append(f"{config['data']}, {named(config)}, {len(found)} runs")
-        noise = mean(found, lambda result: result["standard error"] / result["size"]).mean
-        exact = f" ({mean(found, lambda r: slowness(r, 'exact')).mean:.2f} exact)" if config["model"] == "ebm" else ""
+        lines.append(f"{config['data']}, {named(config)}, {len(group)} runs")
+        noise = mean(group, lambda result: result["standard error"] / result["size"]).mean
+        exact = f" ({mean(group, lambda r: slowness(r, 'exact')).mean:.2f} exact)" if config["model"] == "ebm" else ""
         lines.append(
-            f"    {what} {mean(found, lambda r: r['test']).shown(form)}; error in parts of the values "
-            f"{mean(found, relative).shown()} (noise {noise:.3f}); time over Deep ShapNet "
-            f"{mean(found, slowness).shown('.2f')}{exact}"
+            f"    {what} {mean(group, lambda r: r['test']).shown(form)}; error in parts of the values "
+            f"{mean(group, relative).shown()} (noise {noise:.3f}); time over Deep ShapNet "
+            f"{mean(group, slowness).shown('.2f')}{exact}"
         )
     return lines
 

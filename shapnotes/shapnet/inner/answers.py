@@ -8,7 +8,10 @@ from torch import Tensor
 class Values(NamedTuple):
     """The Shapley values of each module's players.
 
-    numbers : [modules * k, outputs * batch], module after module
+    Attributes
+    ----------
+    numbers : Tensor
+        [modules * k, outputs * batch], module after module.
     """
 
     numbers: Tensor
@@ -17,9 +20,13 @@ class Values(NamedTuple):
 class CoalitionValues(NamedTuple):
     """The values v(S) of coalitions of each module's players, in the order of their numbers.
 
-    numbers    : [modules * coalitions, outputs * batch], module after module
-    with_empty : whether the empty coalition, number 0, is there: then 2^k coalitions a module. Without it 2^k - 1, and
-                 v(S) is measured from the empty one's, which is zero then
+    Attributes
+    ----------
+    numbers : Tensor
+        [modules * coalitions, outputs * batch], module after module.
+    with_empty : bool
+        Whether the empty coalition, number 0, is there: then 2^k coalitions per module. Without it there are 2^k - 1,
+        and v(S) is measured from the value of the empty one, which is zero then.
     """
 
     numbers: Tensor

@@ -15,8 +15,18 @@ Inner = Callable[[Tensor], Tensor]
 class AnyFunction(Block):
     """A function that all modules of the block share.
 
-    f : [rows, k * channels] -> [rows, outputs], deterministic, each row by itself. A network in which chance or other
-        rows have a say while it trains, as in dropout, is refused until it is in eval()
+    Parameters
+    ----------
+    sets, n_players, channels
+        As in `Block`.
+    f : callable
+        [rows, k * channels] -> [rows, outputs], deterministic, each row by itself. A network in which chance or other
+        rows have a say while it trains, as in dropout, is refused until it is in eval().
+
+    Raises
+    ------
+    TypeError
+        For an f that cannot be called.
     """
 
     def __init__(self, sets: Sets, n_players: int, channels: int, f: Inner):

@@ -1,4 +1,4 @@
-"""Blocks of Shapley modules: many modules of k players each, evaluated together, and whom each of them sees."""
+"""Blocks of Shapley modules: many modules of k players each, evaluated together, and the players each sees."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,18 +9,29 @@ from torch import Tensor, nn
 from shapnotes.coalitions import masks
 from shapnotes.shapnet.inner.answers import CoalitionValues, Values
 
-MAX_STORED_ADDRESSES = 2**21  # of masked inputs; more are made anew at each call
+MAX_STORED_ADDRESSES = 2**21  # of the entries of masked inputs; more are made anew at each call
 
 Sets = Sequence[tuple[int, ...]]
 
 
 class Members(NamedTuple):
-    """Whom the modules of a block see: k players each, with vectors of so many channels.
+    """The players that the modules of a block see.
 
-    players   : int64 [modules * k], module after module
-    n_players : of all modules together
-    addresses : int64 [modules * k * channels * 2^k], for each entry of a masked input its row among the channels of all
-                players, which come twice: present, then absent; None where that would be too many
+    Attributes
+    ----------
+    modules : int
+        How many modules there are.
+    k : int
+        Players of each module.
+    channels : int
+        Length of a player's vector.
+    n_players : int
+        Of all modules together.
+    players : Tensor
+        int64 [modules * k], module after module.
+    addresses : Tensor or None
+        int64 [modules * k * channels * 2^k], for each entry of a masked input its row among the channels of all
+        players, which come twice: present, then absent; None where that would be too many.
     """
 
     modules: int
@@ -48,7 +59,7 @@ class Members(NamedTuple):
         return both.index_select(0, addresses).view(self.modules, self.k * self.channels, -1)
 
     def masked_addresses(self) -> Tensor:
-        """As `addresses`."""
+        """`addresses`, made anew."""
         present = masks(self.k, device=self.players.device).T.repeat_interleave(self.channels, 0)
         rows = self.players[:, None] * self.channels + torch.arange(self.channels, device=self.players.device)
         rows = rows.view(self.modules, -1, 1)
@@ -62,7 +73,14 @@ class Block(nn.Module):
     for zero), it answers with the values of coalitions or, if it has a closed form for them, of players. The batch is
     the last axis throughout, the long one of every product.
 
-    sets : the players of each module, all equally many; n_players : how many there are; channels : length of a vector
+    Parameters
+    ----------
+    sets : sequence of tuples of int
+        The players of each module, all equally many.
+    n_players : int
+        How many players there are.
+    channels : int
+        Length of a player's vector.
     """
 
     players: Tensor

@@ -20,9 +20,18 @@ MAX_UNROLLED_PLAYERS = 4  # a program of more would be too long
 class Call(NamedTuple):
     """What the values of a block's modules are asked for.
 
-    present       : [n_players, channels, batch], the players' vectors
-    absent        : [n_players, channels, 1], their reference; None for zero
-    of_coalitions : whether it has to be the values of coalitions
+    Attributes
+    ----------
+    members : Members
+        The players of each module.
+    present : Tensor
+        [n_players, channels, batch], the players' vectors.
+    absent : Tensor or None
+        [n_players, channels, 1], their reference; None for zero.
+    weights : Weights
+        Of the perceptrons.
+    of_coalitions : bool
+        Whether it has to be the values of coalitions.
     """
 
     members: Members

@@ -7,22 +7,45 @@ from shapnotes.coalitions import marginal_weights
 
 
 def value_variance(k: int, depth: int = 1, negative_slope: float = 0.0, bias_variance: float = 0.0) -> float:
-    """The variance of a Shapley value over random weights, for a wide perceptron with unit inputs and readout.
+    r"""The variance of a Shapley value over random weights, for a wide perceptron with unit inputs and readout.
 
-        E phi_i^2 = m' K_depth m,      K_0[S, T] = g |S & T| / k + bias_variance,
-        K_l = A(K_(l-1)) g + bias_variance below the last layer, A(K) in it,      g = 2 / (1 + slope^2)
+    .. math::
+        \mathrm{E}\, \phi_i^2 = m_i^\top K_{\text{depth}}\, m_i, \qquad
+        K_0[S, T] = \frac{g\, |S \cap T|}{k} + \beta,
 
-    m is player i's row of the Shapley matrix and K[S, T] the covariance between coalitions S and T of k players of
-    mean square 1: of pre-activations, then (A) of activations, E a(u) a(v) for normal u, v. With t the angle between u
-    and v, A = |u| |v| [(1 + slope^2) cos t + (1 - slope)^2 (sin t - t cos t) / pi] / 2.
+        K_l = g\, A(K_{l-1}) + \beta \quad (0 < l < \text{depth}), \qquad
+        K_{\text{depth}} = A(K_{\text{depth} - 1}), \qquad
+        g = \frac{2}{1 + \epsilon^2}
 
-    k              : players
-    depth          : hidden layers, their weights of variance g / fan-in
-    negative_slope : of the activation
-    bias_variance  : of the biases
+    :math:`m_i` is player i's row of the Shapley matrix, :math:`\epsilon` the `negative_slope` and :math:`\beta` the
+    `bias_variance`. K[S, T] is the covariance between coalitions S and T of k players of mean square 1: of
+    pre-activations, then (A) of activations, E a(u) a(v) for normal u, v. With :math:`\theta` the angle between u and
+    v,
 
-    Returns a number, in units of the readout's squared norm. For one ReLU layer without bias it is 2/k times 1/2,
-    1/2 - 1/(4 pi), ... for k = 1, 2, ..., the factor falling to (2 - log 2) / 4 = 0.327. Cost: O(k^3).
+    .. math::
+        A = \frac{|u|\, |v|}{2} \Big[ (1 + \epsilon^2) \cos\theta
+        + \frac{(1 - \epsilon)^2}{\pi} (\sin\theta - \theta \cos\theta) \Big]
+
+    Parameters
+    ----------
+    k : int
+        Players.
+    depth : int
+        Hidden layers, their weights of variance g / fan-in.
+    negative_slope : float
+        Of the activation, a leaky ReLU; 0 is ReLU.
+    bias_variance : float
+        Of the biases of hidden layers.
+
+    Returns
+    -------
+    float
+        In units of the readout's squared norm. For one ReLU layer without bias it is 2 / k times a factor that is 1/2
+        for k = 1, 1/2 - 1 / (4 pi) for k = 2, and falls to (2 - log 2) / 4 = 0.327.
+
+    Cost
+    ----
+    O(k^3).
     """
     # K depends on the sizes of S, T and S & T alone. Count pairs (S, T) of coalitions of the k - 1 others.
     s, t, u = torch.cartesian_prod(*[torch.arange(k)] * 3).T
@@ -32,9 +55,8 @@ def value_variance(k: int, depth: int = 1, negative_slope: float = 0.0, bias_var
     pairs = factorials[k - 1] - factorials[torch.stack([u, s - u, t - u, k - 1 - s - t + u])].sum(0)
     weights = marginal_weights(k)
     weight = pairs.exp() * weights[s] * weights[t]
-    change: Tensor | float = (
-        0.0  # the covariance of two contributions: player i joins S and T, S alone, T alone, or neither
-    )
+    # The covariance of two contributions: player i joins S and T, S alone, T alone, or neither.
+    change: Tensor | float = 0.0
     for a, b in ((1, 1), (1, 0), (0, 1), (0, 0)):
         sign = 1 if a == b else -1
         change = change + sign * _covariance(s + a, t + b, u + a * b, k, depth, negative_slope, bias_variance)

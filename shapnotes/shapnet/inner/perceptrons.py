@@ -18,21 +18,38 @@ class Perceptrons(Block):
 
     .. math::
         f = V a(\ldots a(W x + b)), \qquad W x = \sum_i W_i x_i, \qquad
-        a(s) = \max(s, 0) + \mathrm{slope} \cdot \min(s, 0)
+        a(s) = \max(s, 0) + \epsilon \min(s, 0)
 
-    :math:`W_i` belongs to player i. f has no last bias: a constant is worth nothing to anybody.
+    :math:`W_i` belongs to player i, :math:`\epsilon` is the `negative_slope`. f has no last bias: a constant is worth
+    nothing to anybody.
 
-    sets, n_players, channels : as in `Block`
-    hidden         : widths of the hidden layers, at least one
-    outputs        : outputs of f
-    negative_slope : slope of a where its argument is negative
-    variance       : at initialisation, the mean square of a value over that of its player's x_i - r_i; None leaves it
-                     to weights and biases that are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers
-    generator      : draws the weights; None is PyTorch's global one
+    With a `variance` weights are normal: hidden ones of variance 2 / ((1 + slope^2) fan-in), as He et al. derive, those
+    of V of variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the inputs.
+    Without it weights and biases are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers.
 
-    With a `variance` weights are normal. Hidden ones have variance 2 / ((1 + slope^2) fan-in), as He et al. derive;
-    those of V variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the
-    inputs.
+    Parameters
+    ----------
+    sets : sequence of tuples of int
+        The players of each module, all equally many.
+    n_players : int
+        How many players there are.
+    channels : int
+        Length of a player's vector.
+    hidden : sequence of int
+        Widths of the hidden layers, at least one.
+    outputs : int
+        Outputs of f.
+    negative_slope : float
+        Slope of a where its argument is negative.
+    variance : float, optional
+        At initialisation, the mean square of a value over that of its player's :math:`x_i - r_i`; or None.
+    generator : torch.Generator, optional
+        Draws the weights; None is PyTorch's global one.
+
+    Raises
+    ------
+    ValueError
+        Without a hidden layer.
     """
 
     bias_variance = 0.5  # of the biases of hidden layers at initialisation, with a `variance`

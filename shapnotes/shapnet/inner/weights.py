@@ -10,13 +10,20 @@ from shapnotes.shapnet.inner.block import Members
 
 
 class Weights(NamedTuple):
-    """Those of a block's perceptrons.
+    """The weights of a block's perceptrons.
 
-    first          : [modules, width, k * channels], W
-    bias           : [modules, width, 1]
-    hidden         : weight [modules, width, fan-in] and bias [modules, width, 1] of each further hidden layer
-    last           : [modules, outputs, width], V
-    negative_slope : of the activation
+    Attributes
+    ----------
+    first : Tensor
+        W, [modules, width, k * channels].
+    bias : Tensor
+        [modules, width, 1].
+    hidden : tuple of pairs of Tensor
+        Weight [modules, width, fan-in] and bias [modules, width, 1] of each further hidden layer.
+    last : Tensor
+        V, [modules, outputs, width].
+    negative_slope : float
+        Of the activation.
     """
 
     first: Tensor
@@ -42,10 +49,7 @@ class Weights(NamedTuple):
         return self.first.view(modules, width, k, -1).transpose(1, 2).reshape(modules * k, width, -1)
 
     def relative(self, members: Members, present: Tensor, absent: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The first layer's sums when nobody is there, [modules, width, 1], and what each module is given beyond that.
-
-        That is x - r, [modules, k * channels, batch], where r is the reference, whose part is in the sums.
-        """
+        """The first layer's sums at the reference r, [modules, width, 1], and x - r, [modules, k * channels, batch]."""
         if absent is None:
             return self.bias, members.gathered(present)
         return self.bias + self.first @ members.gathered(absent), members.gathered(present - absent)

@@ -2,7 +2,7 @@
 
 A pixel is active unless it is zero in all channels. The others are null players in each of their windows, so a window
 with m active pixels is a game of m players, with 2^m coalitions in place of 2^k; and a game of none is no work at all.
-Which m players they are makes no difference once their terms W_j x_j are there: windows are told apart by m only.
+Which m players they are makes no difference once their terms W_j x_j are there: windows differ in m only.
 """
 
 from functools import lru_cache
@@ -34,9 +34,10 @@ def window_values(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, n
 
     x [batch, height, width, in], weight [in, k, out], bias [out]; returns [batch, height, width, out].
 
-    Cost: for n active pixels one product of n rows, and for each window of m of them a game of m players. If each pixel
-    is active with probability p, independently, that is (1 + p)^k - 1 activations per window in expectation, of
-    2^k - 1.
+    Cost
+    ----
+    For n active pixels one product of n rows, and for each window of m of them a game of m players. If each pixel is
+    active with probability p, independently, that is (1 + p)^k - 1 activations per window in expectation, of 2^k - 1.
     """
     from shapnotes.shapnet.windows.numba_cpu import NumbaCPU  # numba is optional, and takes long to import
 

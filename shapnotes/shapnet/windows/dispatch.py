@@ -23,10 +23,20 @@ ON_CPU: Mapping[torch.dtype, Tolerance] = {dtype: TOLERANCES[dtype] for dtype in
 class Call(NamedTuple):
     """What the values of windows are asked for.
 
-    x        : [batch, height, width, in]
-    weight   : [in, k, out]
-    bias     : [out]
-    compiled : the kernels that `ImageTransform.compile` asks for, None without it
+    Attributes
+    ----------
+    x : Tensor
+        [batch, height, width, in].
+    weight, bias : Tensor
+        [in, k, out] and [out].
+    geometry : Geometry
+        Where the windows are.
+    negative_slope : float
+        Of the leaky ReLU.
+    compiled : Inductor or None
+        The kernels that `ImageTransform.compile` asks for, None without it.
+    needs_gradient, traced : bool
+        Whether autograd records the call, and whether control flow must not depend on the numbers.
     """
 
     x: Tensor
@@ -58,7 +68,7 @@ def window_values(
 
 @cache
 def numba_kernels() -> op.Kernels:
-    """Those of machine code; numba is first imported here, since that takes long."""
+    """Kernels of machine code; numba is first imported here, since that takes long."""
     from shapnotes.shapnet.windows.numba_cpu import NumbaCPU
 
     return NumbaCPU()

@@ -26,10 +26,16 @@ class Geometry(NamedTuple):
 class Region(NamedTuple):
     """Windows with the same positions inside the image.
 
-    players : the positions, counted row by row
-    corners : for each position the pixel (row, column) where it is in the first window
-    size    : rows and columns of windows
-    stride  : pixels from one window to the next
+    Attributes
+    ----------
+    players : tuple of int
+        The positions, counted row by row.
+    corners : tuple of pairs of int
+        For each position the pixel (row, column) where it is in the first window.
+    size : pair of int
+        Rows and columns of windows.
+    stride : pair of int
+        Pixels from one window to the next.
     """
 
     players: tuple[int, ...]

@@ -30,9 +30,13 @@ MAX_PROGRAM_PLAYERS = 4  # of a window: a program of more would be too long
 class Addresses(NamedTuple):
     """Where windows find their players, and pixels their values. After the last window comes one that holds nobody.
 
-    pixels : int64 [k, windows + 1], the pixel of each window at position j, -1 outside the image
-    values : int64 [pixels, k], for each pixel the row of its value at position j in a table [k * (windows + 1), out];
-             that of the window that holds nobody if it has that position in no window
+    Attributes
+    ----------
+    pixels : Tensor
+        int64 [k, windows + 1], the pixel of each window at position j, -1 outside the image.
+    values : Tensor
+        int64 [pixels, k], for each pixel the row of its value at position j in a table [k * (windows + 1), out]; that
+        of the window that holds nobody if it has that position in no window.
     """
 
     pixels: Tensor
@@ -64,7 +68,10 @@ class Inductor:
 
     They serve images of all sizes and layers of all widths.
 
-    compiler : what makes a program of a function, as `torch.compile` does
+    Parameters
+    ----------
+    compiler : callable
+        What makes a program of a function, as `torch.compile` does.
     """
 
     pixel_by_pixel: ClassVar[bool] = True

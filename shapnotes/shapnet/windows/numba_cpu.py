@@ -73,9 +73,13 @@ def machine_code(function: F) -> F:
 class Runs(NamedTuple):
     """Windows side by side whose players are side by side too, so that all their numbers are consecutive in memory.
 
-    pixels  : int64 [runs, k], the pixel of each player in the first window of a run; -1 is nobody, and the windows are
-              smaller games
-    lengths : int64 [runs], windows
+    Attributes
+    ----------
+    pixels : array
+        int64 [runs, k], the pixel of each player in the first window of a run; -1 is nobody, and the windows are
+        smaller games.
+    lengths : array
+        int64 [runs], windows.
     """
 
     pixels: Integers
@@ -85,9 +89,14 @@ class Runs(NamedTuple):
 class Neuron(NamedTuple):
     """What all windows share.
 
-    bias    : [out]
-    weights : [k + 1, k + 1, 2]; entry [m, s] has q a(s) and q w(s) for m players
-    p       : as above
+    Attributes
+    ----------
+    bias : array
+        [out].
+    weights : array
+        [k + 1, k + 1, 2]; entry [m, s] has q a(s) and q w(s) for m players.
+    p : float
+        (1 + slope) / 2.
     """
 
     bias: Floats
@@ -99,9 +108,14 @@ class Neuron(NamedTuple):
 class NumbaCPU:
     """The kernels, for float32 and float64.
 
-    max_sums                  : sums of coalitions of the windows that are taken together
-    min_sums_to_start_threads : sums of all windows from which threads are started
-    threads                   : None for as many as PyTorch has
+    Parameters
+    ----------
+    max_sums : int
+        Sums of coalitions of the windows that are taken together.
+    min_sums_to_start_threads : int
+        Sums of all windows from which threads are started.
+    threads : int, optional
+        None for as many as PyTorch has.
     """
 
     max_sums: int = MAX_SUMS
@@ -323,8 +337,12 @@ def _add_values(first_pixel: int, runs: Runs, terms: Floats, plane: int, neuron:
 class Bucket(NamedTuple):
     """Windows that have the same number m of active pixels and are computed together.
 
-    terms : [k * numbers], those of the bucket's windows: player i's begin at starts[i], window after window
-    z_at  : int64 [k, windows], where in z the values of player i of each window go
+    Attributes
+    ----------
+    terms : array
+        [k * numbers], those of the bucket's windows: player i's begin at starts[i], window after window.
+    z_at : array
+        int64 [k, windows], where in z the values of player i of each window go.
     """
 
     terms: Floats

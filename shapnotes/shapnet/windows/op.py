@@ -21,15 +21,18 @@ from torch.autograd import Function
 from shapnotes.shapnet.windows import reference
 from shapnotes.shapnet.windows.geometry import Geometry
 
-MAX_TERMS_ON_CPU = 2**21  # numbers of terms at once, of some images: few enough for the cache
+MAX_TERMS_ON_CPU = 2**21  # numbers that are computed at once, for a few images: few enough for the cache
 MAX_TERMS_ON_GPU = 2**28
 
 
 class Kernels(Protocol):
-    """The games of all windows of some images, given their terms. Shapes: terms [k, images, height, width, out].
+    """The games of all windows of some images, from their terms [k, images, height, width, out].
 
-    pixel_by_pixel : how terms and gradients on them are in memory: as [images, height, width, k, out], so that they are
-                     one product, or as their shape says, k products
+    Attributes
+    ----------
+    pixel_by_pixel : bool
+        How terms and gradients on them are in memory: as [images, height, width, k, out], so that they are one product,
+        or as their shape says, k products.
     """
 
     pixel_by_pixel: ClassVar[bool]
@@ -90,10 +93,10 @@ class _WindowValues(Function):
         all_terms = _new_terms(x, k, batch if save else min(batch, images), channels, kernels.pixel_by_pixel)
         plain_bias = bias.detach()  # no parameter, for which a compiler would make a program of its own
         for first in range(0, batch, images):
-            some, z_of_some = pixels[first : first + images], z[first : first + images]
-            terms = all_terms[:, first : first + images] if save else all_terms[:, : len(some)]
-            _write_terms(some, weight, terms, kernels.pixel_by_pixel)
-            kernels.write_values(terms, plain_bias, slope, geometry, z_of_some)
+            x_part, z_part = pixels[first : first + images], z[first : first + images]
+            terms = all_terms[:, first : first + images] if save else all_terms[:, : len(x_part)]
+            _write_terms(x_part, weight, terms, kernels.pixel_by_pixel)
+            kernels.write_values(terms, plain_bias, slope, geometry, z_part)
         zero_where_blank(z, pixels)
         ctx.save_for_backward(x, weight, bias, *[all_terms] * save)
         ctx.settings = geometry, slope, kernels, images
@@ -111,11 +114,11 @@ class _WindowValues(Function):
         grad_weight, grad_bias = weight.new_zeros(weight.shape), torch.zeros_like(plain_bias)
         buffer = _new_terms(x, k, min(batch, images), channels, kernels.pixel_by_pixel).zero_()
         for first in range(0, batch, images):
-            some, grad_of_some = x[first : first + images], grad_z[first : first + images]
-            terms, grad_terms = all_terms[:, first : first + images], buffer[:, : len(some)]
-            grad_bias += kernels.write_gradients(terms, plain_bias, slope, geometry, grad_of_some, grad_terms)
-            grad_some = None if grad_x is None else grad_x[first : first + images]
-            _add_gradients(some, weight, grad_terms, grad_weight, grad_some, kernels.pixel_by_pixel)
+            x_part, grad_z_part = x[first : first + images], grad_z[first : first + images]
+            terms, grad_terms = all_terms[:, first : first + images], buffer[:, : len(x_part)]
+            grad_bias += kernels.write_gradients(terms, plain_bias, slope, geometry, grad_z_part, grad_terms)
+            grad_x_part = None if grad_x is None else grad_x[first : first + images]
+            _add_gradients(x_part, weight, grad_terms, grad_weight, grad_x_part, kernels.pixel_by_pixel)
         return grad_x, grad_weight, grad_bias, *[None] * 5
 
 

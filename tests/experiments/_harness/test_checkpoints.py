@@ -45,10 +45,10 @@ def test_states_are_saved_now_and_then_and_when_the_time_is_up(tmp_path, monkeyp
     checkpoint = Checkpoint(tmp_path / "x.pt", {})
     checkpoint.tick(state)
     assert not made and checkpoint.load() is None
-    monkeypatch.setattr(module, "EVERY", -1.0)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
     checkpoint.tick(state)
     assert checkpoint.load() == {"step": 1}
-    monkeypatch.setattr(module, "EVERY", 1e9)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 1e9)
     late = Checkpoint(tmp_path / "x.pt", {}, deadline=time.monotonic() - 1)
     with pytest.raises(OutOfTime, match=r"the state of the run is in .*x\.pt"):
         late.tick(state)

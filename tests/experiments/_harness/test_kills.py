@@ -26,7 +26,7 @@ from shapnotes.experiments._harness.record import Record
 from shapnotes.experiments._harness.sweep import sweep
 
 torch.set_num_threads(1)
-checkpoints.EVERY = -1.0
+checkpoints.SECONDS_BETWEEN_SAVES = -1.0
 images_study.SETTINGS["smoke"]["images"] = 320
 chosen = [b for b in images_study.batches("smoke") if images_study.name_of(b.config) in ("digits-l1", "digits-cnn")]
 study = changed(images_study.STUDY, batches=lambda scale: chosen)

@@ -129,7 +129,7 @@ def test_accuracies_are_measured_without_noise_and_in_parts(monkeypatch):
     kind = lambda p: torch.optim.SGD(p, lr=0.5)  # noqa: E731
     options = {"noise": halves, "follow_test": True, "measure_on": 13}
     whole = train([Noisy(0)], [0], kind, **options)
-    monkeypatch.setattr(training, "MEASURED_AT_ONCE", 8)
+    monkeypatch.setattr(training, "ROWS_MEASURED_AT_ONCE", 8)
     given = []
     monkeypatch.setattr(Noisy, "__deepcopy__", lambda self, memo: _noting(self, given), raising=False)
     assert train([Noisy(0)], [0], kind, **options) == whole

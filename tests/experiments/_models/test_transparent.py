@@ -37,7 +37,7 @@ def inputs(rows: int) -> torch.Tensor:
 def test_all_coalitions(name, baseline, kept, monkeypatch):
     """Those of an input, one of whose features is at the baseline, by tables alone and with the last stage anew."""
     monkeypatch.setattr(coalition_tables, "TABULATED", kept)
-    monkeypatch.setattr(coalition_tables, "AT_ONCE", 4)
+    monkeypatch.setattr(coalition_tables, "ROWS_AT_ONCE", 4)
     net, x = networks(baseline)[name], inputs(1)[0]
     reference = net.baseline.double()
     x[2] = reference[2]

@@ -187,6 +187,6 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 
 
 def test_accuracy_is_that_of_all_images(monkeypatch):
-    monkeypatch.setattr(training, "MEASURED_AT_ONCE", 3)
+    monkeypatch.setattr(training, "ROWS_MEASURED_AT_ONCE", 3)
     x = torch.eye(7)
     assert training.accuracy(nn.Identity(), x, torch.tensor([0, 1, 2, 3, 4, 0, 0])) == 5 / 7
