@@ -153,6 +153,31 @@ def test_hooks_of_all_modules_are_respected(kind):
 
 
 @pytest.mark.parametrize(
+    "register, hook",
+    [
+        (
+            nn.modules.module.register_module_full_backward_hook,
+            lambda _, to_inputs, __: tuple(None if g is None else 2 * g for g in to_inputs),
+        ),
+        (nn.modules.module.register_module_full_backward_pre_hook, lambda _, grads: tuple(3 * g for g in grads)),
+    ],
+    ids=["backward", "before backward"],
+)
+def test_hooks_of_all_modules_on_the_backward_pass_are_respected(register, hook):
+    model, x = network(4, 1), normal(2, 4).requires_grad_()  # else PyTorch warns that hooks fire at outputs
+    handle = register(hook)
+    try:
+        gradients = [
+            torch.autograd.grad(sn.shapley_values(f, x).square().sum(), [x, *model.parameters()])
+            for f in (model, lambda rows: model(rows))
+        ]
+    finally:
+        handle.remove()
+    for gradient, expected in zip(*gradients, strict=True):
+        assert_close(gradient, expected, **F64)
+
+
+@pytest.mark.parametrize(
     "model",
     [
         nn.Linear(4, 2),
