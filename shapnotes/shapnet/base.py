@@ -14,6 +14,7 @@ from shapnotes.shapnet.backends import backend_is_asked_for
 from shapnotes.shapnet.compiled import separate_program
 from shapnotes.shapnet.door import check_finite, check_fits, check_tensor
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
+from shapnotes.shapnet.traced import all_finite
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 UNKNOWN = -1  # no state of PyTorch's counter of hooks
@@ -95,8 +96,18 @@ class Network(Prunable, nn.Module):
         -------
         Explanation
             With attributions [batch, *players, outputs].
+
+        Raises
+        ------
+        ValueError, TypeError
+            As calling the network; and where the explanation is not finite, which a prediction need not be.
         """
         h = self.layers(x, pruning)[-1]
+        if not all_finite(h):
+            raise ValueError(
+                f"the explanation holds NaN or infinity: numbers on the way are beyond the largest {h.dtype}, or weights "
+                "are not finite. Give smaller inputs, or convert the network and x to a wider dtype"
+            )
         return Explanation(h, _sum_over_players(h), inputs=x)
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:

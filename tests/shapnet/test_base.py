@@ -29,6 +29,17 @@ def test_an_explanation_is_one():
     assert_close(net(x), explanation.prediction, rtol=0, atol=0)
 
 
+def test_explanations_that_overflow_are_refused():
+    net, x = made().float(), torch.full((1, 5), 3e38)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(10)
+    assert not torch.isfinite(net(x)).all(), "numbers that overflow"
+    with pytest.raises(ValueError, match="explanation holds NaN or infinity: .* beyond the largest torch.float32"):
+        net.explain(x)
+    assert torch.isfinite(net.double().explain(x.double()).attributions).all()
+
+
 def test_state_and_copies():
     net, other, x = made(), DeepShapNet(5, 3, 2, hidden=(4,)).double(), normal(3, 5)
     assert "baseline" in net.state_dict()

@@ -50,3 +50,13 @@ def test_what_would_not_add_up_while_it_trains_is_refused(layer):
             module.train()(x)
         values = module.eval().explain(x).attributions
         assert_close(values.sum(1), f(x) - f(torch.zeros_like(x[:1])), **F64)
+
+
+@pytest.mark.parametrize("undefined", [torch.log, lambda rows: 1 / rows, lambda rows: rows * float("nan")])
+def test_functions_that_are_undefined_at_a_coalition_are_refused(undefined):
+    net, x = ShallowShapNet([(0, 1)], 1, inner=lambda rows: undefined(rows).sum(1, keepdim=True)), normal(3, 2).abs()
+    for call in (net, net.explain, torch.no_grad()(net)):
+        with pytest.raises(ValueError, match=r"f returned NaN or infinity for some coalition .* inside the domain"):
+            call(x)
+    defined = ShallowShapNet([(0, 1)], 1, inner=lambda rows: rows.log().sum(1, keepdim=True), baseline=1.0)
+    assert_close(defined(x), x.log().sum(1, keepdim=True), **F64)

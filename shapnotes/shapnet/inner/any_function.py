@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from shapnotes.explanation import refuse_nonfinite
 from shapnotes.game import checked_output, refuse_training_mode
 from shapnotes.shapnet.inner.answers import CoalitionValues
 from shapnotes.shapnet.inner.block import Block, Sets
 from shapnotes.shapnet.inner.tiles import in_tiles
+from shapnotes.shapnet.traced import all_finite
 
 Inner = Callable[[Tensor], Tensor]
 
@@ -32,6 +34,8 @@ class AnyFunction(Block):
         def coalition_values(present: Tensor) -> Tensor:
             rows = members.masked(present, absent).transpose(1, 2).flatten(0, 1)
             outputs = checked_output(self.f(rows), len(rows)).reshape(modules, coalitions, present.shape[2], -1)
+            if not all_finite(outputs):
+                refuse_nonfinite()
             return (outputs - outputs[:, :1]).transpose(2, 3)
 
         numbers = coalitions * modules * self.k * self.channels
