@@ -78,6 +78,9 @@ class Network(Prunable, nn.Module):
         """The representation after a stage, counted from 0, of the one before it."""
         raise NotImplementedError
 
+    def _refuse_mixing(self, z: Tensor) -> None:
+        """Refuse functions of the user's own that are random or mix rows, at the first representation z."""
+
     def forward(self, x: Tensor) -> Tensor:
         """The prediction, [batch, outputs]."""
         return _sum_over_players(self.layers(x)[-1])
@@ -101,12 +104,16 @@ class Network(Prunable, nn.Module):
         ------
         ValueError, TypeError
             As calling the network; and where the explanation is not finite, which a prediction need not be.
+        GapError
+            Where an inner function of the user's own is random or mixes rows: it is asked twice at a few inputs.
         """
-        h = self.layers(x, pruning)[-1]
+        z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
+        self._refuse_mixing(z)
+        h = self._computed(z, rule)[-1]
         if not all_finite(h):
             raise ValueError(
-                f"the explanation holds NaN or infinity: numbers on the way are beyond the largest {h.dtype}, or weights "
-                "are not finite. Give smaller inputs, or convert the network and x to a wider dtype"
+                f"the explanation holds NaN or infinity: numbers on the way are beyond the largest {h.dtype}, or "
+                "weights are not finite. Give smaller inputs, or convert the network and x to a wider dtype"
             )
         return Explanation(h, _sum_over_players(h), inputs=x)
 
@@ -115,7 +122,10 @@ class Network(Prunable, nn.Module):
 
         Parameters and errors are those of `explain`.
         """
-        z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
+        return self._computed(self._through_the_door(x), checked_rule(pruning) or self.pruning)
+
+    def _computed(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
+        """The representation after each stage, from the first one."""
         if (
             self._program is None
             or rule is not None

@@ -136,6 +136,14 @@ class ShapleyTransform(PlayerStage):
         for block in self.each_block():
             block.reset_parameters(generator)
 
+    @property
+    def has_own_functions(self) -> bool:
+        return any(isinstance(block, AnyFunction) for block in self.each_block())
+
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        for block in self.each_block():
+            block.refuse_mixing(x, reference)
+
     def each_block(self) -> Iterator[Block]:
         return cast(Iterator[Block], iter(self.blocks))
 

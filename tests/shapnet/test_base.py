@@ -35,7 +35,7 @@ def test_explanations_that_overflow_are_refused():
         for weight in net.parameters():
             weight.mul_(10)
     assert not torch.isfinite(net(x)).all(), "numbers that overflow"
-    with pytest.raises(ValueError, match="explanation holds NaN or infinity: .* beyond the largest torch.float32"):
+    with pytest.raises(ValueError, match=r"explanation holds NaN or infinity: .* beyond the largest torch.float32"):
         net.explain(x)
     assert torch.isfinite(net.double().explain(x.double()).attributions).all()
 

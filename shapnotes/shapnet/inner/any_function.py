@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from shapnotes.explanation import refuse_nonfinite
-from shapnotes.game import checked_output, refuse_training_mode
+from shapnotes.game import Game, checked_output, refuse_training_mode
 from shapnotes.shapnet.inner.answers import CoalitionValues
 from shapnotes.shapnet.inner.block import Block, Sets
 from shapnotes.shapnet.inner.tiles import in_tiles
@@ -41,3 +42,14 @@ class AnyFunction(Block):
         numbers = coalitions * modules * self.k * self.channels
         values = in_tiles(coalition_values, present, numbers)  # [modules, coalitions, outputs, batch]
         return CoalitionValues(values.flatten(0, 1).flatten(1), with_empty=True)
+
+    @torch.no_grad()
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        """Refuse a function in which chance or other rows have a say, as a model is refused (`Game.inspect`).
+
+        x [batch, n_players, channels], a few inputs, and the reference [n_players, channels], None for zero. The values
+        of such a function add up to what the network predicts, so that nothing else shows it.
+        """
+        rows = x[:, self.players].reshape(len(x) * len(self.sets), -1)
+        absent = None if reference is None else reference[self.players].reshape(len(self.sets), -1).repeat(len(x), 1)
+        Game(self.f, rows, absent).inspect()

@@ -99,6 +99,9 @@ class Block(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw weights anew; a function of the user's own is left alone."""
 
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        """Refuse what is random or mixes rows; only a function of the user's own can be."""
+
     def forward(self, present: Tensor, absent: Tensor | None) -> Values | CoalitionValues:
         raise NotImplementedError
 
