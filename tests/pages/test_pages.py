@@ -229,10 +229,11 @@ def test_the_tab_key_stops_at_what_can_be_used(visit):
     visit.page.wait_for_timeout(300)  # the script looks again a little after something changed
     stops = visit.page.evaluate(
         "[...document.querySelectorAll('article [tabindex=\"0\"]')].map(e => "
-        "[e.matches(':is(pre, div, mjx-container)'), e.scrollWidth > e.clientWidth, "
+        "[e.matches(':is(pre, div, mjx-container)'), e.scrollWidth - e.clientWidth, "
         "e.getAttribute('aria-label') || ''])"
     )
-    assert [stop for stop in stops if stop[0] and not (stop[1] and stop[2].endswith("scrolls sideways"))] == []
+    # The theme makes a stop of what is one pixel too wide.
+    assert [stop for stop in stops if stop[0] and (stop[1] < 1 or (stop[1] > 1 and "scrolls" not in stop[2]))] == []
     unreached = visit.page.evaluate(
         "[...document.querySelectorAll('article :is(div.math, pre)')].filter(e => e.offsetParent && "
         "e.scrollWidth > e.clientWidth + 1 && e.tabIndex !== 0 && /auto|scroll/.test(getComputedStyle(e).overflowX))"
@@ -267,9 +268,9 @@ def test_on_paper_the_theme_is_light_the_folds_are_open_and_nothing_is_cut(visit
         "[...document.querySelectorAll('article pre, article div.math')]"
         ".filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 48).map(e => e.textContent.slice(0, 60))"
     )
-    visit.page.emulate_media(media="screen", color_scheme="light")
-    visit.page.set_viewport_size(DESKTOP)
     visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    visit.page.set_viewport_size(DESKTOP)
+    visit.wear("light")
     assert (closed, theme, cut) == (0, "light", [])
     assert visit.page.locator("article details[open]").count() == 0
 
@@ -340,7 +341,7 @@ CONTRAST = """() => {
   const light = rgb => rgb.map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, label, output, a)';
+  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, label, output, a:not(.headerlink))';
   return [...document.querySelectorAll(chosen)].filter(e => e.offsetParent && e.textContent.trim())
     .map(e => {
       const under = ground(e), ink = over(rgba(getComputedStyle(e).color), under);
