@@ -7,9 +7,9 @@ from pathlib import Path
 
 from shapnotes._runtime.devices import check_device
 from shapnotes.benchmarks import BENCHMARKS, report, summaries
-from shapnotes.experiments import IDENTIFIERS, claim, scorecard, study
+from shapnotes.experiments import IDENTIFIERS, claim, record_of, scorecard, study
 from shapnotes.experiments._harness.checkpoints import OutOfTime
-from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments._harness.record import told_of
 from shapnotes.experiments._harness.sweep import SCALES, sweep
 from shapnotes.experiments.plan import PAPER_SCALE, paper_scale
 
@@ -89,11 +89,13 @@ def _reproduce(options: argparse.Namespace) -> None:
     stages = {batch.stage for batch in source.batches(options.scale)} if options.stage is None else {options.stage}
     before = study(source.needs) if source.needs else None
     for one in filter(None, (before, source)):
-        record = Record(options.out / f"{one.id}.jsonl")
+        record = record_of(one, options.out)
         count = sweep(one, options.scale, record, stages=stages, **how)
         print(f"{count} runs added to {record.path}, which has {len(record.runs)}")
     summary = read.summary if read else source.summary
-    for line in summary(record.select(options.scale)) if summary else ():
+    with told_of(record.path):
+        lines = summary(record.select(options.scale)) if summary else []
+    for line in lines:
         print(line)
 
 

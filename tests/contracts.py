@@ -132,6 +132,11 @@ def players_at_the_baseline_have_gradients(sn):
         slow = torch.stack([sn.coalitions.shapley_matrix(3) @ table_of(model, one, baseline, [0, 1, 2]) for one in x])
         got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (values, slow))
         assert_close(got, expected, **F64)
+    pairwise = lambda z: (z @ normal(3, 3, seed=3) * z).sum(1, keepdim=True)  # noqa: E731  whose orders all agree
+    sampled = sn.sample_shapley_values(pairwise, x, baseline, permutations=4, generator=torch.Generator())[0]
+    slow = torch.stack([sn.coalitions.shapley_matrix(3) @ table_of(pairwise, one, baseline, [0, 1, 2]) for one in x])
+    got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (sampled, slow))
+    assert_close(got, expected, **F64)
 
 
 def kept_tensors_serve_everywhere(sn):

@@ -1,5 +1,6 @@
 """The command line writes what it prints."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,40 @@ def test_what_the_plan_cannot_do_is_told_and_passed_over(tmp_path):
     first, second = paper_scale(tmp_path, "smoke", (("LC-F4", 0), ("LC-F3", 0)))
     assert first.startswith("LC-F4, stage 0: passed over, ") and "LC-F4.jsonl, line 1, is not a run" in first
     assert second == f"LC-F3, stage 0: 6 runs added to {tmp_path / 'LC-F3.jsonl'}"
+
+
+RECORD = Path(__file__).parents[1] / "book" / "results" / "LC-F6.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("result", {}, "seed 0: its result has no 'blanked'"),
+        ("config", {}, "seed 0: its config has no 'eps'"),
+        ("result", 1.5, "line 1, is not a run: its 'result' is 1.5, no dict"),
+        ("experiment", "LC-F7", "line 1, is a run of LC-F7 with seed 0, in the record of LC-F6"),
+        ("result", {"blanked": 1.5}, "does not hold what is read from it (TypeError: "),
+    ],
+)
+def test_records_that_cannot_be_read_are_told_in_a_line(capsys, tmp_path, field, value, message):
+    (tmp_path / "results").mkdir()
+    runs = [json.loads(line) for line in RECORD.read_text("utf8").splitlines()]
+    (tmp_path / "results" / RECORD.name).write_text("".join(json.dumps(run | {field: value}) + "\n" for run in runs))
+    assert cli.main(["scorecard", "--book", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith(f"shapnotes: {tmp_path / 'results' / RECORD.name}")
+    assert message in shown.err and shown.err.count("\n") == 1
+
+
+def test_summaries_tell_of_missing_entries_as_well(capsys, tmp_path):
+    assert reproduce("LC-F3", tmp_path) == 0
+    path = tmp_path / "LC-F3.jsonl"
+    runs = [json.loads(line) for line in path.read_text("utf8").splitlines()]
+    path.write_text("".join(json.dumps(run | {"result": {}}) + "\n" for run in runs))
+    capsys.readouterr()
+    assert reproduce("LC-F3", tmp_path) == 2
+    shown = capsys.readouterr().err
+    assert f"\rshapnotes: {path}, seed 0: its result has no " in shown and shown.count("\n") == 1  # after a bar
 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "of another run"])

@@ -121,6 +121,23 @@ def tracked_texts() -> list[Path]:
     return [path for path in paths if path.suffix in suffixes and path.is_file()]
 
 
+UNIX_ONLY = {"resource", "fcntl", "termios", "pwd", "grp"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shapnotes").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_not_there_on_windows_is_imported_where_it_is_used(path):
+    """Inside a function: else the module, and every command that imports it, fails there."""
+    tree = ast.parse(path.read_text("utf8"))
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    found = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if id(node) not in inside and isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+    }
+    assert not found & UNIX_ONLY
+
+
 def test_the_public_address_is_the_same_everywhere():
     """Badges, install commands and links point at the repository that pyproject.toml names."""
     address = PROJECT["urls"]["Repository"]

@@ -127,6 +127,12 @@ MUTANTS = [
         "present and absent exchanged",
     ),
     Mutant("sampling.py", "[ranks, n - 1 - ranks]", "[ranks, ranks]", "no reverse orders"),
+    Mutant(
+        "sampling.py", "everyone = graph and (x.requires_grad", "everyone = False and (x", "sampled without those there"
+    ),
+    Mutant(
+        "sampling.py", "everyone = graph and (x.requires_grad or", "everyone = graph and (", "no gradient to x alone"
+    ),
     Mutant("sampling.py", "[ranks, n - 1 - ranks]", "[ranks, ranks.roll(1, 0)]", "pairs of unrelated orders"),
     Mutant(
         "sampling.py",

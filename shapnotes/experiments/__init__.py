@@ -8,7 +8,7 @@ networks that are not Shapley networks.
 from importlib import import_module
 from pathlib import Path
 
-from shapnotes.experiments._harness.record import Record, Run
+from shapnotes.experiments._harness.record import Record, Run, told_of
 from shapnotes.experiments._harness.study import Claim, Study
 
 STUDIES = {  # the module whose STUDY it is
@@ -71,9 +71,15 @@ def recorded(identifier: str, results: Path) -> list[Run]:
     results : the folder of the records
     """
     read, source = claim(identifier), study(identifier)
-    record = Record(results / f"{source.id}.jsonl")
+    record = record_of(source, results)
     usable = read.usable if read else bool
-    return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])
+    with told_of(record.path):
+        return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])
+
+
+def record_of(source: Study, results: Path) -> Record:
+    """The record of a study in the folder of the records; runs of another one are refused."""
+    return Record(results / f"{source.id}.jsonl", source.id)
 
 
 def _known(identifier: str) -> str:

@@ -7,8 +7,7 @@ a time budget the plan stops where the time is up, and the same command goes on 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shapnotes.experiments import study
-from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments import record_of, study
 from shapnotes.experiments._harness.sweep import sweep
 
 PAPER_SCALE = "paper-scale"
@@ -42,7 +41,7 @@ def paper_scale(
     for identifier, stage in plan:
         chosen = study(identifier)
         try:
-            record = Record(folder / f"{chosen.id}.jsonl")
+            record = record_of(chosen, folder)
             count = sweep(chosen, scale, record, stages=(stage,), **how)
         except (ValueError, OSError, ImportError) as error:
             yield f"{identifier}, stage {stage}: passed over, {error}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from shapnotes.experiments import claim as claim_of
 from shapnotes.experiments import recorded
 from shapnotes.experiments._harness.finding import Finding
+from shapnotes.experiments._harness.record import told_of
 from shapnotes.experiments._harness.study import Claim
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
@@ -76,11 +77,15 @@ def _found(read: Claim, part: str | None, results: Path) -> tuple[Finding | None
         path = results / read.bench
         if not path.exists():
             return None, {}
-        bench = json.loads(path.read_text("utf8"))
-        where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
-        return read.finding(bench), where
+        with told_of(path):
+            bench = json.loads(path.read_text("utf8"))
+            where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
+            return read.finding(bench), where
     runs = recorded(read.id, results)
-    return (read.finding(runs, *([part] if part else [])), _source(runs)) if runs else (None, {})
+    if not runs:
+        return None, {}
+    with told_of(results / f"{read.study}.jsonl"):
+        return read.finding(runs, *([part] if part else [])), _source(runs)
 
 
 def _source(runs: list[dict]) -> dict:

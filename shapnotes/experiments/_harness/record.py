@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isinf
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,22 +18,48 @@ from shapnotes.experiments._harness.checkpoints import atomic
 
 Run = dict[str, object]
 
-_FIELDS = {"experiment": str, "scale": str, "config": dict, "seed": int, "result": object, "date": str, "command": str}
+_FIELDS = {"experiment": str, "scale": str, "config": dict, "seed": int, "result": dict, "date": str, "command": str}
+
+
+class Entries(dict):
+    """A configuration or a result; one that lacks an entry says of which run it is."""
+
+    def __init__(self, entries: dict, whose: str):
+        super().__init__({key: _entries(value, f"{whose}, {key!r},") for key, value in entries.items()})
+        self.whose = whose
+
+    def __missing__(self, key: object) -> None:
+        raise ValueError(f"{self.whose} has no {key!r}")
+
+
+def _entries(value: object, whose: str) -> object:
+    return Entries(value, whose) if isinstance(value, dict) else value
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """While this lasts, what cannot be read from a record is a ValueError that names the record."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold what is read from it ({type(error).__name__}: {error}); make it anew, or mend it"
+        ) from error
 
 
 class Record:
-    """The runs in a file; the file is made with the first run.
+    """The runs in a file, all of one experiment where it is named; the file is made with the first run.
 
     >>> import tempfile
     >>> record = Record(Path(tempfile.mkdtemp()) / "runs.jsonl")
-    >>> run = {"experiment": "X", "scale": "smoke", "config": {"lr": 0.1}, "seed": 0, "result": 1.5}
+    >>> run = {"experiment": "X", "scale": "smoke", "config": {"lr": 0.1}, "seed": 0, "result": {"loss": 1.5}}
     >>> record.append(run | {"date": "2026-01-31", "command": "shapnotes reproduce X --scale smoke"})
     >>> record.has("X", "smoke", {"lr": 0.1}, 0), record.has("X", "smoke", {"lr": 0.1}, 1)
     (True, False)
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, experiment: str | None = None):
+        self.path, self.experiment = Path(path), experiment
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"), timeout=10)
         self._runs: dict[str, Run] = {}
         self._read()
@@ -95,7 +122,7 @@ class Record:
             line = json.dumps(run, sort_keys=True, allow_nan=False)
         except ValueError as error:
             raise ValueError(f"a run with NaN or infinity in it cannot be recorded: {name}") from error
-        _check(json.loads(line), "the new run")
+        _check(json.loads(line), "the new run", self.experiment)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._lock:
@@ -134,8 +161,8 @@ class Record:
         for number, line in enumerate(lines, start=1):
             where = f"{self.path}, line {number},"
             try:
-                run = json.loads(line.decode(), parse_constant=_refuse_constant)
-                _check(run, where)
+                run = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+                _check(run, where, self.experiment)
             except ValueError as error:  # so are errors of JSON and of UTF-8
                 if number == len(lines) and not line.endswith(b"\n"):
                     break  # a kill cut it short
@@ -147,6 +174,8 @@ class Record:
                     f"{where} has the name of line {first[name]}: {name}. A run counts once: remove one of the two"
                 )
             first[name] = number
+            for field in ("config", "result"):
+                run[field] = Entries(run[field], f"{self.path}, seed {run['seed']}: its {field}")
             self._runs[name] = run
             self._whole += len(line)
             self._ended = line.endswith(b"\n")
@@ -156,7 +185,7 @@ def _name(run: Run) -> str:
     return json.dumps([run["experiment"], run["scale"], run["config"], run["seed"]], sort_keys=True)
 
 
-def _check(run: object, where: str) -> None:
+def _check(run: object, where: str, experiment: str | None) -> None:
     if not isinstance(run, dict):
         raise ValueError(f"{where} is not a run: {type(run).__name__} in place of an object")
     for field, kind in _FIELDS.items():
@@ -164,7 +193,17 @@ def _check(run: object, where: str) -> None:
             raise ValueError(f"{where} is not a run: it has no {field!r}")
         if not isinstance(run[field], kind) or isinstance(run[field], bool):
             raise ValueError(f"{where} is not a run: its {field!r} is {run[field]!r}, no {kind.__name__}")
+    if experiment not in (None, run["experiment"]):
+        raise ValueError(
+            f"{where} is a run of {run['experiment']} with seed {run['seed']}, in the record of {experiment}"
+        )
 
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+def _finite(text: str) -> float:
+    if isinf(number := float(text)):
+        raise ValueError(f"{text} is beyond the largest number")
+    return number

@@ -1,6 +1,7 @@
 """Records lose nothing that was finished, accept nothing twice, and are never written to by those who read them."""
 
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -78,7 +79,7 @@ record = Record(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for seed in range(30):
-    run = {"experiment": "X", "scale": "smoke", "config": {}, "seed": seed, "result": 0, "date": "", "command": ""}
+    run = {"experiment": "X", "scale": "smoke", "config": {}, "seed": seed, "result": {}, "date": "", "command": ""}
     try:
         record.append(run)
     except ValueError as error:
@@ -115,7 +116,10 @@ def test_two_who_write_at_once_store_every_run_once(tmp_path):
         (lines(run(1) | {"config": [1]}), r"its 'config' is \[1\], no dict"),
         (lines({k: v for k, v in run(1).items() if k != "date"}), "it has no 'date'"),
         (lines({k: v for k, v in run(1).items() if k != "result"}), "it has no 'result'"),
-        (lines(run(1, result=float("nan"))), "line 2, is not a run: NaN is no JSON"),
+        (lines(run(1, result={"loss": float("nan")})), "line 2, is not a run: NaN is no JSON"),
+        (lines(run(1)).replace("0.3333333333333333", "1e999"), "line 2, is not a run: 1e999 is beyond the largest"),
+        (lines(run(1, result=1.5)), "its 'result' is 1.5, no dict"),
+        (lines(run(1, experiment="Y")), "line 2, is a run of Y with seed 1, in the record of X"),
         (lines(run(0)), "line 2, has the name of line 1.*remove one of the two"),
     ],
 )
@@ -123,7 +127,22 @@ def test_what_is_no_run_is_named_with_its_line(tmp_path, text, message):
     path = tmp_path / "x.jsonl"
     path.write_text(lines(run(0)) + text)
     with pytest.raises(ValueError, match=message):
-        Record(path)
+        Record(path, "X")
+
+
+def test_an_entry_that_is_missing_is_told_with_its_run(tmp_path):
+    record = Record(tmp_path / "x.jsonl", "X")
+    record.append(run(3, result={"arm": {"loss": 1.0}}))
+    for one in (record.runs[0], pickle.loads(pickle.dumps(Record(record.path).runs[0]))):
+        assert one["result"]["arm"] == {"loss": 1.0} and one["result"].get("time") is None
+        with pytest.raises(ValueError, match=r"x\.jsonl, seed 3: its result has no 'time'"):
+            one["result"]["time"]
+        with pytest.raises(ValueError, match=r"x\.jsonl, seed 3: its result, 'arm', has no 'time'"):
+            one["result"]["arm"]["time"]
+        with pytest.raises(ValueError, match=r"x\.jsonl, seed 3: its config has no 'eps'"):
+            one["config"]["eps"]
+    with pytest.raises(ValueError, match="the new run is a run of Y with seed 0, in the record of X"):
+        record.append(run(0, experiment="Y"))
 
 
 def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path):
@@ -162,7 +181,7 @@ def test_a_run_that_grew_takes_its_own_place(tmp_path):
 def test_nan_is_not_recorded(tmp_path):
     record = Record(tmp_path / "x.jsonl")
     with pytest.raises(ValueError, match="NaN or infinity in it cannot be recorded"):
-        record.append(run(0, result=float("nan")))
+        record.append(run(0, result={"loss": float("nan")}))
     assert not record.path.exists() and record.runs == []
 
 
