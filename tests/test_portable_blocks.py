@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from portable_blocks import KINDS, LEAD, chapter_number, slug
+from portable_blocks import KINDS, LEAD, chapter_number, index_entries, slug
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -78,6 +78,24 @@ def test_a_quotation_becomes_a_titled_box_with_a_target(build):
     assert '<p class="admonition-title">Theorem 1.2 (Efficiency).</p>' in html
     assert "<p>It holds that" in html
     assert "<blockquote" not in html
+
+
+def test_anchors_for_viewers_of_notebooks_are_dropped(build):
+    """Before a box, in a paragraph of their own, and after a fold whose solution follows."""
+    anchor = '<a id="x-1"></a>'
+    text = BOX.replace("> **", f"> {anchor}**") + f"\n{anchor}\n\n## Heading\n\n" + FOLD + f"\n{anchor}\n" + SOLUTION
+    html, warnings = build(text)
+    assert warnings == ""
+    assert '<p class="admonition-title">Theorem 1.2 (Efficiency).</p>' in html
+    assert 'id="x-1"' not in html and "<p></p>" not in html
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [("Uniqueness", ["Theorem 1.3", "Uniqueness"]), (None, ["Theorem 1.3"]), ("Limit \\sigma", ["Theorem 1.3"])],
+)
+def test_a_box_is_found_by_its_number_and_its_name(name, entries):
+    assert index_entries("Theorem 1.3", name) == entries
 
 
 def test_other_quotations_stay_quotations(build):

@@ -174,7 +174,7 @@ def test_every_box_of_the_text_is_a_styled_box(visit, name):
 def test_folds_are_closed_at_first_and_open_on_a_click(visit, name):
     page = visit.page
     written = len(re.findall(r"^<details>", text_of(name), re.M))
-    folds = page.locator("details.fold")
+    folds = page.locator("details.fold:not(table *)")  # those of the scorecard's rows are written as HTML
     assert folds.count() == written
     for number in range(written):
         fold = folds.nth(number)
@@ -226,20 +226,19 @@ def test_only_formulas_that_are_wider_than_the_page_have_a_scroll_bar(visit):
 def test_the_tab_key_stops_at_what_can_be_used(visit):
     """At links and controls, and at what is wider than its frame, which then has a name and scrolls by the arrows."""
     visit.open_folds()
-    visit.page.wait_for_timeout(300)  # the script looks again a little after something changed
-    stops = visit.page.evaluate(
-        "[...document.querySelectorAll('article [tabindex=\"0\"]')].map(e => "
-        "[e.matches(':is(pre, div, mjx-container)'), e.scrollWidth - e.clientWidth, "
-        "e.getAttribute('aria-label') || ''])"
+    # The script looks again a little after something changed; the theme makes stops of its own of code.
+    visit.page.wait_for_function(
+        """() => {
+          const over = e => e.offsetParent ? e.scrollWidth - e.clientWidth : 0;
+          const named = e => (e.getAttribute('aria-label') || '').endsWith('scrolls sideways');
+          const stops = [...document.querySelectorAll('article :is(pre, div, mjx-container)[tabindex="0"]')];
+          const scrolls = e => over(e) > 1 && /auto|scroll/.test(getComputedStyle(e).overflowX);
+          const boxes = [...document.querySelectorAll('article :is(div.math, pre)')].filter(scrolls);
+          const odd = e => over(e) < 1 ? e.matches('mjx-container, div.math') : over(e) > 1 && !named(e);
+          return !stops.some(odd) && boxes.every(e => e.tabIndex === 0);
+        }""",
+        timeout=5000,
     )
-    # The theme makes a stop of what is one pixel too wide.
-    assert [stop for stop in stops if stop[0] and (stop[1] < 1 or (stop[1] > 1 and "scrolls" not in stop[2]))] == []
-    unreached = visit.page.evaluate(
-        "[...document.querySelectorAll('article :is(div.math, pre)')].filter(e => e.offsetParent && "
-        "e.scrollWidth > e.clientWidth + 1 && e.tabIndex !== 0 && /auto|scroll/.test(getComputedStyle(e).overflowX))"
-        ".map(e => e.textContent.slice(0, 60))"
-    )
-    assert unreached == []
     assert visit.page.locator("summary[aria-label]").count() == 0
 
 
