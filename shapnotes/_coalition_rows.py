@@ -8,7 +8,7 @@ each player is computed once, and the products are added up along the coalitions
 import torch
 from torch import Tensor, nn
 
-from shapnotes._runtime.tracing import all_are_hooked, as_its_class
+from shapnotes._runtime.tracing import all_are_hooked, all_are_hooked_backwards, as_its_class
 from shapnotes.coalitions import subset_sums
 from shapnotes.game import Game, Model
 
@@ -118,7 +118,7 @@ def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
         return None
     if not all(map(as_its_class, [game.f, *before, linear])) or torch.is_autocast_enabled(game.x.device.type):
         return None
-    if all_are_hooked() and not _same_without_hooks(game, layers):
+    if all_are_hooked_backwards() or (all_are_hooked() and not _same_without_hooks(game, layers)):
         return None
     return linear, rest[1:]
 

@@ -35,13 +35,14 @@ def cached_tensors(build: Callable[[*Ts], Tensor]) -> Callable[[*Ts], Tensor]:
     """`build` with a cache; its arguments are numbers, dtypes and devices, on which alone the tensor depends.
 
     Tensors are built outside inference mode, since those built inside could never take part in a gradient, and outside
-    function transforms (vmap, grad), whose wrappers would not outlive them. What is built while PyTorch traces (fake
+    function transforms (vmap, grad), whose wrappers would not outlive them; and on the CPU unless `build` says where,
+    since they outlive a default device too. What is built while PyTorch traces (fake
     tensors, compilers) is valid only there, and not cached.
     """
 
     @lru_cache(maxsize=64)
     def cached(*key: *Ts) -> Tensor:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.device("cpu"):
             return build(*key)
 
     @wraps(build)
@@ -144,7 +145,7 @@ def marginal_weights(n: int) -> Tensor:
     ------
     Shapley (1953), equation 13.
     """
-    return torch.tensor(_marginal_weights(n), dtype=torch.float64)
+    return torch.tensor(_marginal_weights(n), dtype=torch.float64, device="cpu")
 
 
 def value_weights(n: int) -> tuple[Tensor, Tensor]:
@@ -179,8 +180,9 @@ def value_weights(n: int) -> tuple[Tensor, Tensor]:
     ------
     Shapley (1953), equation 13, regrouped.
     """
-    w = torch.cat([marginal_weights(n), torch.zeros(1, dtype=torch.float64)])
-    a = w + torch.cat([torch.zeros(1, dtype=torch.float64), w[:-1]])
+    zero = torch.zeros(1, dtype=torch.float64, device="cpu")
+    w = torch.cat([marginal_weights(n), zero])
+    a = w + torch.cat([zero, w[:-1]])
     a[0] = 0.0
     return a, w
 
@@ -215,8 +217,8 @@ def shapley_matrix(n: int) -> Tensor:
     Shapley (1953), equation 13.
     """
     a, w = value_weights(n)
-    size = sizes(n)
-    return masks(n).T * a[size] - w[size]
+    size = sizes(n, device="cpu")
+    return masks(n, device="cpu").T * a[size] - w[size]
 
 
 def shapley_rows(n: int) -> list[list[float]]:

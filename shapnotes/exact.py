@@ -333,7 +333,7 @@ class _StreamingSum:
 @cached_tensors
 def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
     """`value_weights(n)` over all coalitions of a table, each joined by `others` more players: [2, 2**in_table]."""
-    size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
+    size = others + (sizes(in_table, device="cpu") if in_table else torch.zeros(1, dtype=torch.int64, device="cpu"))
     return torch.stack(value_weights(n))[:, size].to(device)
 
 

@@ -286,7 +286,7 @@ def gradient_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: in
 
     def attribute(model: nn.Module, x: Tensor, r: Tensor, output: int) -> Tensor:
         generator, derivatives = torch.Generator().manual_seed(seed), []
-        draws = torch.rand(len(x), samples, generator=generator, dtype=torch.float64)
+        draws = torch.rand(len(x), samples, generator=generator, dtype=torch.float64, device="cpu")
         for one, base, t in zip(x, r, draws.to(x), strict=True):
             points = (base + t.reshape(-1, *[1] * one.dim()) * (one - base)).detach().requires_grad_()
             derivatives.append(attr.Saliency(model).attribute(points, target=output, abs=False).mean(0))

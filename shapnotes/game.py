@@ -182,7 +182,7 @@ class Game:
 def checked_output(y: object, rows: int) -> Tensor:
     """The output of f as a tensor [rows, *outputs]; refused where it is not one floating-point result per row."""
     if isinstance(y, np.ndarray):
-        y = torch.as_tensor(y.copy())
+        y = torch.as_tensor(y.copy(), device="cpu")
     if not isinstance(y, Tensor):
         raise TypeError(f"f must return a tensor [rows, *outputs]; got {type(y).__name__}")
     if y.dim() == 0 or y.shape[0] != rows:

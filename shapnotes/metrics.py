@@ -447,7 +447,7 @@ def _game_of_players(f: Model, x: Tensor, scores: Tensor, baseline: Tensor | flo
             f"players {players} of {len(scores)} inputs do not fit x of shape {tuple(x.shape)}; there must be one a "
             "feature, or one a pixel [height, width] of x [batch, channels, height, width]"
         )
-    return Game(f, x, baseline, torch.arange(prod(players)).reshape(players).to(x.device))
+    return Game(f, x, baseline, torch.arange(prod(players), device=x.device).reshape(players))
 
 
 def _rank(values: Tensor) -> Tensor:

@@ -171,13 +171,17 @@ def _contributions(
     gives those in between. Returns [orders, players, outputs].
     """
     n, outputs = orders.shape[1], ends.shape[1]
-    parts = []
-    for ranks in torch.split(orders, max(1, chunk_size // max(1, n - 1))):
-        worths = [ends[0].expand(len(ranks), 1, -1)]
-        for sizes in torch.split(torch.arange(1, n, device=orders.device), max(1, chunk_size // len(ranks))):
-            if len(sizes):
-                rows = recomputed(evaluate, ranks, sizes) if ends.requires_grad else evaluate(ranks, sizes)
-                worths.append(rows.to(torch.float64).reshape(len(ranks), len(sizes), outputs))
-        worths.append(ends[1].expand(len(ranks), 1, -1))
-        parts.append(torch.cat(worths, 1).diff(dim=1))
-    return torch.cat(parts).take_along_dim(orders[:, :, None], 1)
+    # One tensor, made before any rows are: small answers that are kept between large rows that are freed would leave
+    # the heap in pieces, too small to be used again.
+    worths = ends.new_empty(len(orders), n + 1, outputs)
+    worths[:, 0], worths[:, n] = ends
+    at_once = max(1, chunk_size // max(1, n - 1))
+    for first in range(0, len(orders), at_once):
+        ranks = orders[first : first + at_once]
+        sizes_at_once = max(1, chunk_size // len(ranks))
+        for low in range(1, n, sizes_at_once):
+            sizes = torch.arange(low, min(low + sizes_at_once, n), device=orders.device)
+            rows = recomputed(evaluate, ranks, sizes) if ends.requires_grad else evaluate(ranks, sizes)
+            answers = rows.reshape(len(ranks), len(sizes), outputs)
+            worths[first : first + len(ranks), low : low + len(sizes)] = answers
+    return worths.diff(dim=1).take_along_dim(orders[:, :, None], 1)

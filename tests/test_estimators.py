@@ -209,6 +209,16 @@ def test_what_pytorch_has_for_defaults_changes_nothing(default):
     assert torch.equal(model.explain(x).attributions, expected.attributions)
 
 
+@pytest.mark.parametrize("kind", ["deep", "shallow", "gam"])
+def test_another_default_device_changes_nothing(kind):
+    x, y = load_iris(return_X_y=True)
+    settings = {**SMALL, "kind": kind, "active_sets": [(0, 1, 2), (2, 3)] if kind == "shallow" else None}
+    expected = ShapNetClassifier(**settings).fit(x, y).explain(x)
+    with torch.device("meta"):
+        explained = ShapNetClassifier(**settings).fit(x, y).explain(x)
+    assert torch.equal(explained.attributions, expected.attributions)
+
+
 def test_fits_in_threads_are_the_same_and_leave_the_global_generator_alone():
     x, y = regression()
     before, expected = torch.get_rng_state(), ShapNetRegressor(**SMALL).fit(x, y).predict(x)

@@ -153,6 +153,31 @@ def test_hooks_of_all_modules_are_respected(kind):
 
 
 @pytest.mark.parametrize(
+    "register, hook",
+    [
+        (
+            nn.modules.module.register_module_full_backward_hook,
+            lambda _, to_inputs, __: tuple(None if g is None else 2 * g for g in to_inputs),
+        ),
+        (nn.modules.module.register_module_full_backward_pre_hook, lambda _, grads: tuple(3 * g for g in grads)),
+    ],
+    ids=["backward", "before backward"],
+)
+def test_hooks_of_all_modules_on_the_backward_pass_are_respected(register, hook):
+    model, x = network(4, 1), normal(2, 4).requires_grad_()  # else PyTorch warns that hooks fire at outputs
+    handle = register(hook)
+    try:
+        gradients = [
+            torch.autograd.grad(sn.shapley_values(f, x).square().sum(), [x, *model.parameters()])
+            for f in (model, lambda rows: model(rows))
+        ]
+    finally:
+        handle.remove()
+    for gradient, expected in zip(*gradients, strict=True):
+        assert_close(gradient, expected, **F64)
+
+
+@pytest.mark.parametrize(
     "model",
     [
         nn.Linear(4, 2),
@@ -412,3 +437,23 @@ def test_rounding_is_not_taken_for_randomness(dtype, share):
     x = torch.ones(1, 8, dtype=dtype)
     for f in (nn.Sequential(layer, nn.ReLU()), lambda z: torch.relu(layer(z))):
         assert sn.shapley_values(f, x).shape == (1, 8, 64)
+
+
+def test_another_default_device_changes_nothing():
+    """Sizes that no other test has, so that tables of weights are made here; they are as good afterwards."""
+    table, x = normal(2**13, 2), normal(2, 13)
+    f = lambda rows: rows.prod(1)  # noqa: E731
+    with torch.device("meta"):
+        made = [sn.shapley_from_table(table), sn.shapley_values(f, x), *weights_of(13)]
+        sampled = sn.sample_shapley_values(f, x, permutations=4, generator=torch.Generator().manual_seed(0))
+    for got, expected in zip(
+        made, [sn.shapley_from_table(table), sn.shapley_values(f, x), *weights_of(13)], strict=True
+    ):
+        assert torch.equal(got, expected)
+    again = sn.sample_shapley_values(f, x, permutations=4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.stack(sampled), torch.stack(again))
+
+
+def weights_of(n: int) -> list[torch.Tensor]:
+    coalitions = sn.coalitions
+    return [coalitions.shapley_matrix(n), *coalitions.value_weights(n), coalitions.marginal_weights(n)]

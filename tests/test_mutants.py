@@ -155,7 +155,7 @@ MUTANTS = [
     ),
     Mutant("game.py", ").clone()  # f may", ")  # f may", "answers in memory that f writes over"),
     Mutant("game.py", "baseline = baseline.to(x.dtype)", "baseline", "a baseline in its own dtype"),
-    Mutant("coalitions.py", "with torch.inference_mode(False):", "if True:", "cached tensors without a gradient"),
+    Mutant("coalitions.py", "torch.inference_mode(False), torch", "torch", "cached tensors without a gradient"),
     Mutant(
         "coalitions.py",
         "torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0",
@@ -349,8 +349,8 @@ MUTANTS = [
     ),
     Mutant(
         "shapnet/transform.py",
-        "matrix[torch.tensor(sets), torch.arange(len(sets))[:, None]] = of_module",
-        "matrix[torch.tensor(sets).sort(1).values, torch.arange(len(sets))[:, None]] = of_module",
+        "matrix[players, module] = of_module",
+        "matrix[players.sort(1).values, module] = of_module",
         "values given out in another order than the set's",
     ),
     Mutant(

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from shapnotes.plots.slider import Picture, Slider
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = "https://github.com/someone/elsewhere"
+EXEMPT_AT_FIRST = {"silent cells": 213, "wide lines of code": 470, "wide lines printed": 26}
 FRONT = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
 kernelspec: {name: python3, display_name: Python 3}
@@ -58,6 +60,7 @@ def stored(write):
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for count, cell in enumerate(code, 1):
             cell.execution_count = count
+            cell.outputs = [nbformat.v4.new_output("stream", text="2\n")]
         change(notebook)
         nbformat.write(notebook, text.with_suffix(".ipynb"))
         return text
@@ -67,6 +70,13 @@ def stored(write):
 
 def last(notebook) -> nbformat.NotebookNode:
     return notebook.cells[-1]
+
+
+def silence(notebook):
+    """Nothing was printed."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
 
 
 def show(*outputs):
@@ -285,8 +295,8 @@ def test_the_install_cell_takes_the_newest_of_a_version_that_is_not_published(ho
         hosted("v2")
 
 
-def test_a_new_install_cell_is_stored_without_executing(stored, monkeypatch):
-    """Every release has one; whatever else is out of date is executed."""
+def test_new_words_are_stored_without_executing(stored, monkeypatch):
+    """And a new install cell, which every release has; whatever else is out of date is executed."""
     text = stored(GOOD, show({"output_type": "stream", "name": "stdout", "text": "2"}))
     before = text.with_suffix(".ipynb").read_text("utf8")
     executed = []
@@ -297,6 +307,11 @@ def test_a_new_install_cell_is_stored_without_executing(stored, monkeypatch):
     after = text.with_suffix(".ipynb").read_text("utf8")
     assert notebooks.check_one(text, URL) == [] and not executed
     assert '"v9' in after.replace("\\", "") and json.loads(after)["cells"][-1] == json.loads(before)["cells"][-1]
+    text.write_text(text.read_text("utf8").replace("Text with", "Words with"), "utf8")
+    notebooks.store(text, URL)
+    assert notebooks.check_one(text, URL) == [] and not executed
+    after = text.with_suffix(".ipynb").read_text("utf8")
+    assert "Words with" in after and json.loads(after)["cells"][-1] == json.loads(before)["cells"][-1]
     notebooks.store(text, URL, everything=True)
     text.write_text(text.read_text("utf8").replace("1 + 1", "2"), "utf8")
     text.with_suffix(".ipynb").write_text(after, "utf8")
@@ -304,6 +319,105 @@ def test_a_new_install_cell_is_stored_without_executing(stored, monkeypatch):
     text.with_suffix(".ipynb").unlink()
     notebooks.store(text, URL)
     assert executed == [text] * 3
+
+
+LINKED = """# A title
+
+See [the theorem](#theorem-1-2), [(1.1)](#equation-1-1), [the figure](#fig-b) and [what costs](#what-it-costs-x).
+
+## What it costs, *x*
+
+> **Theorem 1.2 (Name).** It holds that
+>
+> $$
+> x = 1 \\tag{1.1}
+> $$
+
+> **Theorem 1.3.** Nobody leads here.
+
+```{code-cell} ipython3
+---
+mystnb: {image: {alt: A line.}, figure: {caption: A line, name: fig-b}}
+---
+assert True
+```
+"""
+
+
+def test_links_within_a_page_have_targets_that_any_viewer_of_notebooks_knows(write):
+    """Those that are led to, and no others."""
+    [_, _, _, text, code] = notebooks.generate(write(LINKED), URL).cells
+    assert re.findall(r'<a id="([\w-]+)"></a>', text.source) == [
+        "what-it-costs-x",
+        "theorem-1-2",
+        "equation-1-1",
+        "fig-b",
+    ]
+    assert '> <a id="theorem-1-2"></a>**Theorem 1.2' in text.source
+    assert '> <a id="equation-1-1"></a>\n> \n> $$' in text.source
+    assert text.source.endswith('<a id="fig-b"></a>') and "<a" not in code.source
+    after_code = LINKED.replace("> **Theorem 1.3.** Nobody leads here.", "```{code-cell} ipython3\n1\n```")
+    [*_, only, _] = notebooks.generate(write(after_code), URL).cells
+    assert only.source == '<a id="fig-b"></a>'
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        (cell("x = 1\nassert x"), "silent cells"),
+        (cell("for x in range(3):\n    y = x"), "silent cells"),
+        (cell("%matplotlib inline"), "silent cells"),
+        (cell("x = " + "1 + " * 20 + "1"), "wide lines of code"),
+    ],
+)
+def test_what_a_reader_sees_is_counted_against_the_exemptions(stored, monkeypatch, body, rule):
+    text = stored(body, silence)
+    found = notebooks.to_be_seen(nbformat.read(text.with_suffix(".ipynb"), 4))
+    assert {name: len(places) for name, places in found.items() if places} == {rule: 1}
+    notebook = nbformat.read(text.with_suffix(".ipynb"), 4)
+    too_many, right, too_few = (list(notebooks.seen_problems(notebook, {rule: count})) for count in (0, 1, 2))
+    assert f"1 {rule}, at most 0" in too_many[0] and right == [] and "lower" in too_few[0]
+
+
+def test_wide_output_is_counted_unless_it_has_another_form(stored):
+    wide = {"output_type": "stream", "name": "stdout", "text": "x" * 77 + "\n" + "x" * 76}
+    html = data("text/html", "<table>") | {"data": {"text/html": "<table>", "text/plain": "x" * 99}}
+    found = notebooks.to_be_seen(nbformat.read(stored(GOOD, show(wide, html)).with_suffix(".ipynb"), 4))
+    assert {name: len(places) for name, places in found.items()} == {
+        "silent cells": 0, "wide lines of code": 0, "wide lines printed": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [cell("import os\n\n\ndef f():\n    assert os\n\n\nx = f"), cell("assert 1", ":tags: [hide-cell]\n\n")],
+)
+def test_definitions_and_folded_cells_may_be_silent(stored, body):
+    assert not any(notebooks.to_be_seen(nbformat.read(stored(body, silence).with_suffix(".ipynb"), 4)).values())
+
+
+def test_exemptions_only_fall(stored, tmp_path):
+    """The command lowers, drops what is not needed, and neither raises nor adds."""
+    stored(cell("assert 1") + "\n```{code-cell} ipython3\nassert 2\n```\n", silence)
+    file = tmp_path / "exempt.toml"
+    for before, after in (5, 2), (2, 2), (1, 1):
+        file.write_text(f'# Why.\n01_small = {{ "silent cells" = {before}, "wide lines of code" = 3 }}\n')
+        notebooks.lower(tmp_path / "book", file)
+        assert notebooks.exemptions(file) == {"01_small": {"silent cells": after}}
+        assert file.read_text().startswith("# Why.\n")
+    file.write_text("")
+    notebooks.lower(tmp_path / "book", file)
+    assert notebooks.exemptions(file) == {}
+
+
+def test_there_are_no_more_exemptions_than_there_were():
+    """What is here was counted once; a change may make it smaller."""
+    total = Counter()
+    for allowed in notebooks.exemptions().values():
+        total.update(allowed)
+    for rule, count in EXEMPT_AT_FIRST.items():
+        assert total[rule] <= count
+    assert set(total) <= set(EXEMPT_AT_FIRST)
 
 
 @pytest.mark.parametrize(("version", "tag"), [("1.2.0", "v1.2.0"), ("1.3.dev0", "main")])
@@ -360,7 +474,9 @@ assert True
 ```
 
 ```{code-cell} ipython3
-sn.plots.frames(lambda step: plt.plot([step, 1]) and "A line.", ["first", "second"])
+sn.plots.frames(
+    lambda step: plt.plot([step, 1]) and "A line.", ["first", "second"]
+)
 ```
 
 ```{code-cell} ipython3

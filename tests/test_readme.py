@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import shapnotes as sn
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf8")
+PATHS = (ROOT / "book" / "paths.md").read_text("utf8")
+CHAPTERS = [ROOT / "book" / "intro.md", *sorted((ROOT / "book").glob("[0-9][0-9]_*.md"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
 PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
@@ -78,6 +81,33 @@ def test_the_commands_are_targets_of_the_makefile(text):
     assert {"book", "test"} <= make_commands(text) <= targets
 
 
+@pytest.mark.parametrize("text", [README, PATHS], ids=["README", "paths"])
+def test_the_hours_are_those_of_the_chapters(text):
+    told = int(re.search(r"about\s(\d+)\s+hours", text)[1])
+    assert abs(sum(minutes(chapter) for chapter in CHAPTERS) / 60 - told) < 1
+
+
+def minutes(chapter: Path) -> float:
+    """At 200 words and two cells a minute."""
+    cells = re.findall(r"^```\{code-cell.*?^```", text := chapter.read_text("utf8"), re.M | re.S)
+    return len(re.sub(r"^```.*?^```", "", text, flags=re.M | re.S).split()) / 200 + len(cells) / 2
+
+
+@pytest.mark.parametrize(
+    ("who", "numbers"),
+    [
+        ("a student", [1, 2, 3, 4, 9, 10, 11]),
+        ("an engineer", [0, 2, 3, 14]),
+        ("a builder", [0, 9, 10, 11, 12, 13, 16]),
+    ],
+)
+def test_each_way_through_the_book_takes_what_it_says(who, numbers):
+    """The tour counts as chapter 0."""
+    row = next(line for line in PATHS.splitlines() if line.startswith(f"| [{who}]"))
+    told = float(re.search(r"(\d+½?) hours? \|", row)[1].replace("½", ".5"))
+    assert abs(sum(minutes(CHAPTERS[number]) for number in numbers) / 60 - told) < 0.5
+
+
 def test_the_implemented_names_exist():
     section = README.split("## What is implemented")[1].split("\n## ")[0]
     rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]
@@ -98,6 +128,22 @@ def test_versions_and_requirements_are_those_of_pyproject():
     extras = re.findall(r'pip install "shapnotes\[(\w+)\] @ git\+(\S+)"', README)
     assert {extra for extra, _ in extras} <= set(PROJECT["optional-dependencies"])
     assert {address for _, address in extras} == {PROJECT["urls"]["Repository"]}
+
+
+def test_the_citation_for_programs_is_that_of_pyproject():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    assert citation["version"] == PROJECT["version"] and PROJECT["license"] == " AND ".join(citation["license"])
+    assert citation["url"] == citation["repository-code"] == PROJECT["urls"]["Repository"]
+    assert citation["keywords"] == PROJECT["keywords"]
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in PROJECT["authors"]]
+
+
+def test_the_claims_are_counted_as_on_the_scorecard():
+    head = "| verdict | Li and Cui | Shapley Explanation Networks |"
+    counts = [
+        text.split(head)[1].split("\n\n")[0] for text in (README, (ROOT / "book" / "scorecard.md").read_text("utf8"))
+    ]
+    assert counts[0] == counts[1] and "| all |" in counts[0]
 
 
 # --- CONTRIBUTING.md: the house -------------------------------------------------------------------

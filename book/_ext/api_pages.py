@@ -454,8 +454,19 @@ def link_back(app: Sphinx, doctree: nodes.document) -> None:
             node += line
 
 
+def index_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Let a search for the bare name of a function or class begin with its entry."""
+    for signature in list(doctree.findall(addnodes.desc_signature)):
+        if ids := signature.get("ids"):
+            name = ids[0].rsplit(".", 1)[-1]
+            description = signature.parent
+            index = addnodes.index(entries=[("single", name, ids[0], "main", None)])
+            description.parent.insert(description.parent.index(description), index)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", write_reference)
     app.connect("doctree-read", link_names)
     app.connect("doctree-read", link_back)
+    app.connect("doctree-read", index_names)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

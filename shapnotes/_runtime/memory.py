@@ -24,4 +24,4 @@ def keep_freed_memory() -> None:
     Done once in a process, when the first values are computed or the first Shapley network is made; importing the
     package changes nothing.
     """
-    torch.empty(KEPT, dtype=torch.uint8)
+    torch.empty(KEPT, dtype=torch.uint8, device="cpu")

@@ -101,6 +101,11 @@ def all_are_hooked() -> bool:
     return bool(torch_module._has_any_global_hook())
 
 
+def all_are_hooked_backwards() -> bool:
+    """Whether there are hooks of all modules on the backward pass, which the answers of a forward pass do not show."""
+    return bool(torch_module._global_backward_hooks or torch_module._global_backward_pre_hooks)
+
+
 def copied(model: nn.Module) -> nn.Module:
     """A copy that shares nothing with a model.
 

@@ -14,6 +14,7 @@ from shapnotes.shapnet.backends import backend_is_asked_for
 from shapnotes.shapnet.compiled import separate_program
 from shapnotes.shapnet.door import check_finite, check_fits, check_tensor
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
+from shapnotes.shapnet.traced import all_finite
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 UNKNOWN = -1  # no state of PyTorch's counter of hooks
@@ -87,6 +88,9 @@ class Network(Prunable, nn.Module):
         """The representation after a stage, counted from 0, of the one before it."""
         raise NotImplementedError
 
+    def _refuse_mixing(self, z: Tensor) -> None:
+        """Refuse functions of the user's own that are random or mix rows, at the first representation z."""
+
     def forward(self, x: Tensor) -> Tensor:
         """The prediction.
 
@@ -120,9 +124,19 @@ class Network(Prunable, nn.Module):
         Raises
         ------
         ValueError, TypeError
-            For what the network refuses, and for a rule with stages that it does not have.
+            For what the network refuses, and for a rule with stages that it does not have; a
+            ValueError where the explanation is not finite, which a prediction need not be.
+        GapError
+            Where an inner function of the user's own is random or mixes rows: it is asked twice at a few inputs.
         """
-        h = self.layers(x, pruning)[-1]
+        z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
+        self._refuse_mixing(z)
+        h = self._computed(z, rule)[-1]
+        if not all_finite(h):
+            raise ValueError(
+                f"the explanation holds NaN or infinity: numbers on the way are beyond the largest {h.dtype}, or "
+                "weights are not finite. Give smaller inputs, or convert the network and x to a wider dtype"
+            )
         return Explanation(h, _sum_over_players(h), inputs=x)
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
@@ -145,7 +159,10 @@ class Network(Prunable, nn.Module):
         ValueError, TypeError
             For what the network refuses, and for a rule with stages that it does not have.
         """
-        z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
+        return self._computed(self._through_the_door(x), checked_rule(pruning) or self.pruning)
+
+    def _computed(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
+        """The representation after each stage, from the first one."""
         if (
             self._program is None
             or rule is not None

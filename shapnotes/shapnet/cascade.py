@@ -7,7 +7,9 @@ from torch import Tensor
 
 from shapnotes.shapnet.base import Network, Stage
 from shapnotes.shapnet.door import flag, whole
-from shapnotes.shapnet.traced import all_finite
+from shapnotes.shapnet.traced import all_finite, is_traced
+
+TRIED_INPUTS = 4  # at which functions of the user's own are asked twice
 
 
 class PlayerStage(Stage):
@@ -19,6 +21,14 @@ class PlayerStage(Stage):
     """
 
     n_players: int
+
+    @property
+    def has_own_functions(self) -> bool:
+        """Whether it evaluates functions of the user's own."""
+        return False
+
+    def refuse_mixing(self, z: Tensor, reference: Tensor | None) -> None:
+        """Refuse functions of the user's own that are random or mix rows."""
 
 
 class ShapNet(Network):
@@ -100,8 +110,25 @@ class ShapNet(Network):
         """The baseline as the first stage takes it, [n_players, in_channels]."""
         return self.baseline.to(dtype).view(self.n_players, -1)
 
+    @torch.no_grad()
+    def _refuse_mixing(self, z: Tensor) -> None:
+        stages = [stage for stage in self._each_stage() if isinstance(stage, PlayerStage)]
+        asked = [number for number, stage in enumerate(stages) if stage.has_own_functions]
+        if not asked or is_traced(z):
+            return
+        z = z[:TRIED_INPUTS]
+        for number, stage in enumerate(stages[: asked[-1] + 1]):
+            if not all_finite(z):
+                return
+            stage.refuse_mixing(z, self._reference_of(number, z))
+            z = self._after_stage(number, stage, z) if number < asked[-1] else z
+
+    def _reference_of(self, number: int, z: Tensor) -> Tensor | None:
+        """What a stage, counted from 0, takes for absent: [n_players, channels], None for zero."""
+        return self.first_reference(z.dtype) if number == 0 else None
+
     def _after_stage(self, number: int, stage: Stage, z: Tensor) -> Tensor:
-        reference = self.first_reference(z.dtype) if number == 0 else None
+        reference = self._reference_of(number, z)
         after: Tensor = stage(z, reference)
         if not self.residual:
             return after

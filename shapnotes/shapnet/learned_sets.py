@@ -103,7 +103,8 @@ def _importances(stage: ShapleyTransform, z: Tensor, reference: Tensor | None, b
 
 def _dividend_row(k: int, answer: CoalitionValues) -> Tensor:
     """From the values of one module's coalitions to the dividend of the largest one."""
-    signs = torch.tensor([(-1.0) ** (k - code.bit_count()) for code in range(2**k)], dtype=torch.float64)
+    numbers = [(-1.0) ** (k - code.bit_count()) for code in range(2**k)]
+    signs = torch.tensor(numbers, dtype=torch.float64, device="cpu")
     return signs if answer.with_empty else signs[1:]
 
 

@@ -136,6 +136,14 @@ class ShapleyTransform(PlayerStage):
         for block in self.each_block():
             block.reset_parameters(generator)
 
+    @property
+    def has_own_functions(self) -> bool:
+        return any(isinstance(block, AnyFunction) for block in self.each_block())
+
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        for block in self.each_block():
+            block.refuse_mixing(x, reference)
+
     def each_block(self) -> Iterator[Block]:
         return cast(Iterator[Block], iter(self.blocks))
 
@@ -232,15 +240,16 @@ def contraction(sets: Sequence[ActiveSet], n_players: int, answer: Values | Coal
     It contracts the values of coalitions to those of players and adds these up over modules.
     """
     of_module = values_from(answer, len(sets[0]))
-    matrix = torch.zeros(n_players, len(sets), of_module.shape[1], dtype=torch.float64)
-    matrix[torch.tensor(sets), torch.arange(len(sets))[:, None]] = of_module
+    matrix = torch.zeros(n_players, len(sets), of_module.shape[1], dtype=torch.float64, device="cpu")
+    players, module = torch.tensor(sets, device="cpu"), torch.arange(len(sets), device="cpu")[:, None]
+    matrix[players, module] = of_module
     return matrix.flatten(1)
 
 
 def values_from(answer: Values | CoalitionValues, k: int) -> Tensor:
     """The matrix from one module's answer to the values of its k players: float64 [k, rows of a module]."""
     if isinstance(answer, Values):
-        return torch.eye(k, dtype=torch.float64)
+        return torch.eye(k, dtype=torch.float64, device="cpu")
     return shapley_matrix(k) if answer.with_empty else shapley_matrix(k)[:, 1:]
 
 

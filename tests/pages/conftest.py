@@ -21,6 +21,9 @@ def browser():
     if path is None:
         pytest.skip("no Chromium on this machine")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        # With the scroll bars that a desktop has: the ones that nobody needs are not to be seen.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=FLAGS, ignore_default_args=["--hide-scrollbars"]
+        )
         yield browser
         browser.close()

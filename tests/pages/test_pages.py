@@ -18,6 +18,8 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
 PAGES = [re.sub(r"\.ipynb$", "", file) for file in notebooks.toc_files(TOC)]
 
 DESKTOP, PHONE = ({"width": width, "height": 900} for width in (1280, 390))
+NARROW = (390, 360, 320)  # pixels; the last is what WCAG 1.4.10 asks for
+HEAVIEST_PAGE = 5e6  # bytes, as they are, of all that a page asks for
 
 pytestmark = [
     pytest.mark.pages,
@@ -51,6 +53,7 @@ class Visit:
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
         self.page = self.context.new_page()
         self.requests: list[str] = []
+        self.bytes = 0
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -67,10 +70,11 @@ class Visit:
     def answered(self, response) -> None:
         if response.status >= 400:
             self.complaints.append(f"{response.status} {response.url}")
+        self.bytes += int(response.headers.get("content-length", 0))
 
     def wear(self, scheme: str) -> None:
         """The reader's system changes between light and dark; the page follows."""
-        self.page.emulate_media(color_scheme=scheme)
+        self.page.emulate_media(media="screen", color_scheme=scheme)
         self.page.wait_for_function("s => document.documentElement.dataset.theme === s", arg=scheme)
 
     def open_folds(self) -> None:
@@ -192,8 +196,10 @@ def test_the_slider_moves_the_picture_without_a_kernel(visit, name):
 
 def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
     visit.open_folds()
-    visit.page.set_viewport_size(PHONE)
-    width = visit.page.evaluate("document.documentElement.scrollWidth")
+    widths = {}
+    for width in reversed(NARROW):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        widths[width] = visit.page.evaluate("document.documentElement.scrollWidth")
     # Something wide must scroll in a box of its own, not be cut off by it.
     cut = visit.page.evaluate(
         "[...document.querySelectorAll('article div.math, article pre, article table')]"
@@ -203,8 +209,120 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(visit):
         ".map(e => e.textContent.slice(0, 60))"
     )
     visit.page.set_viewport_size(DESKTOP)
-    assert width <= PHONE["width"]
+    assert {width: needed for width, needed in widths.items() if needed > width} == {}
     assert cut == []
+
+
+def test_only_formulas_that_are_wider_than_the_page_have_a_scroll_bar(visit):
+    """Inline ones; on this wide page none is."""
+    visit.open_folds()
+    barred = visit.page.evaluate(
+        "[...document.querySelectorAll('article mjx-container:not([display])')]"
+        ".filter(e => e.offsetHeight - e.clientHeight > 3).map(e => e.textContent)"
+    )
+    assert barred == []
+
+
+def test_the_tab_key_stops_at_what_can_be_used(visit):
+    """At links and controls, and at what is wider than its frame, which then has a name and scrolls by the arrows."""
+    visit.open_folds()
+    visit.page.wait_for_timeout(300)  # the script looks again a little after something changed
+    stops = visit.page.evaluate(
+        "[...document.querySelectorAll('article [tabindex=\"0\"]')].map(e => "
+        "[e.matches(':is(pre, div, mjx-container)'), e.scrollWidth - e.clientWidth, "
+        "e.getAttribute('aria-label') || ''])"
+    )
+    # The theme makes a stop of what is one pixel too wide.
+    assert [stop for stop in stops if stop[0] and (stop[1] < 1 or (stop[1] > 1 and "scrolls" not in stop[2]))] == []
+    unreached = visit.page.evaluate(
+        "[...document.querySelectorAll('article :is(div.math, pre)')].filter(e => e.offsetParent && "
+        "e.scrollWidth > e.clientWidth + 1 && e.tabIndex !== 0 && /auto|scroll/.test(getComputedStyle(e).overflowX))"
+        ".map(e => e.textContent.slice(0, 60))"
+    )
+    assert unreached == []
+    assert visit.page.locator("summary[aria-label]").count() == 0
+
+
+def test_focus_is_seen_on_every_button_of_the_header(visit):
+    visit.page.keyboard.press("Tab")  # from here on the browser takes the reader for one with a keyboard
+    buttons = visit.page.locator(".bd-header-article button:visible")
+    assert buttons.count() >= 4
+    for button in buttons.all():
+        button.focus()
+        style, width = button.evaluate(
+            "b => { const s = getComputedStyle(b); return [s.outlineStyle, s.outlineWidth] }"
+        )
+        assert (style, width) == ("solid", "3px")
+
+
+def test_on_paper_the_theme_is_light_the_folds_are_open_and_nothing_is_cut(visit):
+    visit.wear("dark")
+    closed = visit.page.evaluate(
+        "document.querySelectorAll('article details').forEach(d => { d.open = false });"
+        "dispatchEvent(new Event('beforeprint')); document.querySelectorAll('article details:not([open])').length"
+    )
+    theme = visit.page.evaluate("document.documentElement.dataset.theme")
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    visit.page.set_viewport_size({"width": 703, "height": 900})  # A4 within its margins
+    cut = visit.page.evaluate(
+        "[...document.querySelectorAll('article pre, article div.math')]"
+        ".filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 48).map(e => e.textContent.slice(0, 60))"
+    )
+    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    visit.page.set_viewport_size(DESKTOP)
+    visit.wear("light")
+    assert (closed, theme, cut) == (0, "light", [])
+    assert visit.page.locator("article details[open]").count() == 0
+
+
+def test_the_page_is_not_heavy_and_its_pictures_keep_their_place(visit):
+    assert visit.bytes < HEAVIEST_PAGE
+    assert [url for url in visit.requests if "fontawesome.js" in url or "require.js" in url] == []
+    sizes = visit.page.evaluate(
+        "[...document.querySelectorAll('article img')].filter(i => !i.src.startsWith('data:'))"
+        ".map(i => [i.getAttribute('width'), i.getAttribute('height')])"
+    )
+    assert [size for size in sizes if None in size] == []
+
+
+def test_the_page_says_what_it_is_how_old_and_where_it_is_edited(visit, name):
+    metas = dict(
+        visit.page.evaluate(
+            "[...document.querySelectorAll('head meta[content]')]"
+            ".map(m => [m.getAttribute('property') || m.name, m.content])"
+        )
+    )
+    assert 40 <= len(metas["description"]) <= 204 and metas["description"] == metas["og:description"]
+    assert "What you will" not in metas["description"]
+    assert metas["og:title"] and metas["og:image"].endswith(".png")
+    assert (HTML / "_static" / metas["og:image"].rsplit("/", 1)[1]).is_file()
+    canonical = visit.page.locator("link[rel=canonical]").get_attribute("href")
+    assert canonical == metas["og:url"] and canonical.endswith(f"/{name}.html")
+    foot = visit.page.locator(".page-foot")
+    assert notebooks.tag().removeprefix("v") in foot.inner_text() or notebooks.tag() == "main"
+    assert foot.locator("a").get_attribute("href") == f"{notebooks.repository_url()}/edit/main/{name}.md"
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("Theorem 1.3", "book/01_games.html#theorem-1-3"),
+        ("Lemma 4.2", "book/04_neuron.html#lemma-4-2"),
+        ("efficiency", "book/01_games.html#definition-1-4"),
+        ("null player", "book/01_games.html#definition-1-6"),
+        ("ShapLU", "book/06_shaplu.html#definition-6-2"),
+        ("shapley_values", "book/api/shapnotes.html#shapnotes.shapley_values"),
+        ("ShapNetClassifier", "book/api/estimators.html#shapnotes.estimators.ShapNetClassifier"),
+    ],
+)
+def test_a_search_begins_with_the_box_or_the_name_that_was_asked_for(site, browser, query, first):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{site}/search.html?q={query}")
+    link = page.locator("ul.search li a").first
+    link.wait_for()
+    assert re.sub(r"\?[^#]*", "", link.get_attribute("href")) == first
+    context.close()
 
 
 # WCAG's contrast ratio of every visible piece of text with what lies under it.
@@ -223,7 +341,7 @@ CONTRAST = """() => {
   const light = rgb => rgb.map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, label, output)';
+  const chosen = 'article :is(p, li, td, th, h1, h2, h3, summary, figcaption, pre, label, output, a:not(.headerlink))';
   return [...document.querySelectorAll(chosen)].filter(e => e.offsetParent && e.textContent.trim())
     .map(e => {
       const under = ground(e), ink = over(rgba(getComputedStyle(e).color), under);

@@ -9,7 +9,7 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, use_backend
+from shapnotes.shapnet import DeepShapNet, ImageShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, use_backend
 
 F64 = tolerance(torch.float64)
 
@@ -20,6 +20,14 @@ def made() -> DeepShapNet:
         return DeepShapNet(5, 3, 2, hidden=(4,), baseline=normal(5, seed=9)).double()
 
 
+NETWORKS = [
+    made,
+    lambda: ShallowShapNet([(0, 1), (2, 3, 4)], 2, hidden=(4, 3), generator=torch.Generator()).double(),
+    lambda: ShallowShapNet([(0, 1, 2)], 1, inner=lambda rows: rows.prod(1, keepdim=True)),
+    lambda: ImageShapNet([1, 2, 2], kernel_size=(2, 3), generator=torch.Generator()).double(),
+]
+
+
 def test_an_explanation_is_one():
     net, x = made(), normal(3, 5)
     explanation = net.explain(x)
@@ -27,6 +35,28 @@ def test_an_explanation_is_one():
     assert explanation.attributions.shape == (3, 5, 2) and explanation.prediction.shape == (3, 2)
     assert explanation.inputs is x and float(explanation.baseline_prediction.abs().max()) == 0
     assert_close(net(x), explanation.prediction, rtol=0, atol=0)
+
+
+def test_explanations_that_overflow_are_refused():
+    net, x = made().float(), torch.full((1, 5), 3e38)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(10)
+    assert not torch.isfinite(net(x)).all(), "numbers that overflow"
+    with pytest.raises(ValueError, match=r"explanation holds NaN or infinity: .* beyond the largest torch.float32"):
+        net.explain(x)
+    assert torch.isfinite(net.double().explain(x.double()).attributions).all()
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=["deep", "shallow", "function", "image"])
+def test_networks_are_where_their_weights_are(make):
+    """Whatever device new tensors have by default; nothing is kept from there either."""
+    net, other = make(), make()
+    x = normal(3, *net.baseline.shape) if net.baseline.dim() == 1 else normal(3, 1, 7, 9)
+    with torch.device("meta"):
+        explained = net.explain(x.clone())
+    assert_close(explained.attributions, other.explain(x).attributions, rtol=0, atol=0)
+    assert_close(net.explain(x).attributions, explained.attributions, rtol=0, atol=0)
 
 
 def test_state_and_copies():

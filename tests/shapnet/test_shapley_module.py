@@ -7,7 +7,8 @@ from oracles import model_values, tolerance
 from torch import nn
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ShallowShapNet, ShapleyModule
+from shapnotes.explanation import GapError
+from shapnotes.shapnet import ShallowShapNet, ShapleyModule, ShapleyTransform, ShapNet
 
 F64 = tolerance(torch.float64)
 
@@ -50,3 +51,52 @@ def test_what_would_not_add_up_while_it_trains_is_refused(layer):
             module.train()(x)
         values = module.eval().explain(x).attributions
         assert_close(values.sum(1), f(x) - f(torch.zeros_like(x[:1])), **F64)
+
+
+@pytest.mark.parametrize("undefined", [torch.log, lambda rows: 1 / rows, lambda rows: rows * float("nan")])
+def test_functions_that_are_undefined_at_a_coalition_are_refused(undefined):
+    net, x = ShallowShapNet([(0, 1)], 1, inner=lambda rows: undefined(rows).sum(1, keepdim=True)), normal(3, 2).abs()
+    for call in (net, net.explain, torch.no_grad()(net)):
+        with pytest.raises(ValueError, match=r"f returned NaN or infinity for some coalition .* inside the domain"):
+            call(x)
+    defined = ShallowShapNet([(0, 1)], 1, inner=lambda rows: rows.log().sum(1, keepdim=True), baseline=1.0)
+    assert_close(defined(x), x.log().sum(1, keepdim=True), **F64)
+
+
+TRAINING = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).double()
+
+
+@pytest.mark.parametrize(
+    ("inner", "error", "message"),
+    [
+        (lambda rows: rows[:, :1] + torch.rand_like(rows[:, :1]), GapError, "the same row differently"),
+        (lambda rows: (rows - rows.mean(0)).square().sum(1, keepdim=True), GapError, "the same row differently"),
+        (lambda rows: TRAINING(rows), ValueError, "f calls torch.nn.functional.batch_norm as in training"),
+        (lambda rows: nn.functional.dropout(rows)[:, :1], ValueError, "f calls torch.nn.functional.dropout as in"),
+    ],
+    ids=["random", "mixes rows", "BatchNorm in a function", "dropout in a function"],
+)
+@pytest.mark.parametrize("baseline", [None, 0.5])
+def test_functions_in_which_chance_or_other_rows_have_a_say_are_refused(inner, error, message, baseline):
+    """Their values add up to what the network predicts, whatever it predicts."""
+    x, before = normal(3, 2), TRAINING[1].running_mean.clone()
+    first = ShapleyTransform([(0,), (1,)], 2, hidden=(4,)).double()
+    for net in (
+        ShallowShapNet([(0, 1)], 1, inner=inner, baseline=baseline),
+        ShapNet([first, ShapleyTransform([(0, 1)], 2, inner=[inner])], baseline=baseline),
+    ):
+        with pytest.raises(error, match=message):
+            net.explain(x)
+    assert torch.equal(TRAINING[1].running_mean, before)
+
+
+def test_functions_are_asked_twice_where_they_are_explained_only():
+    rows = []
+    net = ShallowShapNet([(0, 1)], 1, inner=lambda r: rows.append(len(r)) or r.prod(1, keepdim=True))
+    net(normal(100, 2))
+    assert sum(rows) == 4 * 100
+    rows.clear()
+    net.explain(normal(100, 2))
+    assert 4 * 100 < sum(rows) <= 4 * 100 + 17
+    values = torch.func.vmap(lambda x: net.explain(x[None]).attributions[0])(normal(3, 2))
+    assert_close(values, net.explain(normal(3, 2)).attributions, **F64)

@@ -37,7 +37,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
     for row in cells:
         if len(row) != len(head):
             raise ValueError(f"a row of this table needs {len(head)} cells, as its head has; got {len(row)}: {row}")
-    titles, *lines = ([escape(cell) for cell in row] for row in cells)
+    titles, *lines = ([_unbroken(escape(cell)) for cell in row] for row in cells)
     top = _tagged("th", titles, ' scope="col"')
     body = "\n".join(f'<tr><th scope="row">{first}</th>{_tagged("td", rest)}</tr>' for first, *rest in lines)
     html = (
@@ -48,6 +48,11 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
     return Table(html, "\n".join([caption, *aligned]))
+
+
+def _unbroken(text: str) -> str:
+    """The same with a number and its ± in one line."""
+    return text.replace(" ± ", "\u00a0±\u00a0")
 
 
 def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from shapnotes.game import checked_output, refuse_training_mode
+from shapnotes.explanation import refuse_nonfinite
+from shapnotes.game import Game, checked_output, refuse_training_mode
 from shapnotes.shapnet.inner.answers import CoalitionValues
 from shapnotes.shapnet.inner.block import Block, Sets
 from shapnotes.shapnet.inner.tiles import in_tiles
+from shapnotes.shapnet.traced import all_finite
 
 Inner = Callable[[Tensor], Tensor]
 
@@ -42,8 +45,21 @@ class AnyFunction(Block):
         def coalition_values(present: Tensor) -> Tensor:
             rows = members.masked(present, absent).transpose(1, 2).flatten(0, 1)
             outputs = checked_output(self.f(rows), len(rows)).reshape(modules, coalitions, present.shape[2], -1)
+            if not all_finite(outputs):
+                refuse_nonfinite()
             return (outputs - outputs[:, :1]).transpose(2, 3)
 
         numbers = coalitions * modules * self.k * self.channels
         values = in_tiles(coalition_values, present, numbers)  # [modules, coalitions, outputs, batch]
         return CoalitionValues(values.flatten(0, 1).flatten(1), with_empty=True)
+
+    @torch.no_grad()
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        """Refuse a function in which chance or other rows have a say, as a model is refused (`Game.inspect`).
+
+        x [batch, n_players, channels], a few inputs, and the reference [n_players, channels], None for zero. The values
+        of such a function add up to what the network predicts, so that nothing else shows it.
+        """
+        rows = x[:, self.players].reshape(len(x) * len(self.sets), -1)
+        absent = None if reference is None else reference[self.players].reshape(len(self.sets), -1).repeat(len(x), 1)
+        Game(self.f, rows, absent).inspect()

@@ -89,11 +89,11 @@ class Block(nn.Module):
     def __init__(self, sets: Sets, n_players: int, channels: int):
         super().__init__()
         self.k, self.n_players, self.channels = len(sets[0]), n_players, channels
-        self._register(sets)
+        self._register(sets, None)
 
-    def _register(self, sets: Sets) -> None:
+    def _register(self, sets: Sets, device: torch.device | None) -> None:
         self.sets = list(sets)
-        self.register_buffer("players", torch.tensor(sets).flatten(), persistent=False)
+        self.register_buffer("players", torch.tensor(sets, device=device).flatten(), persistent=False)
         few = 2**self.k * self.players.numel() * self.channels <= MAX_STORED_ADDRESSES
         self.register_buffer("addresses", None, persistent=False)
         self.addresses = self.members().masked_addresses() if few else None
@@ -106,9 +106,8 @@ class Block(nn.Module):
 
     def select(self, modules: Sequence[int]) -> "Block":
         """This block with some of its modules, in place."""
-        device = self.players.device
-        self._register([self.sets[m] for m in modules])
-        return self.to(device)
+        self._register([self.sets[m] for m in modules], self.players.device)
+        return self
 
     def a_weight(self) -> Tensor | None:
         """A parameter, whose device and dtype inputs have to have; None if there is none."""
@@ -116,6 +115,9 @@ class Block(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw weights anew; a function of the user's own is left alone."""
+
+    def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
+        """Refuse what is random or mixes rows; only a function of the user's own can be."""
 
     def forward(self, present: Tensor, absent: Tensor | None) -> Values | CoalitionValues:
         raise NotImplementedError

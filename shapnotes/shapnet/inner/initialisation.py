@@ -48,10 +48,10 @@ def value_variance(k: int, depth: int = 1, negative_slope: float = 0.0, bias_var
     O(k^3).
     """
     # K depends on the sizes of S, T and S & T alone. Count pairs (S, T) of coalitions of the k - 1 others.
-    s, t, u = torch.cartesian_prod(*[torch.arange(k)] * 3).T
+    s, t, u = torch.cartesian_prod(*[torch.arange(k, device="cpu")] * 3).T
     possible = (u <= s) & (u <= t) & (s + t - u <= k - 1)
     s, t, u = (size[possible] for size in (s, t, u))
-    factorials = torch.lgamma(torch.arange(1, k + 1, dtype=torch.float64))
+    factorials = torch.lgamma(torch.arange(1, k + 1, dtype=torch.float64, device="cpu"))
     pairs = factorials[k - 1] - factorials[torch.stack([u, s - u, t - u, k - 1 - s - t + u])].sum(0)
     weights = marginal_weights(k)
     weight = pairs.exp() * weights[s] * weights[t]

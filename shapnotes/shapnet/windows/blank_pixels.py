@@ -67,9 +67,9 @@ def _windows_of_one_image(geometry: Geometry, height: int, width: int) -> tuple[
     """As `_windows_of` for one image and all of its pixels, [height * width, k]."""
     all_regions = regions(geometry, height, width)
     count = sum(region.size[0] * region.size[1] for region in all_regions)
-    table, first = torch.full((height, width, geometry.n_players), count), 0
+    table, first = torch.full((height, width, geometry.n_players), count, device="cpu"), 0
     for region in all_regions:
-        windows = torch.arange(first, first + region.size[0] * region.size[1]).view(region.size)
+        windows = torch.arange(first, first + region.size[0] * region.size[1], device="cpu").view(region.size)
         for i, position in enumerate(region.players):
             table[..., position][region.pixels(i)] = windows
         first += windows.numel()

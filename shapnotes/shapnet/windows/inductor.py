@@ -47,19 +47,22 @@ class Addresses(NamedTuple):
 @torch.inference_mode(False)
 def addresses(geometry: Geometry, height: int, width: int, images: int, device: torch.device) -> Addresses:
     """As `Addresses`, for so many images."""
-    kernel_columns, k = geometry.kernel[1], geometry.n_players
-    rows, columns = (torch.tensor(axis).T for axis in windows_along(geometry, height, width))  # [positions, windows]
-    row = rows[:, None, :, None].expand(-1, kernel_columns, -1, columns.shape[1])
-    column = columns[None, :, None, :].expand(len(rows), -1, rows.shape[1], -1)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    in_one_image = torch.where(inside, row * width + column, -1).reshape(k, 1, -1)
-    first_pixel = height * width * torch.arange(images)[:, None]
-    pixels = torch.where(in_one_image >= 0, in_one_image + first_pixel, -1).flatten(1)  # [k, images * windows]
-    n_windows, position = pixels.shape[1], torch.arange(k)[:, None]
-    values = torch.full((k, images * height * width + 1), n_windows)  # one pixel more, for positions outside
-    values[position, pixels] = torch.arange(n_windows)
-    values = (values[:, :-1] + position * (n_windows + 1)).T.contiguous()
-    pixels = torch.cat([pixels, torch.full((k, 1), -1)], 1)
+    with torch.device("cpu"):
+        kernel_columns, k = geometry.kernel[1], geometry.n_players
+        rows, columns = (
+            torch.tensor(axis).T for axis in windows_along(geometry, height, width)
+        )  # [positions, windows]
+        row = rows[:, None, :, None].expand(-1, kernel_columns, -1, columns.shape[1])
+        column = columns[None, :, None, :].expand(len(rows), -1, rows.shape[1], -1)
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        in_one_image = torch.where(inside, row * width + column, -1).reshape(k, 1, -1)
+        first_pixel = height * width * torch.arange(images)[:, None]
+        pixels = torch.where(in_one_image >= 0, in_one_image + first_pixel, -1).flatten(1)  # [k, images * windows]
+        n_windows, position = pixels.shape[1], torch.arange(k)[:, None]
+        values = torch.full((k, images * height * width + 1), n_windows)  # one pixel more, for positions outside
+        values[position, pixels] = torch.arange(n_windows)
+        values = (values[:, :-1] + position * (n_windows + 1)).T.contiguous()
+        pixels = torch.cat([pixels, torch.full((k, 1), -1)], 1)
     return Addresses(pixels.to(device), values.to(device))
 
 

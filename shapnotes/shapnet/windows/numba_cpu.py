@@ -225,10 +225,10 @@ def _runs(geometry: Geometry, height: int, width: int, at_once: int) -> Runs:
 @lru_cache(maxsize=64)
 def _constants(k: int, slope: float, dtype: torch.dtype) -> tuple[Floats, float]:
     """`weights` and `p` of a `Neuron`."""
-    weights = torch.zeros(k + 1, k + 1, 2, dtype=torch.float64)
+    weights = torch.zeros(k + 1, k + 1, 2, dtype=torch.float64, device="cpu")
     for m in range(1, k + 1):
         weights[m, : m + 1] = (1 - slope) / 2 * torch.stack(value_weights(m), 1)
-    p: Any = torch.tensor((1 + slope) / 2, dtype=dtype).numpy()[()]
+    p: Any = torch.tensor((1 + slope) / 2, dtype=dtype, device="cpu").numpy()[()]
     return weights.to(dtype).numpy(), p
 
 

@@ -38,7 +38,7 @@ def test_cells_are_where_they_belong():
     assert found.rows == [
         [["th", "col", ""], ["th", "col", "a"], ["th", "col", "b"]],
         [["th", "row", "one"], ["td", None, "1"], ["td", None, "2.5"]],
-        [["th", "row", "two"], ["td", None, "3 ± 4"], ["td", None, ""]],
+        [["th", "row", "two"], ["td", None, "3\u00a0±\u00a04"], ["td", None, ""]],
     ]
     assert found.caption == "Numbers, ± a 95 % interval"
     assert repr(made).splitlines() == ["Numbers, ± a 95 % interval", "     a      b", "one  1      2.5", "two  3 ± 4"]
