@@ -19,7 +19,7 @@ def chapter(name: str) -> str:
 
 
 def errata() -> dict[str, str]:
-    """The kind of each entry, by the last table of the errata page."""
+    """The kind of each entry, by the table of the errata page."""
     return dict(re.findall(r"^\| \[(E\d+)\]\(.*\| ([a-z ]+) \|$", chapter("errata"), re.MULTILINE))
 
 
