@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from shapnotes._runtime.chunking import rows_at_once
+from shapnotes._runtime.tensors import check_dense
 from shapnotes.explanation import DETERMINISTIC_ROWS, GapError, refuse_nonfinite, rounding_tolerance
 from shapnotes.players import Groups, player_of_each_feature
 
@@ -103,7 +104,11 @@ class Game:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """f with its output checked: [rows, *features] -> [rows, *outputs]."""
-        return checked_output(self.f(rows), rows.shape[0])
+        try:
+            return checked_output(self.f(rows), rows.shape[0])
+        except RuntimeError as error:
+            _explain_dtype(error, rows)
+            raise
 
     def worths(self, rows: Tensor) -> Tensor:
         """The worths of the coalitions whose inputs are `rows`, finite, in memory of their own: [rows, *outputs]."""
@@ -226,10 +231,7 @@ def checked_input(x: Tensor) -> Tensor:
     """x, refused where it is not a dense floating-point tensor [batch, *features] of finite numbers."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor [batch, *features]; got {type(x).__name__} ({_recipe(x)})")
-    if x.is_nested or x.layout != torch.strided:
-        raise TypeError(f"x must be a dense tensor; got the layout {x.layout} (use x.to_dense(), or pad it)")
-    if x.device.type == "meta":
-        raise ValueError("x is on the meta device, where tensors have a shape and no numbers; give it numbers first")
+    check_dense(x, "x")
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(
             f"x must be [batch, *features] with at least one entry; got shape {tuple(x.shape)} "

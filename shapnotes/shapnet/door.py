@@ -75,6 +75,8 @@ def check_tensor(x: object, name: str = "x") -> None:
         elif isinstance(x, tuple | list) and any(isinstance(part, Tensor) for part in x):
             hint = "torch.stack makes one of several"
         raise TypeError(f"{name} must be a tensor; got {type(x).__name__} ({hint})")
+    if x.dtype.itemsize == 1 and x.is_floating_point():
+        raise TypeError(f"{name} is {x.dtype}, in which PyTorch stores numbers and computes none (use .float())")
     if not x.is_floating_point() or x.layout is not torch.strided:
         what = x.dtype if x.layout is torch.strided else x.layout
         raise TypeError(f"{name} must be floating point and dense; got {what} (use .float() or .to_dense())")
