@@ -353,12 +353,14 @@ class RemovalCurve:
         Raises
         ------
         ValueError
-            For fewer than two steps, or values at other steps.
+            For fewer than two steps, values at other steps, or NaN among them.
         """
         if len(values) != len(self.fractions) or len(values) < 2:
             raise ValueError(
                 f"an area needs two steps or more, and a value at each of the {len(self.fractions)}; got {len(values)}"
             )
+        if bool(values.isnan().any()):
+            raise ValueError("values hold NaN; a curve that is not defined at a fraction has no area")
         return torch.trapezoid(values.double(), self.fractions, dim=0) / (self.fractions[-1] - self.fractions[0])
 
 

@@ -1,4 +1,6 @@
-"""What is refused of tensors everywhere: those whose numbers cannot be computed with."""
+"""What is refused of tensors everywhere: numbers that cannot be computed with, and those that are not finite."""
+
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -15,3 +17,25 @@ def check_dense(x: Tensor, name: str) -> None:
         )
     if x.is_floating_point() and x.dtype.itemsize == 1:
         raise TypeError(f"{name} is {x.dtype}, in which PyTorch stores numbers and computes none (use {name}.float())")
+
+
+def check_finite(x: Tensor, name: str = "x") -> None:
+    """Refuse NaN and infinity, where numbers may be looked at."""
+    if not all_finite(x):
+        count = int((~torch.isfinite(x)).sum())
+        raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether all of x is finite; True where that cannot be told."""
+    if torch.compiler.is_compiling() or is_recording():
+        return True
+    try:
+        return isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow
+    except RuntimeError:  # inside torch.func.vmap, and on the meta device
+        return True
+
+
+def is_recording() -> bool:
+    """Whether `torch.jit.trace` records the computation."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.traced import all_finite
-
 LARGEST_FLOAT = sys.float_info.max
 
 
@@ -91,9 +89,3 @@ def check_fits(x: Tensor, weight: Tensor, whose: str, name: str = "x") -> None:
             f"{name} is {x.dtype} and the {whose}'s weights are {weight.dtype}; convert one, for instance by "
             f"{name}.to({weight.dtype})"
         )
-
-
-def check_finite(x: Tensor, name: str = "x") -> None:
-    if not all_finite(x):
-        count = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")
