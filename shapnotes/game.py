@@ -292,6 +292,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.largest_bytes, self.eps = 0, 0.0
+        self.counter: Tensor | None = None  # of batches, which a module raises before it calls the function
 
     def __torch_function__(
         self,
@@ -302,11 +303,16 @@ class _Recorder(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         if func in _RANDOM_IN_TRAINING and _acts_as_in_training(**kwargs):
+            if self.counter is not None:
+                self.counter.sub_(1)
             raise ValueError(
                 f"f calls torch.nn.functional.{func.__name__} as in training, where the answer depends on chance or on "
                 "the other rows, or statistics are changed; call eval() on the model inside f, or pass training=False"
             )
         result = func(*args, **kwargs)
+        if func is not Tensor.__float__:
+            is_count = func is Tensor.add_ and isinstance(result, Tensor) and result.dtype is torch.int64
+            self.counter = result if is_count and isinstance(result, Tensor) and result.dim() == 0 else None
         if isinstance(result, Tensor):
             self.largest_bytes = max(self.largest_bytes, result.numel() * result.element_size())
             if result.is_floating_point():
