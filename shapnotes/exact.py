@@ -16,6 +16,7 @@ from shapnotes._coalition_rows import coalition_rows
 from shapnotes._runtime.chunking import check_chunk_size, recomputed, rows_at_once
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes._runtime.progress import Bar, progress_bar
+from shapnotes._runtime.tensors import check_dense
 from shapnotes.coalitions import cached_tensors, member_sums, sizes, value_weights
 from shapnotes.explanation import Explanation, check_closure
 from shapnotes.game import Game, Model, checked_output, in_dtype
@@ -138,6 +139,7 @@ def shapley_from_table(values: Tensor) -> Tensor:
     """
     if not isinstance(values, Tensor):
         raise TypeError(f"values must be a tensor [2**n, *outputs]; got {type(values).__name__}")
+    check_dense(values, "values")
     rows = len(values) if values.dim() else 0
     if rows < 2 or rows & (rows - 1):
         raise ValueError(f"values needs 2**n rows, one a coalition, for n >= 1; got shape {tuple(values.shape)}")

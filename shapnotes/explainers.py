@@ -347,6 +347,7 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     _check_module(f)
     attr = _import("captum.attr")
     game = Game(f, x, baseline)
+    game.probe()  # says so where f does not take x as it is
 
     def attribute(model: nn.Module, x: Tensor, r: Tensor, output: int) -> Tensor:
         with _without_warnings():

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from shapnotes._runtime.chunking import rows_at_once
+from shapnotes._runtime.tensors import check_dense
 from shapnotes.explanation import DETERMINISTIC_ROWS, GapError, refuse_nonfinite, rounding_tolerance
 from shapnotes.players import Groups, player_of_each_feature
 
@@ -103,7 +104,11 @@ class Game:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """f with its output checked: [rows, *features] -> [rows, *outputs]."""
-        return checked_output(self.f(rows), rows.shape[0])
+        try:
+            return checked_output(self.f(rows), rows.shape[0])
+        except RuntimeError as error:
+            _explain_dtype(error, rows)
+            raise
 
     def worths(self, rows: Tensor) -> Tensor:
         """The worths of the coalitions whose inputs are `rows`, finite, in memory of their own: [rows, *outputs]."""
@@ -226,10 +231,7 @@ def checked_input(x: Tensor) -> Tensor:
     """x, refused where it is not a dense floating-point tensor [batch, *features] of finite numbers."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor [batch, *features]; got {type(x).__name__} ({_recipe(x)})")
-    if x.is_nested or x.layout != torch.strided:
-        raise TypeError(f"x must be a dense tensor; got the layout {x.layout} (use x.to_dense(), or pad it)")
-    if x.device.type == "meta":
-        raise ValueError("x is on the meta device, where tensors have a shape and no numbers; give it numbers first")
+    check_dense(x, "x")
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(
             f"x must be [batch, *features] with at least one entry; got shape {tuple(x.shape)} "
@@ -290,6 +292,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.largest_bytes, self.eps = 0, 0.0
+        self.counter: Tensor | None = None  # of batches, which a module raises before it calls the function
 
     def __torch_function__(
         self,
@@ -300,11 +303,16 @@ class _Recorder(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         if func in _RANDOM_IN_TRAINING and _acts_as_in_training(**kwargs):
+            if self.counter is not None:
+                self.counter.sub_(1)
             raise ValueError(
                 f"f calls torch.nn.functional.{func.__name__} as in training, where the answer depends on chance or on "
                 "the other rows, or statistics are changed; call eval() on the model inside f, or pass training=False"
             )
         result = func(*args, **kwargs)
+        if func is not Tensor.__float__:
+            is_count = func is Tensor.add_ and isinstance(result, Tensor) and result.dtype is torch.int64
+            self.counter = result if is_count and isinstance(result, Tensor) and result.dim() == 0 else None
         if isinstance(result, Tensor):
             self.largest_bytes = max(self.largest_bytes, result.numel() * result.element_size())
             if result.is_floating_point():

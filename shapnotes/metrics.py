@@ -14,6 +14,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import check_dense
 from shapnotes.game import Game, Model, checked_input
 
 __all__ = [
@@ -352,12 +353,14 @@ class RemovalCurve:
         Raises
         ------
         ValueError
-            For fewer than two steps, or values at other steps.
+            For fewer than two steps, values at other steps, or NaN among them.
         """
         if len(values) != len(self.fractions) or len(values) < 2:
             raise ValueError(
                 f"an area needs two steps or more, and a value at each of the {len(self.fractions)}; got {len(values)}"
             )
+        if bool(values.isnan().any()):
+            raise ValueError("values hold NaN; a curve that is not defined at a fraction has no area")
         return torch.trapezoid(values.double(), self.fractions, dim=0) / (self.fractions[-1] - self.fractions[0])
 
 
@@ -541,7 +544,10 @@ def paired_comparison(a: Tensor, b: Tensor, level: float = 0.95) -> PairedCompar
     """
     from scipy import stats  # takes a second to import, and is used here only
 
-    a, b = (torch.as_tensor(values).detach().double().cpu() for values in (a, b))
+    for name, values in (("a", a), ("b", b)):
+        if isinstance(values, Tensor):
+            check_dense(values, name)
+    a, b = (torch.as_tensor(values).detach().cpu().double() for values in (a, b))
     if a.dim() != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(
             f"two lists of equal length, at least 2, can be paired; got shapes {tuple(a.shape)} and {tuple(b.shape)}"
@@ -576,6 +582,7 @@ def _players_flat(name: str, values: Tensor, like: Tensor | None = None) -> Tens
     if not isinstance(values, Tensor) or not values.is_floating_point():
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"{name} must be a floating-point tensor [batch, *players, outputs]; got {kind}")
+    check_dense(values, name)
     if values.dim() < 3:
         raise ValueError(
             f"{name} must be [batch, *players, outputs]; got shape {tuple(values.shape)} (a lone output is [..., None])"

@@ -1,6 +1,6 @@
 """Players made of several features: the player of each feature, from every usual notation for groups."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from numbers import Integral
 from typing import Any
@@ -46,8 +46,30 @@ def player_of_each_feature(groups: Groups, features: tuple[int, ...]) -> Tensor:
     >>> player_of_each_feature({"first": [0, 2], "other": slice(1, 2)}, (3,))
     tensor([0, 1, 0])
     """
+    return _owners(_labels_or_entries(groups), features)
+
+
+def features_of_each_player(groups: Groups, features: tuple[int, ...]) -> list[list[int]]:
+    """The flat feature numbers of each player: in the order in which an entry names them, else ascending.
+
+    Notations and errors are those of `player_of_each_feature`.
+    """
+    read = _labels_or_entries(groups)
+    owner = _owners(read, features).numpy()
+    if isinstance(read, np.ndarray):
+        return [np.flatnonzero(owner == player).tolist() for player in range(int(owner.max()) + 1)]
+    return [_members(player, entry, features).tolist() for player, entry in enumerate(read)]
+
+
+def _owners(read: np.ndarray | list[object], features: tuple[int, ...]) -> Tensor:
+    return _from_labels(read, features) if isinstance(read, np.ndarray) else _from_members(read, features)
+
+
+def _labels_or_entries(groups: Groups) -> np.ndarray | list[object]:
+    """Labels as an array, or the list of the players' entries."""
     if isinstance(groups, Mapping):
-        return _from_members(list(groups.values()), features)
+        groups = list(groups.values())
+        return [list(entry) if isinstance(entry, Iterator) else entry for entry in groups]
     if isinstance(groups, (str, bytes)) or not (isinstance(groups, Iterable) or hasattr(groups, "__array__")):
         raise TypeError(
             "groups must be labels (a whole number or a name for each feature) or members (for each player a list of "
@@ -55,13 +77,9 @@ def player_of_each_feature(groups: Groups, features: tuple[int, ...]) -> Tensor:
         )
     if isinstance(groups, Tensor) or hasattr(groups, "__array__"):
         array = _array(groups)
-        if array.dtype == bool and array.ndim > 1:
-            return _from_members(list(array), features)
-        return _from_labels(array, features)
-    entries = list(groups)
-    if entries and all(isinstance(entry, (Integral, str)) for entry in entries):
-        return _from_labels(_array(entries), features)
-    return _from_members(entries, features)
+        return list(array) if array.dtype == bool and array.ndim > 1 else array
+    entries = [list(entry) if isinstance(entry, Iterator) else entry for entry in groups]
+    return _array(entries) if entries and all(isinstance(entry, (Integral, str)) for entry in entries) else entries
 
 
 def _from_labels(labels: np.ndarray, features: tuple[int, ...]) -> Tensor:
@@ -77,7 +95,9 @@ def _from_labels(labels: np.ndarray, features: tuple[int, ...]) -> Tensor:
     try:
         expanded = np.broadcast_to(labels, features)
     except ValueError as error:
-        raise ValueError(f"groups of shape {labels.shape} do not broadcast to the features {features}") from error
+        masks = labels.ndim > len(features) and set(np.unique(labels)) <= {0, 1}
+        hint = "; masks, one per player, must be bool: groups.astype(bool), or groups.bool() of a tensor" * masks
+        raise ValueError(f"groups of shape {labels.shape} do not broadcast to the features {features}{hint}") from error
     used = np.unique(expanded)
     if not np.array_equal(used, np.arange(len(used))):
         raise ValueError(f"group labels must be 0..n-1 with none left out; got {used.tolist()[:10]}")

@@ -538,3 +538,8 @@ def test_a_missing_package_names_the_extra(method, monkeypatch):
     with pytest.raises(ImportError, match=r'package: pip install "shapnotes\[compare\]"'):
         attributions(method, relu_network(3, 4, 1), normal(2, 3))
     assert sn.explainers is E  # the rest of the package does without
+
+
+def test_a_model_of_another_dtype_is_told_by_name():
+    with pytest.raises(ValueError, match=r"f does not take x as it is, torch.float64; give x and f's parameters one"):
+        sn.explainers.deeplift(nn.Linear(3, 1), torch.ones(1, 3).double())

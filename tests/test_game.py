@@ -226,3 +226,13 @@ def test_the_largest_tensor_and_the_coarsest_precision_are_seen():
     with watch:
         torch.ones(1).bfloat16().add(1)
     assert (watch.largest_bytes, watch.eps) == (15 * 8, torch.finfo(torch.bfloat16).eps)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_refused_batch_norm_is_as_it_was(momentum):
+    layer = torch.nn.BatchNorm1d(3, momentum=momentum).double()
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    with pytest.raises(ValueError, match="batch_norm as in training"):
+        sn.shapley_values(lambda rows: layer(rows), normal(4, 3))
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name]), name

@@ -285,6 +285,7 @@ CURVE = M.RemovalCurve(torch.tensor([0.0, 1.0]), normal(2, 2, 4), normal(2, 4))
         (ValueError, r"must return \[rows, classes\]", lambda: M.removal_curve(lambda z: z.sum(1), X, X, [0.5])),
         (ValueError, r"labels must be \[2\]", lambda: CURVE.accuracy(torch.zeros(3))),
         (ValueError, "a value at each of the 2; got 3", lambda: CURVE.area(torch.ones(3))),
+        (ValueError, "values hold NaN", lambda: CURVE.area(torch.tensor([1.0, float("nan")]))),
         (ValueError, "can be paired", lambda: M.paired_comparison(torch.ones(3), torch.ones(4))),
         (ValueError, "can be paired", lambda: M.paired_comparison(torch.ones(1), torch.ones(1))),
         (ValueError, "without a spread", lambda: M.paired_comparison(torch.ones(3), torch.zeros(3))),

@@ -62,6 +62,7 @@ def test_labels_and_masks_broadcast_to_grids():
         (TypeError, "whole-number labels 0..n-1, or names; got bool", [True, False, True]),
         (ValueError, "must be 0..n-1 with none left out; got \\[1, 2\\]", [1, 2, 2]),
         (ValueError, "groups of shape \\(2,\\) do not broadcast", [0, 1]),
+        (ValueError, "features .*; masks, one per player, must be bool", torch.tensor([[1, 0, 1], [0, 1, 0]])),
         (TypeError, "group 0 must name features by whole numbers; got .*1.5", [[1.5]]),
         (TypeError, "group 1 must name features by whole numbers; got 'age'", {"a": [0], "b": ["age"]}),
         (TypeError, "group 0 must be a list of feature numbers, a slice or a bool mask; got 1.5", [1.5, 2]),

@@ -5,6 +5,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import check_dense
+
 
 def train_test_split(
     x: Tensor, y: Tensor, test_fraction: float = 0.25, *, generator: torch.Generator
@@ -79,10 +81,11 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     ValueError
         For other shapes, NaN or infinity in whichever of them, and for what is too large for its precision.
     """
-    for tensor in (train, *others):
+    for i, tensor in enumerate((train, *others)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"expected tensors of floating-point numbers, got {got} (use .float())")
+        check_dense(tensor, f"others[{i - 1}]" if i else "train")
         if tensor.shape[1:] != train.shape[1:] or tensor.ndim < 2:
             expected = ["rows", *train.shape[1:]] if train.ndim > 1 else ["rows", "features"]
             raise ValueError(f"expected {expected}, got {list(tensor.shape)}")

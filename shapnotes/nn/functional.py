@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
+from shapnotes._runtime.tensors import check_finite
 from shapnotes.exact import shapley_values
 from shapnotes.nn._random_prefix import Geometry, sa_layer, shaplu_layer, units_of
 
@@ -49,7 +50,7 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
     TypeError
         For anything but floating-point tensors of one dtype.
     ValueError
-        For shapes that do not fit.
+        For shapes that do not fit, and for NaN and infinity.
 
     Cost
     ----
@@ -60,6 +61,9 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
     Li and Cui, equation 1. Our `weight`, `bias` are their w and b; their y is the output of one neuron.
     """
     _check_layer(x, weight, bias)
+    for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            check_finite(tensor, name)
     n, dtype = weight.shape[1], x.dtype
     x, weight = (tensor.to(torch.promote_types(dtype, torch.float32)) for tensor in (x, weight))
     b = x.new_zeros(()) if bias is None else bias[:, None].to(x.dtype)

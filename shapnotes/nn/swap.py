@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import fx, nn
 
-from shapnotes._runtime.tracing import Untraceable, as_its_class, copied, traced
+from shapnotes._runtime.tracing import Untraceable, all_are_hooked, as_its_class, copied, traced
 from shapnotes.nn.layers import SAConv2d, SALinear, ShapLUConv2d, ShapLULinear
 
 # What computes W x + b under each name; "relu" is the plain layer, which is followed by a ReLU of its own.
@@ -64,7 +64,7 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
     Warns
     -----
     UserWarning
-        Of each ReLU that is left.
+        Of each ReLU that is left, and of hooks of all modules that a ReLU module is taken away from.
 
     Cost
     ----
@@ -77,7 +77,7 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
     model = copied(model)
     graph = _trace(model)
     modules: Modules = dict(model.named_modules(remove_duplicate=False))
-    swapped = 0
+    swapped, unseen = 0, 0
     for path, calls in _calls_of_layers(graph, modules).items():
         layer = modules[path]
         if not isinstance(layer, nn.Linear | nn.Conv2d) or type(layer) in KINDS[to] or _has_own_forward(layer):
@@ -88,6 +88,7 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
                 continue
             for call, relu in zip(calls, relus, strict=True):
                 relu.replace_all_uses_with(call)
+                unseen += _called(relu, modules) is not None
                 graph.erase_node(relu)
         elif to == "relu":
             for call in calls:
@@ -99,6 +100,12 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
         raise ValueError(f"nothing to swap for {to!r}: {_inventory(graph, modules, left)}")
     if left:
         warnings.warn(f"left as they are: {_described(left, modules)}", stacklevel=2)
+    if unseen and all_are_hooked():
+        warnings.warn(
+            f"there are hooks of all modules, which do not see the {unseen} ReLUs that were taken away: where they "
+            "change answers, this model's are others",
+            stacklevel=2,
+        )
     graph.lint()
     result = fx.GraphModule(model, graph, class_name=type(model).__name__)
     result.__dict__.update({name: value for name, value in vars(model).items() if name.endswith("_hooks")})
@@ -126,6 +133,12 @@ def _trace(model: nn.Module) -> fx.Graph:
     except Exception as error:
         why = f"{type(error).__name__}: {error}; its forward must not branch on values"
         why = str(error) if isinstance(error, Untraceable) else why
+        replaced = [name or "its own" for name, m in model.named_modules() if _has_own_forward(m)]
+        if isinstance(error, Untraceable) and replaced:
+            why = (
+                f"a forward was replaced on the instance, {replaced[0]}, by a function that calls the layers of the "
+                "original and not those of a copy; write it as a method of a class"
+            )
         raise TypeError(
             f"{type(model).__name__} cannot be traced by torch.fx ({why}). Or use layers of shapnotes.nn in its code"
         ) from error

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import check_finite
 from shapnotes.exact import shapley_values
 from shapnotes.nn.functional import relu_shapley_values
 from shapnotes.sampling import sample_shapley_values
@@ -28,7 +29,7 @@ def linear_relevance(output: Tensor) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        For anything but a floating-point tensor [batch, out].
+        For anything but a floating-point tensor [batch, out] of finite numbers.
 
     Cost
     ----
@@ -154,3 +155,4 @@ def _check_outputs(name: str, y: Tensor) -> None:
         raise TypeError(f"{name} must be a floating-point tensor [batch, out]; got {type(y).__name__}")
     if y.dim() != 2:
         raise ValueError(f"{name} must be [batch, out]; got shape {tuple(y.shape)}")
+    check_finite(y, name)

@@ -9,12 +9,12 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
 from shapnotes._runtime.memory import keep_freed_memory
+from shapnotes._runtime.tensors import all_finite, check_finite
 from shapnotes.explanation import Explanation
 from shapnotes.shapnet.backends import backend_is_asked_for
 from shapnotes.shapnet.compiled import separate_program
-from shapnotes.shapnet.door import check_finite, check_fits, check_tensor
+from shapnotes.shapnet.door import check_fits, check_tensor
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
-from shapnotes.shapnet.traced import all_finite
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 UNKNOWN = -1  # no state of PyTorch's counter of hooks

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import all_finite
 from shapnotes.shapnet.base import Network, Stage
 from shapnotes.shapnet.door import flag, whole
-from shapnotes.shapnet.traced import all_finite, is_traced
+from shapnotes.shapnet.traced import is_traced
 
 TRIED_INPUTS = 4  # at which functions of the user's own are asked twice
 

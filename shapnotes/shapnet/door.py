@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapnotes.shapnet.traced import all_finite
-
 LARGEST_FLOAT = sys.float_info.max
 
 
@@ -75,6 +73,8 @@ def check_tensor(x: object, name: str = "x") -> None:
         elif isinstance(x, tuple | list) and any(isinstance(part, Tensor) for part in x):
             hint = "torch.stack makes one of several"
         raise TypeError(f"{name} must be a tensor; got {type(x).__name__} ({hint})")
+    if x.dtype.itemsize == 1 and x.is_floating_point():
+        raise TypeError(f"{name} is {x.dtype}, in which PyTorch stores numbers and computes none (use .float())")
     if not x.is_floating_point() or x.layout is not torch.strided:
         what = x.dtype if x.layout is torch.strided else x.layout
         raise TypeError(f"{name} must be floating point and dense; got {what} (use .float() or .to_dense())")
@@ -89,9 +89,3 @@ def check_fits(x: Tensor, weight: Tensor, whose: str, name: str = "x") -> None:
             f"{name} is {x.dtype} and the {whose}'s weights are {weight.dtype}; convert one, for instance by "
             f"{name}.to({weight.dtype})"
         )
-
-
-def check_finite(x: Tensor, name: str = "x") -> None:
-    if not all_finite(x):
-        count = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.tensors import check_finite
 from shapnotes.shapnet.base import Stage
-from shapnotes.shapnet.door import check_finite, check_fits, check_tensor, is_several, is_whole, real_number, whole
+from shapnotes.shapnet.door import check_fits, check_tensor, is_several, is_whole, real_number, whole
 from shapnotes.shapnet.windows.dispatch import window_values
 from shapnotes.shapnet.windows.geometry import Geometry, Pair, regions
 from shapnotes.shapnet.windows.inductor import Inductor, compiled_kernels

@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from shapnotes._runtime.tensors import check_finite, is_recording
 from shapnotes.coalitions import shapley_matrix
 from shapnotes.shapnet.cascade import PlayerStage
 from shapnotes.shapnet.door import (
-    check_finite,
     check_fits,
     check_tensor,
     is_several,
@@ -28,7 +28,7 @@ from shapnotes.shapnet.inner.answers import CoalitionValues, Values
 from shapnotes.shapnet.inner.any_function import AnyFunction, Inner
 from shapnotes.shapnet.inner.block import Block
 from shapnotes.shapnet.inner.perceptrons import Perceptrons
-from shapnotes.shapnet.traced import is_recording, is_traced
+from shapnotes.shapnet.traced import is_traced
 
 MAX_MODULE_PLAYERS = 16  # 65536 coalitions
 

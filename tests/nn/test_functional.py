@@ -413,3 +413,15 @@ def test_activations_refuse(form, error, says, arguments):
 def test_convolutions_refuse(form, error, says, arguments, groups):
     with pytest.raises(error, match=says):
         form(*arguments, groups=groups)
+
+
+@pytest.mark.parametrize("where", ["x", "weight", "bias"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_values_of_what_is_not_finite_are_refused_as_exact_ones_are(where, number):
+    layer = {"x": torch.ones(2, 3), "weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    layer[where].view(-1)[0] = number
+    with pytest.raises(ValueError, match=f"{where} holds 1 entries that are NaN or infinite; fill or remove them"):
+        F.relu_shapley_values(**layer)
+    of_rows = lambda x: F.relu_shapley_values(x[None], layer["weight"], layer["bias"])[0]  # noqa: E731
+    if where == "x":
+        assert torch.func.vmap(of_rows)(layer["x"]).shape == (2, 2, 3), "nobody can look at them there"

@@ -158,3 +158,21 @@ class TrainingDependent(nn.Module):
 def test_swaps_that_are_refused(error, says, model, to):
     with pytest.raises(error, match=says):
         swap_activations(model, to)
+
+
+def test_hooks_of_all_modules_do_not_see_the_relus_that_are_gone():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    handle = nn.modules.module.register_module_forward_hook(lambda *call: None)
+    try:
+        with pytest.warns(UserWarning, match="hooks of all modules, which do not see the 1 ReLUs that were taken away"):
+            swap_activations(model, "shaplu")
+    finally:
+        handle.remove()
+
+
+def test_a_forward_that_holds_on_to_the_original_is_named():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    old = model.forward
+    model.forward = lambda x: old(x)
+    with pytest.raises(TypeError, match="a forward was replaced on the instance, its own, by a function that calls"):
+        swap_activations(model, "shaplu")

@@ -61,3 +61,13 @@ def test_softmax_relevance_goes_through_a_network(generator):
     assert_close(found.totals[0], torch.softmax(model(x), 1) - 1 / 3, **F64)
     for c in range(3):
         assert_close(R.propagate(model, x, values[..., c])[0], found[0][..., c], **F64)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    bad = torch.tensor([[1.0, float("nan")]])
+    with pytest.raises(ValueError, match="output holds 1 entries that are NaN or infinite"):
+        R.linear_relevance(bad)
+    with pytest.raises(ValueError, match="logits holds 1 entries that are NaN or infinite"):
+        R.softmax_relevance(bad)
+    with pytest.raises(ValueError, match="x holds 1 entries that are NaN or infinite"):
+        R.relu_relevance(bad, torch.ones(1, 2))

@@ -264,3 +264,8 @@ def test_gradients_that_are_watched():
 def test_refusals(error, says, call):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_a_model_of_another_dtype_is_told_by_name():
+    with pytest.raises(ValueError, match=r"f does not take x as it is, torch.float64; give x and f's parameters one"):
+        R.propagate(nn.Linear(3, 1), torch.ones(1, 3).double(), torch.ones(1, 1).double())

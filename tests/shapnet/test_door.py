@@ -221,7 +221,7 @@ def test_so_have_windows(x, message):
 def test_a_network_looks_at_its_inputs_once(monkeypatch):
     """What overflows on the way is no input; training notices it in the loss."""
     looked = []
-    monkeypatch.setattr("shapnotes.shapnet.door.all_finite", lambda x: looked.append(x.shape) or True)
+    monkeypatch.setattr("shapnotes._runtime.tensors.all_finite", lambda x: looked.append(x.shape) or True)
     DeepShapNet(4, 3, 2)(torch.ones(5, 4))
     ImageShapNet((1, 2, 2), coupling=True)(torch.ones(1, 1, 4, 4))
     assert looked == [(5, 4), (1, 1, 4, 4)]

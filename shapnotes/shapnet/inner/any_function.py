@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import all_finite
 from shapnotes.explanation import refuse_nonfinite
 from shapnotes.game import Game, checked_output, refuse_training_mode
 from shapnotes.shapnet.inner.answers import CoalitionValues
 from shapnotes.shapnet.inner.block import Block, Sets
 from shapnotes.shapnet.inner.tiles import in_tiles
-from shapnotes.shapnet.traced import all_finite
 
 Inner = Callable[[Tensor], Tensor]
 
