@@ -57,4 +57,4 @@ def test_findings_as_tables():
     one = Finding(
         (Statement("faster", "interval above 0", None),), (Comparison("here", "SA", Interval(0.5, 0.1), 0.6),), ""
     )
-    assert "undecided" in statements(one, "said").text and "0.500 ± 0.100" in comparison(one, "numbers").html
+    assert "undecided" in statements(one, "said").text and "0.500\u00a0±\u00a00.100" in comparison(one, "numbers").html
