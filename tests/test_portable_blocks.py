@@ -117,6 +117,13 @@ def test_links_reach_boxes_and_equations_of_this_and_other_pages(build):
     assert 'id="equation-1-1"' in html
 
 
+def test_a_tagged_equation_of_several_lines_is_put_into_no_split(build):
+    """MathJax takes no tag there, and shows an error in place of the equation."""
+    html, warnings = build("$$\n\\begin{aligned}\nx &= x \\\\\n&= x\n\\end{aligned} \\tag{1.1}\n$$\n")
+    assert warnings == ""
+    assert "split" not in html and re.search(r"x &amp;= x \\cr\s+&amp;= x", html)
+
+
 def test_a_citation_reaches_its_entry(build):
     bibliography = "# Bibliography\n\n```{bibliography}\n:all:\n:list: bullet\n```\n"
     html, warnings = build("[Owen](bibliography.md#owen1995)\n", bibliography=bibliography)

@@ -74,6 +74,8 @@ class PortableBlocks(SphinxTransform):
         for equation in list(self.document.findall(nodes.math_block)):
             if found := TAG.search(equation.astext()):
                 self.target(equation, "Equation", found["number"], f"({found['number']})")
+                # Sphinx puts an equation with two backslashes into a `split`, where MathJax takes no tag.
+                equation.children = [nodes.Text(equation.astext().replace(r"\\", r"\cr "))]
         self.folds()
 
     def drop_anchors(self) -> None:
