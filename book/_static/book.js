@@ -52,4 +52,6 @@
   addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(soon));
   addEventListener("resize", soon);
   document.addEventListener("toggle", soon, true);  // a fold was opened
+  // Whatever else changes widths, as fonts that arrive late, changes the article's size.
+  addEventListener("DOMContentLoaded", () => new ResizeObserver(soon).observe(document.querySelector("article")));
 })();
