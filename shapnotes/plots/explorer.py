@@ -33,7 +33,8 @@ def explore(
     -------
     ipywidgets.interactive or None
         Which a live notebook shows as sliders over the figure. None where SHAPNOTES_NO_READER is set in the
-        environment, as where the book is executed: a slider of a stored notebook could move, and nothing would follow.
+        environment, as where the book is executed, and a line says what would stand here: a slider of a stored
+        notebook could move, and nothing would follow.
 
     Raises
     ------
@@ -56,6 +57,7 @@ def explore(
     if not choices:
         raise ValueError("explore needs at least one choice, as bias=(-2.0, 2.0); got none")
     if os.environ.get(WITHOUT_READER):
+        print("In a running notebook sliders stand here, for", ", ".join(choices))
         return None
     try:
         import ipywidgets

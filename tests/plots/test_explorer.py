@@ -36,9 +36,10 @@ def test_no_figure_stays_open(reader):
     assert plt.get_fignums() == before
 
 
-def test_where_nobody_moves_it_there_is_none(monkeypatch):
+def test_where_nobody_moves_it_there_is_none(monkeypatch, capsys):
     monkeypatch.setenv("SHAPNOTES_NO_READER", "1")
     assert sn.plots.explore(lambda bias: "", bias=(0.0, 1.0)) is None
+    assert capsys.readouterr().out == "In a running notebook sliders stand here, for bias\n"
 
 
 def test_it_needs_a_choice():
