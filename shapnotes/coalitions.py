@@ -91,20 +91,13 @@ def sizes(n: int, *, device: torch.device | str | None = None) -> Tensor:
 
     Parameters
     ----------
-    n : int
-        The number of players, at most 30.
-    device : torch.device or str, optional
-        Where the tensor is made.
+    n, device
+        As in `masks`, and so are the errors.
 
     Returns
     -------
     Tensor
         int64 [2**n].
-
-    Raises
-    ------
-    ValueError
-        When n is no such number.
 
     Examples
     --------

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from inspect import cleandoc
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Protocol, Self, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -308,6 +309,84 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         return X[positive], y[positive], None if (weight == weight[0]).all() else weight / weight.mean()
 
 
+# What the docstrings of both estimators say alike; scikit-learn's readers look for it in each class.
+_BOTH = r"""Parameters
+----------
+kind : str
+    "deep", disjoint pairs in a butterfly (Definition 8); "shallow", one stage of overlapping sets (Definition 5);
+    "gam", one stage of single features, a generalised additive model.
+active_sets : sequence, optional
+    For "shallow" the sets of features, counted from 0, in place of all pairs; for "deep" such a list per stage in
+    place of the butterfly.
+hidden : sequence of int
+    Widths of the hidden layers of the inner perceptrons; for "deep" optionally such a sequence per stage.
+channels : int or sequence of int
+    Between the stages of "deep", one number or several, repeated or cut to fit.
+keep_variance : bool
+    Whether to start with weights under which representations keep the variance of the inputs, which few epochs on
+    few rows need; otherwise as PyTorch's linear layers start.
+penalty : str, optional
+    None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss.
+penalty_strength : float
+    What the penalty is multiplied by; it is taken of h, before the scale s.
+penalised : str
+    "last", the explanation, or "every", the representations of all stages.
+fit_intercept : bool
+    Whether b is learned, at thirty times the learning rate. The paper's networks have none, and predict 0 at the
+    mean whatever their weights are.
+epochs, batch_size : int
+    How long to train, and how many rows per step.
+learning_rate : float
+    Of Adam, otherwise with PyTorch's defaults.
+device : str or torch.device
+    Where to compute, for instance "cuda"; the fitted estimator is kept on the CPU.
+random_state : int or RandomState, optional
+    Seed of weights and order; with None every fit differs. No global random state is touched, nor does the fit
+    depend on PyTorch's default precision, or on whether it records gradients.
+verbose : bool, optional
+    Whether to show a bar; None shows it after ten seconds.
+
+Attributes
+----------
+net_ : ShapNet
+    The network of standardised inputs, in float64.
+scaler_ : StandardScaler
+    With mean and deviation.
+intercept_ : array
+    [outputs], c.
+output_scale_ : float
+    s.
+loss_curve_ : list of float
+    The mean loss of each finished epoch.
+n_features_in_ : int
+    How many features there are.
+feature_names_in_ : array
+    Their names, where X has named columns.
+classes_ : array
+    Of a classifier, the labels in the order of the outputs.
+
+Cost
+----
+About 3 evaluations of n/2 perceptrons per stage, ceil(log2 n) stages, for "deep"; of n (n - 1) / 2 for "shallow"
+with all pairs; one of n for "gam". `explain` costs what `predict` does.
+
+Source
+------
+Shapley Explanation Networks, section 4 and appendix I.2: 9 epochs in batches of 32, Adam's defaults, inputs
+standardised; penalties, section 2.4, which gives no strength. The scale s, the intercept and the default widths are
+ours."""
+
+
+_Estimator = TypeVar("_Estimator", bound=type)
+
+
+def _documented(cls: _Estimator) -> _Estimator:
+    """The class, with what both estimators have in common in the place of <both>."""
+    cls.__doc__ = cleandoc(cls.__doc__ or "").replace("<both>", _BOTH)
+    return cls
+
+
+@_documented
 class ShapNetRegressor(RegressorMixin, _ShapNetEstimator):  # type: ignore[misc]  # scikit-learn has no annotations
     r"""Regression by a network that predicts by adding up its explanation.
 
@@ -328,69 +407,7 @@ class ShapNetRegressor(RegressorMixin, _ShapNetEstimator):  # type: ignore[misc]
     An interruption (Ctrl-C) is passed on, so that a grid search ends as well; the estimator is then as it was after the
     last finished epoch, and can be used.
 
-    Parameters
-    ----------
-    kind : str
-        "deep", disjoint pairs in a butterfly (Definition 8); "shallow", one stage of overlapping sets (Definition 5);
-        "gam", one stage of single features, a generalised additive model.
-    active_sets : sequence, optional
-        For "shallow" the sets of features, counted from 0, in place of all pairs; for "deep" such a list per stage in
-        place of the butterfly.
-    hidden : sequence of int
-        Widths of the hidden layers of the inner perceptrons; for "deep" optionally such a sequence per stage.
-    channels : int or sequence of int
-        Between the stages of "deep", one number or several, repeated or cut to fit.
-    keep_variance : bool
-        Whether to start with weights under which representations keep the variance of the inputs, which few epochs on
-        few rows need; otherwise as PyTorch's linear layers start.
-    penalty : str, optional
-        None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss.
-    penalty_strength : float
-        What the penalty is multiplied by; it is taken of h, before the scale s.
-    penalised : str
-        "last", the explanation, or "every", the representations of all stages.
-    fit_intercept : bool
-        Whether b is learned, at thirty times the learning rate. The paper's networks have none, and predict 0 at the
-        mean whatever their weights are.
-    epochs, batch_size : int
-        How long to train, and how many rows per step.
-    learning_rate : float
-        Of Adam, otherwise with PyTorch's defaults.
-    device : str or torch.device
-        Where to compute, for instance "cuda"; the fitted estimator is kept on the CPU.
-    random_state : int or RandomState, optional
-        Seed of weights and order; with None every fit differs. No global random state is touched, nor does the fit
-        depend on PyTorch's default precision, or on whether it records gradients.
-    verbose : bool, optional
-        Whether to show a bar; None shows it after ten seconds.
-
-    Attributes
-    ----------
-    net_ : ShapNet
-        The network of standardised inputs, in float64.
-    scaler_ : StandardScaler
-        With mean and deviation.
-    intercept_ : array
-        [outputs], c.
-    output_scale_ : float
-        s.
-    loss_curve_ : list of float
-        The mean loss of each finished epoch.
-    n_features_in_ : int
-        How many features there are.
-    feature_names_in_ : array
-        Their names, where X has named columns.
-
-    Cost
-    ----
-    About 3 evaluations of n/2 perceptrons per stage, ceil(log2 n) stages, for "deep"; of n (n - 1) / 2 for "shallow"
-    with all pairs; one of n for "gam". `explain` costs what `predict` does.
-
-    Source
-    ------
-    Shapley Explanation Networks, section 4 and appendix I.2: 9 epochs in batches of 32, Adam's defaults, inputs
-    standardised; penalties, section 2.4, which gives no strength. The scale s, the intercept and the default widths are
-    ours.
+    <both>
     """
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -438,6 +455,7 @@ class ShapNetRegressor(RegressorMixin, _ShapNetEstimator):  # type: ignore[misc]
         return self.explain(X).prediction.numpy()
 
 
+@_documented
 class ShapNetClassifier(ClassifierMixin, _ShapNetEstimator):  # type: ignore[misc]  # scikit-learn has no annotations
     r"""Classification by a network that predicts by adding up its explanation.
 
@@ -461,71 +479,7 @@ class ShapNetClassifier(ClassifierMixin, _ShapNetEstimator):  # type: ignore[mis
     An interruption (Ctrl-C) is passed on, so that a grid search ends as well; the estimator is then as it was after the
     last finished epoch, and can be used.
 
-    Parameters
-    ----------
-    kind : str
-        "deep", disjoint pairs in a butterfly (Definition 8); "shallow", one stage of overlapping sets (Definition 5);
-        "gam", one stage of single features, a generalised additive model.
-    active_sets : sequence, optional
-        For "shallow" the sets of features, counted from 0, in place of all pairs; for "deep" such a list per stage in
-        place of the butterfly.
-    hidden : sequence of int
-        Widths of the hidden layers of the inner perceptrons; for "deep" optionally such a sequence per stage.
-    channels : int or sequence of int
-        Between the stages of "deep", one number or several, repeated or cut to fit.
-    keep_variance : bool
-        Whether to start with weights under which representations keep the variance of the inputs, which few epochs on
-        few rows need; otherwise as PyTorch's linear layers start.
-    penalty : str, optional
-        None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss.
-    penalty_strength : float
-        What the penalty is multiplied by; it is taken of h, before the scale s.
-    penalised : str
-        "last", the explanation, or "every", the representations of all stages.
-    fit_intercept : bool
-        Whether b is learned, at thirty times the learning rate. The paper's networks have none, and predict 0 at the
-        mean whatever their weights are.
-    epochs, batch_size : int
-        How long to train, and how many rows per step.
-    learning_rate : float
-        Of Adam, otherwise with PyTorch's defaults.
-    device : str or torch.device
-        Where to compute, for instance "cuda"; the fitted estimator is kept on the CPU.
-    random_state : int or RandomState, optional
-        Seed of weights and order; with None every fit differs. No global random state is touched, nor does the fit
-        depend on PyTorch's default precision, or on whether it records gradients.
-    verbose : bool, optional
-        Whether to show a bar; None shows it after ten seconds.
-
-    Attributes
-    ----------
-    net_ : ShapNet
-        The network of standardised inputs, in float64.
-    scaler_ : StandardScaler
-        With mean and deviation.
-    intercept_ : array
-        [outputs], c.
-    output_scale_ : float
-        s.
-    loss_curve_ : list of float
-        The mean loss of each finished epoch.
-    n_features_in_ : int
-        How many features there are.
-    feature_names_in_ : array
-        Their names, where X has named columns.
-    classes_ : array
-        The labels, in the order of the outputs.
-
-    Cost
-    ----
-    About 3 evaluations of n/2 perceptrons per stage, ceil(log2 n) stages, for "deep"; of n (n - 1) / 2 for "shallow"
-    with all pairs; one of n for "gam". `explain` costs what `predict` does.
-
-    Source
-    ------
-    Shapley Explanation Networks, section 4 and appendix I.2: 9 epochs in batches of 32, Adam's defaults, inputs
-    standardised; penalties, section 2.4, which gives no strength. The scale s, the intercept and the default widths are
-    ours.
+    <both>
     """
 
     classes_: np.ndarray

@@ -76,8 +76,13 @@ def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **
 
     Raises
     ------
-    ValueError
-        For an unknown name, and what the method raises.
+    ValueError, TypeError
+        For an unknown name, for unusable arguments, and for an f that is random, mixes rows, or returns NaN or
+        infinity.
+    ImportError
+        Where the package that has the method, captum or shap, is not installed.
+    GapError
+        Where attributions that should add up do not: from "exact", "deeplift" and "deep_shap".
 
     Cost
     ----
@@ -127,10 +132,8 @@ def saliency(f: Model, x: Tensor, baseline: Baseline = None, *, absolute: bool =
 
     Raises
     ------
-    ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
-    ImportError
-        Where captum is not installed.
+    ValueError, TypeError, ImportError
+        As in `explain_with`.
 
     Cost
     ----
@@ -173,10 +176,8 @@ def input_x_gradient(f: Model, x: Tensor, baseline: Baseline = None) -> Tensor:
 
     Raises
     ------
-    ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
-    ImportError
-        Where captum is not installed.
+    ValueError, TypeError, ImportError
+        As in `explain_with`.
 
     Cost
     ----
@@ -218,10 +219,8 @@ def integrated_gradients(f: Model, x: Tensor, baseline: Baseline = None, *, step
 
     Raises
     ------
-    ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
-    ImportError
-        Where captum is not installed.
+    ValueError, TypeError, ImportError
+        As in `explain_with`.
 
     Cost
     ----
@@ -267,10 +266,8 @@ def gradient_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: in
 
     Raises
     ------
-    ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
-    ImportError
-        Where captum is not installed.
+    ValueError, TypeError, ImportError
+        As in `explain_with`.
 
     Cost
     ----
@@ -329,7 +326,7 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
+        As in `explain_with`.
     GapError
         Where the sum does not close: any other activation is taken at its derivative, softmax as well (explain the
         logits).
@@ -389,7 +386,7 @@ def deep_shap(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
+        As in `explain_with`.
     GapError
         Where the sum does not close.
     ImportError
@@ -458,10 +455,8 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
 
     Raises
     ------
-    ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
-    ImportError
-        Where shap is not installed.
+    ValueError, TypeError, ImportError
+        As in `explain_with`.
 
     Cost
     ----
@@ -520,7 +515,7 @@ def sampling(
     Raises
     ------
     ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
+        As in `explain_with`.
 
     Cost
     ----
@@ -554,7 +549,7 @@ def exact(f: Model, x: Tensor, baseline: Baseline = None) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        For unusable arguments, and for an f that is random, mixes rows, or returns NaN or infinity.
+        As in `explain_with`.
 
     Cost
     ----

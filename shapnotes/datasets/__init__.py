@@ -223,20 +223,13 @@ def fashion_mnist(split: str = "train", *, data_home: str | Path | None = None) 
 
     Parameters
     ----------
-    split : str
-        "train" or "test".
-    data_home : path, optional
-        As in `yeast`, and so are the errors.
+    split, data_home
+        As in `mnist`, and so are the result and the errors.
 
     Returns
     -------
     Dataset
-        x [60000, 1, 28, 28] in [0, 1], y [60000]; of the test split 10000 rows.
-
-    Raises
-    ------
-    ValueError
-        For another split.
+        Of the shapes of `mnist`.
 
     Source
     ------
@@ -250,20 +243,13 @@ def cifar10(split: str = "train", *, data_home: str | Path | None = None) -> Dat
 
     Parameters
     ----------
-    split : str
-        "train" or "test".
-    data_home : path, optional
-        As in `yeast`, and so are the errors.
+    split, data_home
+        As in `mnist`, and so are the errors.
 
     Returns
     -------
     Dataset
         x [50000, 3, 32, 32] in [0, 1], y [50000]; of the test split 10000 rows.
-
-    Raises
-    ------
-    ValueError
-        For another split.
 
     Source
     ------

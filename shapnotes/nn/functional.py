@@ -93,12 +93,8 @@ def exact_relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = N
 
     Parameters
     ----------
-    x : Tensor
-        [batch, in].
-    weight : Tensor
-        [out, in].
-    bias : Tensor, optional
-        [out]; zero where there is none.
+    x, weight, bias
+        As in `relu_shapley_values`.
 
     Returns
     -------

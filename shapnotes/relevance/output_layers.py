@@ -56,22 +56,13 @@ def relu_relevance(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
     Parameters
     ----------
-    x : Tensor
-        [batch, in], what the layer is given.
-    weight : Tensor
-        [out, in].
-    bias : Tensor, optional
-        [out]; zero where there is none.
+    x, weight, bias
+        As in `shapnotes.nn.functional.relu_shapley_values`, and so are the errors.
 
     Returns
     -------
     Tensor
         [batch, out, out], to be used as that of `linear_relevance`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `shapnotes.nn.functional.relu_shapley_values`.
 
     Cost
     ----

@@ -37,52 +37,6 @@ class Curve:
     epoch_seconds: list[float] = field(default_factory=list, compare=False)
 
 
-def train_together(
-    models: Sequence[nn.Module],
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    *,
-    optimiser: Optimiser,
-    epochs: int,
-    batch_size: int,
-    generators: Sequence[torch.Generator],
-    measure_every: int,
-    measure_on: int | None = None,
-    follow_test: bool = False,
-    noise: Callable[[torch.Generator, int], Sequence[Tensor]] | None = None,
-) -> list[Curve]:
-    """Train classifiers of one architecture side by side by cross entropy; one curve per model.
-
-    models        : equal but for their parameters, on the device of the data; they are not changed
-    train, test   : inputs [rows, *features] and labels [rows]; train may have a leading axis [models, rows, ...]
-    optimiser     : from parameters to an elementwise optimiser, e.g. `lambda p: torch.optim.SGD(p, lr=0.1)`
-    generators    : one per model, on the CPU; each draws its model's order of rows anew every epoch
-    measure_every : steps between measurements of the training accuracy; the first is before the first step
-    measure_on    : the training accuracy is that on the first so many rows (None: on all)
-    follow_test   : measure the accuracy on the test data as often as that on the training data
-    noise         : what a step draws for a model beside its rows, masks of dropout for instance: from a generator on
-                    the device of the data and a number of rows to tensors [rows, ...], which the model is given after
-                    x. Each model has a generator of its own for it, seeded from its `generators`. Accuracies are
-                    measured without: the model is given x alone
-
-    Cost: as many matrix products as one repeat, each as many times larger.
-    """
-    *_, last = curves_by_epoch(
-        models,
-        train,
-        test,
-        optimiser=optimiser,
-        epochs=epochs,
-        batch_size=batch_size,
-        generators=generators,
-        measure_every=measure_every,
-        measure_on=measure_on,
-        follow_test=follow_test,
-        noise=noise,
-    )
-    return last
-
-
 def curves_by_epoch(
     models: Sequence[nn.Module],
     train: tuple[Tensor, Tensor],
@@ -98,7 +52,23 @@ def curves_by_epoch(
     noise: Callable[[torch.Generator, int], Sequence[Tensor]] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[list[Curve]]:
-    """`train_together`, which yields the curves so far after every epoch, and goes on from a checkpoint."""
+    """Train classifiers of one architecture side by side by cross entropy: each epoch, the curves so far.
+
+    models        : equal but for their parameters, on the device of the data; they are not changed
+    train, test   : inputs [rows, *features] and labels [rows]; train may have a leading axis [models, rows, ...]
+    optimiser     : from parameters to an elementwise optimiser, e.g. `lambda p: torch.optim.SGD(p, lr=0.1)`
+    generators    : one per model, on the CPU; each draws its model's order of rows anew every epoch
+    measure_every : steps between measurements of the training accuracy; the first is before the first step
+    measure_on    : the training accuracy is that on the first so many rows (None: on all)
+    follow_test   : measure the accuracy on the test data as often as that on the training data
+    noise         : what a step draws for a model beside its rows, masks of dropout for instance: from a generator on
+                    the device of the data and a number of rows to tensors [rows, ...], which the model is given after
+                    x. Each model has a generator of its own for it, seeded from its `generators`. Accuracies are
+                    measured without: the model is given x alone
+    checkpoint    : where the state is kept, from which the next call goes on
+
+    Cost: as many matrix products as one repeat, each as many times larger.
+    """
     x, y = train
     shared = y.dim() == 1
     own = () if shared else (torch.arange(len(models), device=x.device)[:, None],)
@@ -141,6 +111,12 @@ def curves_by_epoch(
             )
             for i in range(len(models))
         ]
+
+
+def train_together(*data: object, **settings: object) -> list[Curve]:
+    """The curves after the last epoch of `curves_by_epoch`, which the arguments are those of."""
+    *_, last = curves_by_epoch(*data, **settings)
+    return last
 
 
 def fit_together(
