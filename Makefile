@@ -13,7 +13,6 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export TQDM_DISABLE := 1
-export SHAPNOTES_NO_READER := 1
 export PYTHONNOUSERSITE := 1
 
 # The first Python that is new enough; 3.11 first, since the stored outputs were made with it.
@@ -92,6 +91,7 @@ check: $(STAMP)  ## are the notebooks in step with their text and within the rul
 unit: $(STAMP)  ## the package, its docstrings and the tools
 	@$(RUN) -m pytest -q -n $(WORKERS) -m "not pages"
 
+nbval: export SHAPNOTES_NO_READER := 1
 nbval: $(STAMP)  ## execute every notebook and compare every output with the stored one
 	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env \
 		--nbval-sanitize-with book/_tools/nbval.cfg book/*.ipynb
