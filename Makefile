@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help book test unit nbval pages check notebooks colab lint links lock serve clean
+.PHONY: help book test unit nbval pages check notebooks colab lint links lock gpu serve clean
 
 # One number of threads, one hash seed and no progress bars, as when the notebooks were stored.
 export OMP_NUM_THREADS := 1
@@ -26,6 +26,7 @@ TORCH_INDEX ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-tools
 WORKERS := 2
 # The release that made the stored outputs; the next one is taken on purpose, and then `make notebooks ALL=1`.
 LOCKED := torch==2.13.0
@@ -48,14 +49,18 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -n "$(TORCH_INDEX)" ]; then
 		$(RUN) -m pip install --quiet -c constraints.txt --index-url "$(TORCH_INDEX)" torch
 	fi
-	$(RUN) -m pip install --quiet -c constraints.txt -e ".[data,notebooks,book,sweeps,compare,test]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[fast,data,reproduce,notebooks,book,sweeps,compare,test]"
+	touch $@
+
+$(TOOLS): $(STAMP)
+	@$(RUN) -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
 # --- the book -------------------------------------------------------------------------------------
 
 BOOK := _build/.book
 SOURCES := _config.yml _toc.yml $(wildcard book/*.* book/_ext/* book/_npm/*.json book/_static/*.* book/_tools/* \
-	book/figures/* book/results/*)
+	book/api/* book/figures/* book/results/* shapnotes/*.py shapnotes/*/*.py shapnotes/*/*/*.py)
 
 book: $(BOOK)  ## build the book into _build/html; every warning is an error
 
@@ -86,8 +91,10 @@ check: $(STAMP)  ## are the notebooks in step with their text and within the rul
 unit: $(STAMP)  ## the package, its docstrings and the tools
 	@$(RUN) -m pytest -q -n $(WORKERS) -m "not pages"
 
+nbval: export SHAPNOTES_NO_READER := 1
 nbval: $(STAMP)  ## execute every notebook and compare every output with the stored one
-	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env book/*.ipynb
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --nbval --nbval-current-env \
+		--nbval-sanitize-with book/_tools/nbval.cfg book/*.ipynb
 
 pages: $(BOOK)  ## open every built page in a browser
 	@$(RUN) -m pytest -q -m pages tests/pages
@@ -98,14 +105,29 @@ colab:  ## execute the notebooks beside the versions that Colab has (a second en
 	cd book && ../_build/colab/bin/python -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider -W default \
 		--nbval-lax --nbval-current-env *.ipynb
 
-lint: $(STAMP)  ## style and spelling, as the pre-commit hooks check them
-	@$(RUN) -m pip install --quiet -c constraints.txt ruff codespell
-	$(RUN) -m ruff check .
+lint: $(TOOLS)  ## style, types, imports and spelling, as the pre-commit hooks check them
+	@$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m codespell_lib
+	$(VENV)/bin/lint-imports --no-cache
+	$(RUN) -m mypy
 
 links: $(STAMP)  ## ask every external address of the book whether it still answers
 	@$(VENV)/bin/jupyter-book build . --builder linkcheck
+
+# --- a GPU ----------------------------------------------------------------------------------------
+
+# make gpu BUDGET=7200 RECORDS=/mnt/records; the same command goes on from where it stopped.
+DEVICE ?= cuda
+BUDGET ?= 3600
+RECORDS ?= book/results
+
+# Records of runs are added to those that are there. Times of this machine go to a folder of their own: chapters read
+# those of a CPU.
+gpu: $(STAMP)  ## on a GPU: public calls, benchmarks, and BUDGET seconds of the papers' runs, most important first
+	@$(RUN) -m pytest -q tests/test_devices.py --device "$(DEVICE)"
+	$(RUN) -m shapnotes.cli bench all --device "$(DEVICE)" --out "$(RECORDS)/$(DEVICE)"
+	$(RUN) -m shapnotes.cli reproduce paper-scale --device "$(DEVICE)" --budget $(BUDGET) --out "$(RECORDS)"
 
 # --- upkeep ---------------------------------------------------------------------------------------
 
@@ -123,4 +145,4 @@ lock:  ## write constraints.txt anew: the newest versions that pyproject.toml al
 	rm -rf _build/lock
 
 clean:  ## remove what was built; .venv stays
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor book/_static/vendor.part
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis book/_static/vendor book/_static/vendor.part

@@ -1,6 +1,7 @@
 """Shapley values inside neural networks.
 
-Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors out, on the input's device and dtype.
+Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors out, on the input's device and in its
+dtype.
 """
 
 from importlib import import_module
@@ -8,10 +9,9 @@ from importlib.metadata import version
 from types import ModuleType
 
 from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance, shapnet
+from shapnotes._runtime.devices import device
 from shapnotes.exact import explain, shapley_from_table, shapley_values
-from shapnotes.explanation import Explanation
-from shapnotes.game import GapError
-from shapnotes.memory import keep_freed_memory
+from shapnotes.explanation import Explanation, GapError
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "GapError",
     "coalitions",
     "datasets",
+    "device",
     "estimators",
     "explain",
     "explainers",
@@ -33,11 +34,9 @@ __all__ = [
 ]
 __version__ = version("shapnotes")
 
-keep_freed_memory()
-
 
 def __getattr__(name: str) -> ModuleType:
-    """`estimators` when it is first used: scikit-learn takes about as long to import as PyTorch."""
+    """`estimators` on first use: importing scikit-learn takes about as long as importing PyTorch."""
     if name == "estimators":
         return import_module("shapnotes.estimators")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

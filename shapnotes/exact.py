@@ -6,23 +6,24 @@ What f answers is gathered in a table small enough for the cache and contracted 
 which are fixed in it, its weighted total.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from math import prod
 
-import psutil
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
-from shapnotes.coalitions import member_sums, sizes, subset_sums, value_weights
-from shapnotes.explanation import Explanation
-from shapnotes.game import Game, Groups, Model, check_closure, checked_output
-from shapnotes.progress import Bar, progress_bar
+from shapnotes._coalition_rows import coalition_rows
+from shapnotes._runtime.chunking import check_chunk_size, recomputed, rows_at_once
+from shapnotes._runtime.memory import keep_freed_memory
+from shapnotes._runtime.progress import Bar, progress_bar
+from shapnotes._runtime.tensors import check_dense
+from shapnotes.coalitions import cached_tensors, member_sums, sizes, value_weights
+from shapnotes.explanation import Explanation, check_closure
+from shapnotes.game import Game, Model, checked_output, in_dtype
+from shapnotes.players import Groups
 
-HOPELESS = 2**36  # evaluations of f; about a day at a million rows a second
-TABLE = 2**19  # values contracted at once: few enough to stay in the cache, many enough to hide the cost of a call
+MAX_EVALUATIONS = 2**36  # of f, together; about a day at a million per second
+VALUES_PER_TABLE = 2**19  # few enough to stay in the cache, many enough to hide the cost of a call
 
 
 def shapley_values(
@@ -34,37 +35,65 @@ def shapley_values(
     chunk_size: int | None = None,
     progress: bool | None = None,
 ) -> Tensor:
-    """The exact Shapley values of a model's output, by evaluating it on every coalition of players.
+    r"""The exact Shapley values of a model's output, by evaluating it on every coalition of players.
 
-        phi_i = sum over S without i of  |S|! (n-1-|S|)! / n!  [v(S + i) - v(S)],      v(S) = f(x_S, r_{N - S})
+    .. math::
+        \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - 1 - |S|)!}{n!}\, [v(S \cup \{i\}) - v(S)],
 
-    where N are the n players, r is the baseline and v(S) is the prediction when the players in S keep their value of x
-    and all others take the baseline's. The values of all players sum to f(x) - f(r), in the unit of f's output.
+        v(S) = f(x_S, r_{N \setminus S})
 
-    f          : [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It may be given the same
-                 buffer again with other contents: clone what you want to keep
-    x          : [batch, *features], floating point
-    baseline   : the value that stands for "absent": None (0), a number, or a tensor that broadcasts to x
-    groups     : None (each feature is a player), integer labels 0..n-1 that broadcast to *features, or a list of lists
-                 of flat feature indices; the members of a group come and go together
-    chunk_size : the most rows f is given at once; chosen from the free memory when None
-    progress   : True or False shows or hides a bar; None shows it for runs of more than ten seconds
-
-    Returns a tensor [batch, *features, *outputs], or [batch, n, *outputs] with groups, on x's device and in x's dtype;
-    sums are accumulated in float64.
+    where :math:`N` are the :math:`n` players, :math:`r` is the baseline, and the worth :math:`v(S)` is the prediction
+    when the players in :math:`S` keep their value in x and all others take the baseline's. The values of all players
+    sum to :math:`f(x) - f(r)`, in the unit of f's output.
 
     Gradients flow to x, the baseline and the parameters of f when autograd is on; each chunk is then evaluated again in
     the backward pass, so that memory stays that of one chunk.
 
-    Cost: 2**n evaluations an input, n counted over the players that differ from the baseline (the others are exactly
-    zero and are not enumerated). When f is an `nn.Linear` or an `nn.Sequential` that begins with one, the first layer
-    is never applied to a coalition: its n partial products are computed once and added up along the coalitions.
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, *outputs]; deterministic, each row by itself. It is given a tensor, perhaps the
+        same buffer again with other contents (clone what you want to keep), and returns a tensor or a NumPy array, as
+        scikit-learn's `predict_proba` does.
+    x : Tensor
+        [batch, *features], floating point.
+    baseline : Tensor or float, optional
+        The value that stands for absent: None (0), a number, or a tensor that broadcasts to x.
+    groups : tensor, array, sequence or mapping, optional
+        None (each feature is a player), or features that come and go together: labels 0..n-1, or names, that broadcast
+        to *features; or for each player its flat feature numbers, a slice or a bool mask, in a list or a dictionary.
+    chunk_size : int, optional
+        The most rows f is given at once; chosen from the free memory when None.
+    progress : bool, optional
+        Whether to show a bar; None shows it for runs of more than ten seconds.
 
-    Raises ValueError or TypeError for unusable arguments or too many players, `GapError` (a ValueError) when the values
-    do not add up to f(x) - f(baseline), which happens when f is random or mixes rows.
+    Returns
+    -------
+    Tensor
+        [batch, *features, *outputs], or [batch, n, *outputs] with groups, on x's device and in x's dtype; sums are
+        accumulated in float64.
 
-    Source: Shapley (1953); Shapley Explanation Networks, Definition 1.
+    Raises
+    ------
+    ValueError, TypeError
+        For unusable arguments, too many players, and an f that returns NaN or infinity for a coalition.
+    GapError
+        When the values do not add up to f(x) - f(baseline), which happens when f is random or mixes rows.
 
+    Cost
+    ----
+    2**n evaluations of f per input, n counted over its players that differ from the baseline, whatever else is in the
+    batch: the others are exactly zero and are not enumerated, except for a gradient to x or the baseline. In addition,
+    one evaluation of each input, of each baseline and of one row. When f is an `nn.Linear` or an `nn.Sequential` that
+    begins with one, the first layer is never applied to a coalition: its n partial products are computed once and added
+    up along the coalitions.
+
+    Source
+    ------
+    Shapley (1953), equation 13; Shapley Explanation Networks, Definition 1.
+
+    Examples
+    --------
     >>> shapley_values(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]]))
     tensor([[3., 3.]])
     """
@@ -72,20 +101,45 @@ def shapley_values(
 
 
 def shapley_from_table(values: Tensor) -> Tensor:
-    """The exact Shapley values of a game given as a table of all its values.
+    r"""The exact Shapley values of a game given as a table of the worths of all coalitions.
 
-    values : [2**n, *outputs]; bit i of the row number says whether player i is present (row 0: nobody)
+    .. math::
+        \phi_i = \sum_{S \ni i} a(|S|)\, v(S) - \sum_S w(|S|)\, v(S)
 
-    Returns [n, *outputs], summing over players to values[-1] - values[0]. Whole numbers give float64; sums are
-    accumulated in float64. Differentiable. Cost: about 3 * 2**n multiply-adds an output, for all players together.
+    with the weights of `coalitions.value_weights`. The values sum over players to :math:`v(N) - v(\emptyset)`, that is
+    values[-1] - values[0]. Differentiable; sums are accumulated in float64.
 
-    Source: Shapley (1953), equation 13, regrouped by coalition (see `coalitions.value_weights`).
+    Parameters
+    ----------
+    values : Tensor
+        [2**n, *outputs], the worths; bit i of the row number says whether player i is present (row 0: nobody).
 
+    Returns
+    -------
+    Tensor
+        [n, *outputs], in the dtype of the table; whole numbers give float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a table without 2**n rows, or with something else than finite real numbers.
+
+    Cost
+    ----
+    About 3 * 2**n multiply-adds per output, for all players together.
+
+    Source
+    ------
+    Shapley (1953), equation 13, regrouped by coalition.
+
+    Examples
+    --------
     >>> shapley_from_table(torch.tensor([0.0, 0.0, 0.0, 1.0]))
     tensor([0.5000, 0.5000])
     """
     if not isinstance(values, Tensor):
         raise TypeError(f"values must be a tensor [2**n, *outputs]; got {type(values).__name__}")
+    check_dense(values, "values")
     rows = len(values) if values.dim() else 0
     if rows < 2 or rows & (rows - 1):
         raise ValueError(f"values needs 2**n rows, one a coalition, for n >= 1; got shape {tuple(values.shape)}")
@@ -98,7 +152,7 @@ def shapley_from_table(values: Tensor) -> Tensor:
     a, w = (weights.to(values.device)[sizes(n, device=values.device)] for weights in value_weights(n))
     table = values.to(torch.float64).flatten(1) if values.dim() > 1 else values.to(torch.float64)[:, None]
     phi = member_sums(a[:, None] * table) - w @ table
-    return phi.reshape(n, *values.shape[1:]).to(dtype)
+    return in_dtype(phi.reshape(n, *values.shape[1:]), dtype)
 
 
 def explain(
@@ -110,10 +164,25 @@ def explain(
     chunk_size: int | None = None,
     progress: bool | None = None,
 ) -> Explanation:
-    """`shapley_values` together with the predictions they lie between, as an `Explanation`.
+    """`shapley_values` together with the predictions that they lie between, as an `Explanation`.
 
-    Arguments, cost, gradients and errors are those of `shapley_values`.
+    Parameters
+    ----------
+    f, x, baseline, groups, chunk_size, progress
+        As in `shapley_values`, and so are gradients, errors and cost.
 
+    Returns
+    -------
+    Explanation
+        Attributions [batch, *features, *outputs], or [batch, n, *outputs] with groups; the predictions at x and at the
+        baseline [batch, *outputs]; x as its inputs.
+
+    Source
+    ------
+    Shapley (1953), equation 13; Shapley Explanation Networks, Definition 1.
+
+    Examples
+    --------
     >>> explain(lambda z: z[:, 0] * z[:, 1], torch.tensor([[2.0, 3.0]])).gap()
     tensor([0.])
     """
@@ -121,255 +190,160 @@ def explain(
     return Explanation(values, full, empty, inputs=x)
 
 
-def exact_values(game: Game, chunk_size: int | None, progress: bool | None) -> tuple[Tensor, Tensor, Tensor]:
+def exact_values(
+    game: Game, chunk_size: int | None, progress: bool | None, values_per_table: int = VALUES_PER_TABLE
+) -> tuple[Tensor, Tensor, Tensor]:
     """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
-    probe, chunk_size = first_look(game, chunk_size)
-    full = probe.detach().clone()  # f may write over what it has returned
+    probe, largest_bytes, eps = game.probe()
+    chunk_size = int(chunk_size or rows_at_once(x, largest_bytes))
     graph = probe.requires_grad
-    moved = game.moved()
+    moved = game.non_missing()
     # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
-    enumerated = torch.ones_like(moved) if graph and (x.requires_grad or baseline.requires_grad) else moved
-    n = int(enumerated.sum(1).max())
-    _refuse_hopeless(n, len(x))
+    everyone = graph and (x.requires_grad or baseline.requires_grad)
+    enumerated = torch.ones_like(moved) if everyone else moved
+    counts = enumerated.sum(1).tolist()
+    _refuse_hopeless(counts)
+    keep_freed_memory()
     empty = game.predictions(baseline, chunk_size)
-    if len(x) > 1:
-        full = game.predictions(x, chunk_size)
+    full = game.predictions(x, chunk_size) if len(x) > 1 else probe.detach()
 
-    low = min(n, chunk_size.bit_length() - 1)
-    inputs_at_once = max(1, chunk_size >> low) if low == n else 1
-    starts = range(0, len(x), inputs_at_once)
-    recompute = graph and (len(starts) > 1 or low < n)
-    blocks = []
-    outputs = prod(probe.shape[1:])
-    bar = progress_bar(len(x) << n, "rows", progress)
-    with bar, torch.set_grad_enabled(graph):
-        for start in starts:
-            inputs = slice(start, start + inputs_at_once)
-            players = torch.nonzero(enumerated[inputs].any(0)).flatten()
-            phi = x.new_zeros(len(x[inputs]), game.n, outputs, dtype=torch.float64)
-            if len(players):
-                values = _enumerate(game, inputs, players, min(low, len(players)), outputs, graph, recompute, bar)
-                phi = phi.index_copy(1, players, values)
-            # Whoever is at the baseline: exactly 0, with its gradient where there is one.
-            blocks.append(torch.where(moved[inputs, :, None], phi, phi - phi.detach() if graph else 0.0))
-            bar.update((min(start + inputs_at_once, len(x)) << n) - bar.n)
-    phi = torch.cat(blocks)
-    shape = probe.shape[1:]
+    blocks = list(_blocks(enumerated, chunk_size))
+    many_chunks = len(blocks) > 1 or 1 << max(counts) > chunk_size
+    recompute = graph and many_chunks
+    shape, outputs = probe.shape[1:], prod(probe.shape[1:])
+    found = []
+    shown = False if progress is None and not many_chunks else progress  # one chunk takes less time than its bar
+    with progress_bar(sum(1 << n for n in counts), "rows", shown) as bar, torch.set_grad_enabled(graph):
+        for inputs, players in blocks:
+            n = players.shape[1]
+            low = min(n, chunk_size.bit_length() - 1)
+            evaluate = _evaluation(game, inputs, players, low, outputs, graph, recompute)
+            found.append(_enumerate(evaluate, n, low, graph, values_per_table, bar))
+            del evaluate  # its rows are used again by the next block, and by the next call
+        phi = x.new_zeros(len(x), game.n, outputs, dtype=torch.float64)
+        if blocks:
+            rows = torch.cat([inputs[:, None].expand_as(players).flatten() for inputs, players in blocks])
+            columns = torch.cat([players.flatten() for _, players in blocks])
+            phi = phi.index_put((rows, columns), torch.cat([values.flatten(0, 1) for values in found]))
+        if everyone:  # a player at its baseline gets exactly 0; phi - phi.detach() is 0 but keeps the gradient
+            phi = torch.where(moved[:, :, None], phi, phi - phi.detach())
     detached = phi.detach()
     check_closure(
         detached.sum(1).reshape(len(x), *shape),
         empty,
         full,
         scale=detached.abs().sum(1).reshape(len(x), *shape),
-        dtype=probe.dtype,
+        eps=eps,
     )
-    return phi.reshape(len(x), *game.player_shape, *shape).to(x.dtype), empty, full
+    return in_dtype(phi.reshape(len(x), *game.player_shape, *shape), x.dtype), empty, full
 
 
-def _enumerate(
-    game: Game, inputs: slice, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool, bar: Bar
-) -> Tensor:
-    """The values of `players` (indices) for a block of inputs: float64 [block, players, outputs].
+def _blocks(enumerated: Tensor, chunk_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs that share chunks: which ones, [inputs], and who is enumerated for each, [inputs, players].
 
-    Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
-    all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
+    Inputs of a block have as many players, each its own. So an input costs 2**players, whatever else is in the batch.
     """
-    if linear := _leading_linear(game):
-        rows, rest = _partial_sums(game, inputs, players, low, not graph, *linear)  # autograd needs rows of their own
-    else:
-        rows, rest = _masked_rows(game, inputs, players, low, not graph)
+    counts = enumerated.sum(1)
+    for n in counts.unique().tolist():
+        if n > 0:
+            for inputs in torch.nonzero(counts == n).flatten().split(max(1, chunk_size >> n)):
+                yield inputs, torch.nonzero(enumerated[inputs])[:, 1].view(-1, n)
+
+
+def _evaluation(
+    game: Game, inputs: Tensor, players: Tensor, low: int, outputs: int, graph: bool, recompute: bool
+) -> Callable[[int], Tensor]:
+    """From the number of a chunk to what f answers to its rows, [block, 2**low, outputs].
+
+    The number is that of a coalition of the players beyond the first `low`; a row joins it with one of the low players.
+    """
+    rows, rest = coalition_rows(game, inputs, players, low, reuse=not graph)  # autograd needs rows of their own
 
     def evaluate(code: int) -> Tensor:
         chunk = rows(code)
         return checked_output(rest(chunk), len(chunk)).reshape(-1, 2**low, outputs)
 
-    first = evaluate(0) if not recompute else _recomputed(evaluate, 0)
-    n, device = len(players), first.device
-    in_table = max(low, min(n, (TABLE // max(len(first) * outputs, 1)).bit_length() - 1))
+    return (lambda code: recomputed(evaluate, code)) if recompute else evaluate
+
+
+def _enumerate(
+    evaluate: Callable[[int], Tensor], n: int, low: int, graph: bool, values_per_table: int, bar: Bar
+) -> Tensor:
+    """The values of n players from the answers to all chunks, see `_evaluation`: float64 [block, n, outputs].
+
+    Three kinds of players: `low` ones vary inside a chunk of rows, the next `middle` ones from chunk to chunk, and when
+    all of their coalitions are in, the table is contracted; the rest, the high ones, vary from table to table.
+    """
+    first = evaluate(0)
+    block, _, outputs = first.shape
+    in_table = max(low, min(n, (values_per_table // max(block * outputs, 1)).bit_length() - 1))
     middle = in_table - low
     # Measured from v(nobody): a constant in f's output then costs no digits.
     origin = first[:, :1].to(torch.float64, copy=True)
-    table = None if graph else first.new_empty(len(first), 2**middle, 2**low, outputs, dtype=torch.float64)
-    chunks = [first] * 2**middle if graph else table.unbind(1)
-    accumulated: Tensor | None = None
-    constant, high_values = 0.0, [0.0] * (n - in_table)
-    for high in range(2 ** (n - in_table)):
+    table = first.new_empty(0 if graph else block, 2**middle, 2**low, outputs, dtype=torch.float64)
+    total = _StreamingSum(n, in_table, first.new_zeros(block, outputs, dtype=torch.float64))
+
+    def chunks(high: int) -> Iterator[Tensor]:
         for code in range(high << middle, high + 1 << middle):
-            bar.update(len(first) << low)
-            value = first if code == 0 else _recomputed(evaluate, code) if recompute else evaluate(code)
-            if graph:
-                chunks[code % 2**middle] = value
-            else:  # copied at once, since it may lie in memory that the next chunk writes over
-                chunks[code % 2**middle].copy_(value)
-        values = torch.cat(chunks, 1) - origin if graph else table.flatten(1, 2).sub_(origin)
-        weights = _table_weights(n, in_table, high.bit_count(), device)
+            bar.update(block << low)
+            yield first if code == 0 else evaluate(code)
+
+    for high in range(2 ** (n - in_table)):
+        if graph:
+            values = torch.cat(list(chunks(high)), 1) - origin
+        else:  # copied one by one, since an answer may lie in memory that the next one is written to
+            for place, chunk in zip(table.unbind(1), chunks(high), strict=True):
+                place.copy_(chunk)
+            values = table.flatten(1, 2).sub_(origin)
+        total.add(values, high)
+    return total.values()
+
+
+class _StreamingSum:
+    """The values of n players from tables of the worths of coalitions, which come one after the other.
+
+    A table holds all coalitions of the first `in_table` players, each joined by one coalition of the others.
+    """
+
+    def __init__(self, n: int, in_table: int, zero: Tensor) -> None:
+        """zero : [block, outputs]"""
+        self.n, self.in_table = n, in_table
+        self.weighted: Tensor | None = None  # the tables, times the weights of members: [block, 2**in_table, outputs]
+        self.everywhere = zero  # what every player has to give back: [block, outputs]
+        self.of_high = [zero] * (n - in_table)  # over the tables in which the player is: [block, outputs] each
+
+    def add(self, table: Tensor, high: int) -> None:
+        """table : float64 [block, 2**in_table, outputs]; high : its coalition of the other players, as a number."""
+        weights = _table_weights(self.n, self.in_table, high.bit_count(), table.device)
         a = weights[0, :, None]
-        accumulated = a * values if accumulated is None else torch.addcmul(accumulated, a, values)
-        with_table, everywhere = (weights @ values).unbind(1)
-        constant = constant + everywhere
-        for j in range(n - in_table):
+        self.weighted = a * table if self.weighted is None else torch.addcmul(self.weighted, a, table)
+        with_table, everywhere = (weights @ table).unbind(1)
+        self.everywhere = self.everywhere + everywhere
+        for j in range(self.n - self.in_table):
             if high >> j & 1:
-                high_values[j] = high_values[j] + with_table
-    low_values = member_sums(accumulated.transpose(0, 1)) if in_table else []
-    return torch.stack([*low_values, *high_values], 1) - constant[:, None]
+                self.of_high[j] = self.of_high[j] + with_table
+
+    def values(self) -> Tensor:
+        """[block, n, outputs], when all tables have been added."""
+        assert self.weighted is not None, "no table was added"
+        of_low = member_sums(self.weighted.transpose(0, 1)).unbind(0) if self.in_table else ()
+        return torch.stack([*of_low, *self.of_high], 1) - self.everywhere[:, None]
 
 
-@lru_cache(maxsize=32)
+@cached_tensors
 def _table_weights(n: int, in_table: int, others: int, device: torch.device) -> Tensor:
     """`value_weights(n)` over all coalitions of a table, each joined by `others` more players: [2, 2**in_table]."""
-    size = others + (sizes(in_table) if in_table else torch.zeros(1, dtype=torch.int64))
+    size = others + (sizes(in_table, device="cpu") if in_table else torch.zeros(1, dtype=torch.int64, device="cpu"))
     return torch.stack(value_weights(n))[:, size].to(device)
 
 
-def _recomputed(evaluate: Callable[[int], Tensor], code: int) -> Tensor:
-    """One chunk whose intermediate results are dropped, and made again when gradients are wanted."""
-    return checkpoint(evaluate, code, use_reentrant=False, preserve_rng_state=False)
-
-
-class _Rows:
-    """Rows, a chunk at a time: all coalitions of the low players, each joined by one coalition of the others.
-
-    A chunk is named by the coalition of the others, as an integer. Each player adds `present` or `absent`, both
-    [inputs, players, d], to the row that is `start` [inputs, 1, d]. The coalitions of the low players are summed up
-    once; a chunk is this table, shifted by what the others add. With `reuse` all chunks are written into one buffer.
-    """
-
-    def __init__(self, present: Tensor, absent: Tensor, start: Tensor, shape: torch.Size, low: int, reuse: bool):
-        parts = low - low // 2, low // 2, min(8, present.shape[1] - low)  # the third has most of the others' coalitions
-        ready = sum(parts)
-        first, last, near = subset_sums(present[:, :ready], absent[:, :ready], parts)
-        self.table = (last[:, :, None] + first[:, None]).flatten(1, 2)
-        self.shifts = (start + near).unbind(1)
-        self.far = list(zip(absent[:, ready:].unbind(1), present[:, ready:].unbind(1), strict=True))
-        self.buffer = torch.empty_like(self.table) if reuse else None
-        self.shape = (-1, *shape)
-
-    def __call__(self, code: int) -> Tensor:
-        shift, others = self.shifts[code % len(self.shifts)], code // len(self.shifts)
-        for j, one in enumerate(self.far):
-            shift = shift + one[others >> j & 1]
-        return torch.add(self.table, shift[:, None], out=self.buffer).view(self.shape)
-
-
-def _masked_rows(game: Game, inputs: slice, players: Tensor, low: int, reuse: bool) -> tuple[_Rows, Model]:
-    """The rows of an opaque model, and the model: x where a player is present, the baseline elsewhere.
-
-    A feature has one owner; all other terms are zero there, and adding zeros is exact.
-    """
-    x, baseline = (t[inputs].flatten(1)[:, None] for t in (game.x, game.baseline))
-    owns = game.owned(players)
-    rows = _Rows(x * owns, baseline * owns, baseline * (1 - owns.sum(0)), game.x.shape[1:], low, reuse)
-    return rows, game.f
-
-
-def _partial_sums(
-    game: Game, inputs: slice, players: Tensor, low: int, reuse: bool, linear: nn.Linear, rest: list[nn.Module]
-) -> tuple[_Rows, Model]:
-    """The first layer's output where that layer is linear, and the rest of the model.
-
-    W x_S + b = (W r + b) + the sum of the products W (x - r) of the members of S.
-    """
-    x, baseline = (t[inputs].flatten(1) for t in (game.x, game.baseline))
-    products = nn.functional.linear((x - baseline)[:, None] * game.owned(players), linear.weight)
-    rows = _Rows(products, torch.zeros_like(products), linear(baseline)[:, None], products.shape[2:], low, reuse)
-    return rows, _Buffered(rest) if reuse else nn.Sequential(*rest)
-
-
-class _Buffered:
-    """Layers run in memory that is kept from chunk to chunk: linear ones into buffers, ReLUs inside those.
-
-    What a layer writes is then where the last chunk left it, in the cache, and is read from there by the next layer.
-    """
-
-    def __init__(self, layers: list[nn.Module]):
-        self.layers = [(layer, type(layer) if not _hooked(layer) else None) for layer in layers]
-        self.buffers: dict[int, Tensor] = {}
-
-    def __call__(self, z: Tensor) -> Tensor:
-        ours = True  # whether z lies in memory that nobody else sees
-        for i, (layer, kind) in enumerate(self.layers):
-            if kind is nn.Linear and z.dim() == 2:
-                if i not in self.buffers:
-                    self.buffers[i] = z.new_empty(z.shape[0], layer.out_features)
-                if layer.bias is None:
-                    z = torch.mm(z, layer.weight.T, out=self.buffers[i])
-                else:
-                    z = torch.addmm(layer.bias, z, layer.weight.T, out=self.buffers[i])
-                ours = True
-            elif kind is nn.ReLU and ours:
-                z = z.relu_()
-            else:
-                z, ours = layer(z), False
-        return z
-
-
-def _leading_linear(game: Game) -> tuple[nn.Linear, list[nn.Module]] | None:
-    """The linear layer that f begins with and the others, when the shared products give the same as calling f."""
-    layers = list(game.f) if type(game.f) is nn.Sequential else [game.f]
-    skip = 1 if type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1) else 0
-    if len(layers) <= skip or type(layers[skip]) is not nn.Linear or (skip == 0 and game.x.dim() != 2):
-        return None
-    if any(_hooked(module) for module in [game.f, *layers[: skip + 1]]) or torch.is_autocast_enabled(
-        game.x.device.type
-    ):
-        return None
-    return layers[skip], layers[skip + 1 :]
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-
-
-def first_look(game: Game, chunk_size: int | None) -> tuple[Tensor, int]:
-    """The model's answer to the first input alone, and how many rows to give it at once."""
-    if chunk_size is not None:
-        return game(game.x[:1].clone()), chunk_size
-    with _Widest() as widest:
-        answer = game(game.x[:1].clone())
-    return answer, rows_at_once(game.x, widest.bytes)
-
-
-class _Widest(TorchFunctionMode):
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-        return result
-
-
-def rows_at_once(x: Tensor, widest_bytes: int) -> int:
-    """How many rows to give a model at once, a power of two.
-
-    `widest_bytes` is the largest tensor made for one row. On a CPU that tensor should stay in the cache (a larger chunk
-    is slower); on a GPU it should fill the machine. In neither may a few such tensors exceed a quarter of what is free.
-    """
-    row = max(widest_bytes, x[0].numel() * x.element_size())
-    if x.device.type == "cuda":
-        free = torch.cuda.mem_get_info(x.device)[0]
-        rows = min(2**20, 2**28 // row)
-    else:
-        free = psutil.virtual_memory().available
-        rows = min(2**16, 2**22 // row)
-    rows = max(1, min(max(rows, 2**8), free // (16 * row)))
-    return 1 << (rows.bit_length() - 1)
-
-
-def check_chunk_size(chunk_size: int | None) -> None:
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be a whole number of rows, at least 1, or None; got {chunk_size!r}")
-
-
-def _refuse_hopeless(n: int, batch: int) -> None:
-    evaluations = batch << n
-    if evaluations > HOPELESS:
+def _refuse_hopeless(counts: list[int]) -> None:
+    evaluations, n = sum(1 << count for count in counts), max(counts)
+    if evaluations > MAX_EVALUATIONS:
         raise ValueError(
-            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: {evaluations / 8.64e10:.3g} "
-            "days at a million a second. Use shapnotes.sample_shapley_values, which needs n - 1 evaluations a "
-            "permutation and gives standard errors, or make fewer players with groups="
+            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: "
+            f"{evaluations / 8.64e10:.3g} days at a million a second. Use shapnotes.sample_shapley_values, which needs "
+            "n - 1 evaluations a permutation and gives standard errors, or make fewer players with groups="
         )

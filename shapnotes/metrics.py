@@ -1,42 +1,78 @@
-"""How good explanations are: their distance from exact values, what removing the players they name does, their shape.
+"""How good explanations are: their distance from exact values, their shape, and what removing players does.
 
-Attributions are [batch, *players, outputs] with one output axis, a class each for a classifier; scores, one number a
-player, are [batch, *players]. There may be any number of player axes. Where players are removed from inputs of a
-model, they are the features of x, or its pixels [height, width] where x is [batch, channels, height, width]; a pixel
-goes with all its channels. Results are float64, on the device of what they are computed from.
+Attributions are [batch, *players, outputs] with one output axis, one class each for a classifier; scores, one number
+per player, are [batch, *players]. There may be any number of player axes. Where players are removed from inputs of a
+model, they are the features of x, or its pixels [height, width] where x is [batch, channels, height, width]; a pixel is
+removed with all its channels. Results are float64, on the device of what they are computed from.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from shapnotes.exact import first_look
-from shapnotes.game import Game, Model
+from shapnotes._runtime.tensors import check_dense
+from shapnotes.game import Game, Model, checked_input
+
+__all__ = [
+    "PairedComparison",
+    "RemovalCurve",
+    "coefficient_of_variation",
+    "log_odds_change",
+    "paired_comparison",
+    "removal_curve",
+    "shapley_error",
+    "sparsity",
+]
 
 # --- the distance from exact values --------------------------------------------------------------------------------
 
 
 def shapley_error(attributions: Tensor, exact: Tensor, logits: Tensor | None = None) -> Tensor:
-    """The mean absolute error of a player's attribution; for classifiers, its mean under the predicted probabilities.
+    r"""The mean absolute error of the attributions; for classifiers, its mean under the predicted probabilities.
 
-        l_j = || phi_j - gamma_j ||_1 / n,        l = sum over classes j of  softmax(C(x))_j  l_j
+    .. math::
+        \ell_j = \frac{1}{n} \sum_{i=1}^n |\phi_{ij} - \gamma_{ij}|,
 
-    phi_j are the exact values of n players for output j and gamma_j the attributions. Both explain the raw output
-    C(x)_j; the softmax is a weight only. It weighs the errors, not the attributions: those of classes that the model
-    rules out do not count, and those of different classes do not cancel.
+        \ell = \sum_j \mathrm{softmax}(C(x))_j\, \ell_j
 
-    attributions : [batch, *players, outputs], gamma
-    exact        : the same shape, phi
-    logits       : [batch, outputs], the classifier's output C(x) before its softmax; None for l_j itself
+    where :math:`\phi_{ij}` are the exact values of the :math:`n` players for output :math:`j`, and
+    :math:`\gamma_{ij}` the attributions. Both explain the raw output :math:`C(x)_j`; the softmax is a weight only. It
+    weighs the errors, not the attributions: those of classes that the model rules out do not count, and those of
+    different classes do not cancel.
 
-    Returns [batch] with logits and [batch, outputs] without, in the unit of the output. Raises ValueError where shapes
-    do not fit. Cost: that of reading the arguments.
+    Parameters
+    ----------
+    attributions : Tensor
+        [batch, *players, outputs].
+    exact : Tensor
+        The exact values, of the same shape.
+    logits : Tensor, optional
+        [batch, outputs], the classifier's output before its softmax; None for the error of each output.
 
-    Source: Shapley Explanation Networks, equation 8 and appendix G.1, where phi is written with d = n.
+    Returns
+    -------
+    Tensor
+        [batch] with logits and [batch, outputs] without, in the unit of the output.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Where shapes do not fit, or for something else than finite floating-point numbers.
+
+    Cost
+    ----
+    That of reading the arguments.
+
+    Source
+    ------
+    Shapley Explanation Networks, equation 8 and appendix G.1, where :math:`n` is written :math:`d`.
+
+    Examples
+    --------
     >>> exact = torch.tensor([[[1.0, 0.0], [2.0, 0.0]]])
     >>> shapley_error(torch.zeros(1, 2, 2), exact)
     tensor([[1.5000, 0.0000]], dtype=torch.float64)
@@ -55,31 +91,76 @@ def shapley_error(attributions: Tensor, exact: Tensor, logits: Tensor | None = N
 
 
 def sparsity(attributions: Tensor, threshold: float = 0.0) -> Tensor:
-    """The share of players whose attribution is at most `threshold` in size: [batch, outputs], between 0 and 1.
+    r"""The share of players whose attribution is at most `threshold` in absolute value.
 
-    attributions : [batch, *players, outputs]
-    threshold    : not negative, in the unit of the output
+    .. math::
+        \frac{1}{n}\, \#\{ i : |\phi_i| \le \text{threshold} \}
 
-    Source: Shapley Explanation Networks, table 4, which does not say what counts as zero.
+    Parameters
+    ----------
+    attributions : Tensor
+        [batch, *players, outputs].
+    threshold : float
+        Not negative, in the unit of the output.
 
+    Returns
+    -------
+    Tensor
+        [batch, outputs], between 0 and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative threshold, or attributions of another shape or kind.
+
+    Source
+    ------
+    Shapley Explanation Networks, table 4, which does not say what counts as zero.
+
+    Examples
+    --------
     >>> sparsity(torch.tensor([[[0.0], [3.0], [0.0], [-1.0]]]))
     tensor([[0.5000]], dtype=torch.float64)
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not threshold >= 0:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not threshold >= 0:
         raise ValueError(f"threshold must be a number, 0 or larger; got {threshold!r}")
     return (_players_flat("attributions", attributions).abs() <= threshold).double().mean(1)
 
 
 def coefficient_of_variation(attributions: Tensor, correction: int = 0) -> Tensor:
-    """Standard deviation over mean, of the attributions' sizes |phi_i| over the players: [batch, outputs].
+    r"""Standard deviation over mean of the absolute attributions of the players.
 
-    0 where all players have the same size, sqrt(n - 1) where one of n players has everything, nan where all are zero.
+    .. math::
+        \frac{1}{m} \sqrt{\frac{1}{n - c} \sum_i (|\phi_i| - m)^2},
 
-    attributions : [batch, *players, outputs]
-    correction   : the variance is the sum of squares over n - correction: 0, or 1 as in `torch.std`
+        m = \frac{1}{n} \sum_i |\phi_i|
 
-    Source: Shapley Explanation Networks, section 3 and table 4, which does not say which variance it takes.
+    It is 0 where all players have the same absolute attribution, :math:`\sqrt{n - 1}` where one of n players has all
+    (both for :math:`c = 0`), and nan where all are zero.
 
+    Parameters
+    ----------
+    attributions : Tensor
+        [batch, *players, outputs].
+    correction : int
+        :math:`c`: 0, or 1 as in `torch.std`.
+
+    Returns
+    -------
+    Tensor
+        [batch, outputs].
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another correction, or attributions of another shape or kind.
+
+    Source
+    ------
+    Shapley Explanation Networks, section 3 and table 4, which does not say which variance it takes.
+
+    Examples
+    --------
     >>> coefficient_of_variation(torch.tensor([[[1.0], [-3.0]]]))
     tensor([[0.5000]], dtype=torch.float64)
     """
@@ -102,55 +183,95 @@ def log_odds_change(
     fraction: float = 0.2,
     baseline: Tensor | float | None = None,
 ) -> Tensor:
-    """Digit flipping: what the players that speak for class s rather than t are worth in log-odds between the two.
+    r"""Digit flipping: the log-odds between two classes that are lost without the players that speak for the first.
 
-        D_i = phi_i^s - phi_i^t,        change = [C_s(x) - C_t(x)] - [C_s(x') - C_t(x')]
+    .. math::
+        [C_s(x) - C_t(x)] - [C_s(x') - C_t(x')],
 
-    x' is x with the round(fraction n) players of largest D_i set to the baseline, of those with D_i > 0. C are logits,
-    so C_s - C_t is the log of the odds of s against t. Larger is better: the explanation found the players that matter.
+        D_i = \phi_i^s - \phi_i^t
 
-    f              : [rows, *features] -> [rows, classes], logits
-    x              : [batch, *features]
-    attributions   : [batch, *players, classes]
-    source, target : the class to leave and the class to reach, one for all or [batch]
-    fraction       : how many players may go, between 0 and 1
-    baseline       : what removed players become: None (0), a number, or a tensor that broadcasts to x
+    where :math:`x'` is :math:`x` with the round(fraction n) players of largest :math:`D_i` set to the baseline, of
+    those with :math:`D_i > 0`. :math:`C` are logits, so :math:`C_s - C_t` is the logarithm of the odds of s against t.
+    Larger is better: the explanation identified the players that matter. Of equal :math:`D_i` the earlier player is
+    removed first.
 
-    Returns [batch]. Of equal D_i the earlier player goes first. Raises ValueError for what does not fit. Cost: two
-    evaluations an input.
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, classes], logits.
+    x : Tensor
+        [batch, *features].
+    attributions : Tensor
+        [batch, *players, classes].
+    source, target : int or Tensor
+        The class s to leave and the class t to reach, one for all inputs or [batch].
+    fraction : float
+        How many players may be removed, between 0 and 1.
+    baseline : Tensor or float, optional
+        What removed players become: None (0), a number, or a tensor that broadcasts to x.
 
-    Source: Shrikumar et al. (2017), section 4.1: MNIST without scaling, all test images of class s, 157 of 784 pixels;
-    Shapley Explanation Networks, figures 4 and 11, which does not say how many of its 32 x 32 pixels.
+    Returns
+    -------
+    Tensor
+        [batch].
 
+    Raises
+    ------
+    ValueError, TypeError
+        Where arguments do not fit together, and as `shapley_values` for a model that is random, mixes rows, or returns
+        NaN or infinity.
+
+    Cost
+    ----
+    Two evaluations per input, and 17 to probe the model.
+
+    Source
+    ------
+    Shrikumar et al. (2017), section 4.1: MNIST without scaling, all test images of class s, 157 of 784 pixels; Shapley
+    Explanation Networks, figures 4 and 11, which does not say how many of its 32 x 32 pixels.
+
+    Examples
+    --------
     >>> f = lambda z: torch.stack([z.sum(1), 0 * z[:, 0]], 1)
     >>> x = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0]])
-    >>> log_odds_change(f, x, torch.stack([x, 0 * x], -1), source=0, target=1, fraction=0.4)
+    >>> attributions = torch.stack([x, 0 * x], -1)
+    >>> log_odds_change(f, x, attributions, source=0, target=1, fraction=0.4)
     tensor([5.], dtype=torch.float64)
     """
+    checked_input(x)
     _check_fraction("fraction", fraction)
     _players_flat("attributions", attributions)
+    if len(attributions) != len(x):
+        raise ValueError(f"attributions of {len(attributions)} inputs do not fit x, which has {len(x)}")
     classes = attributions.shape[-1]
     s, t = (_checked_class(name, c, x, classes) for name, c in (("source", source), ("target", target)))
     difference = _pick(attributions, s) - _pick(attributions, t)
     game = _game_of_players(f, x, difference, baseline)
     scores = difference.flatten(1)
-    gone = (_rank(-scores) < round(fraction * game.n)) & (scores > 0)
-    odds = []
-    for answer in _answers(game, [torch.zeros_like(gone), gone]):
-        _check_shape("f's answer", answer, (len(x), classes), "one logit an input and class")
-        odds.append(_pick(answer, s) - _pick(answer, t))
-    return odds[0] - odds[1]
+    removed = (_rank(-scores) < round(fraction * game.n)) & (scores > 0)
+    log_odds = []
+    for logits in _outputs_without(game, [torch.zeros_like(removed), removed]):
+        _check_shape("f's answer", logits, (len(x), classes), "one logit an input and class")
+        log_odds.append(_pick(logits, s) - _pick(logits, t))
+    return log_odds[0] - log_odds[1]
 
 
 @dataclass(frozen=True, eq=False)
 class RemovalCurve:
-    """What a model answers while players are taken away.
+    """A model's outputs while players are removed.
 
-    fractions  : [steps], the shares of players that are gone
-    outputs    : [steps, batch, classes], the model's answers
-    prediction : [batch, classes], its answer when nobody is gone
+    Parameters
+    ----------
+    fractions : Tensor
+        [steps], the shares of players that are removed.
+    outputs : Tensor
+        [steps, batch, classes], the model's outputs.
+    prediction : Tensor
+        [batch, classes], its output when no player is removed.
 
-    Source: Shapley Explanation Networks, figures 4 and 7; `change` after Srinivas and Fleuret (2019).
+    Source
+    ------
+    Shapley Explanation Networks, figures 4 and 7; `change` after Srinivas and Fleuret (2019).
     """
 
     fractions: Tensor
@@ -158,30 +279,88 @@ class RemovalCurve:
     prediction: Tensor
 
     def agreement(self) -> Tensor:
-        """Whether the predicted class is still that of the whole input, 1 or 0: [steps, batch]."""
+        """Whether the predicted class is still that of the whole input.
+
+        Returns
+        -------
+        Tensor
+            [steps, batch], 1 or 0.
+        """
         return self.accuracy(self.prediction.argmax(-1))
 
     def accuracy(self, labels: Tensor) -> Tensor:
-        """Whether the predicted class is the label [batch], 1 or 0: [steps, batch]."""
+        """Whether the predicted class is the label.
+
+        Parameters
+        ----------
+        labels : Tensor
+            [batch], one class per input.
+
+        Returns
+        -------
+        Tensor
+            [steps, batch], 1 or 0.
+
+        Raises
+        ------
+        ValueError
+            For labels of another shape.
+        """
         _check_shape("labels", labels, tuple(self.prediction.shape[:1]), "one class an input")
         return (self.outputs.argmax(-1) == labels).double()
 
     def remaining(self) -> Tensor:
-        """The output of the class that was predicted for the whole input: [steps, batch]."""
+        """The output of the class that is predicted for the whole input.
+
+        Returns
+        -------
+        Tensor
+            [steps, batch], in the unit of the output.
+        """
         predicted = self.prediction.argmax(-1)
-        return torch.stack([_pick(answer, predicted) for answer in self.outputs])
+        return torch.stack([_pick(output, predicted) for output in self.outputs])
 
     def change(self) -> Tensor:
-        """How far that output has moved, in parts of what it was: [steps, batch]; infinite where it was 0."""
+        r"""How far the output of the predicted class has moved, relative to what it was.
+
+        .. math::
+            \frac{|f_c(x_q) - f_c(x)|}{|f_c(x)|}, \qquad c = \mathrm{argmax}\, f(x)
+
+        with :math:`x_q` the input without a fraction :math:`q` of its players.
+
+        Returns
+        -------
+        Tensor
+            [steps, batch]; 0 where nothing has changed, infinite where the output has left 0.
+        """
         whole = _pick(self.prediction, self.prediction.argmax(-1))
-        return (self.remaining() - whole).abs() / whole.abs()
+        moved = (self.remaining() - whole).abs()
+        return torch.where(moved == 0, 0.0, moved / whole.abs())
 
     def area(self, values: Tensor) -> Tensor:
-        """The mean height of a curve [steps, ...] over the fractions, by the trapezoidal rule: [...]."""
+        """The mean height of a curve over the fractions, by the trapezoidal rule.
+
+        Parameters
+        ----------
+        values : Tensor
+            [steps, ...], for instance what `agreement` returns.
+
+        Returns
+        -------
+        Tensor
+            [...], the integral over the fractions, divided by the length of their interval.
+
+        Raises
+        ------
+        ValueError
+            For fewer than two steps, values at other steps, or NaN among them.
+        """
         if len(values) != len(self.fractions) or len(values) < 2:
             raise ValueError(
                 f"an area needs two steps or more, and a value at each of the {len(self.fractions)}; got {len(values)}"
             )
+        if bool(values.isnan().any()):
+            raise ValueError("values hold NaN; a curve that is not defined at a fraction has no area")
         return torch.trapezoid(values.double(), self.fractions, dim=0) / (self.fractions[-1] - self.fractions[0])
 
 
@@ -194,28 +373,59 @@ def removal_curve(
     order: str = "top",
     baseline: Tensor | float | None = None,
 ) -> RemovalCurve:
-    """The model's answers while players are set to the baseline, those of the highest or of the lowest score first.
+    """The model's outputs while players are set to the baseline, those of the highest or of the lowest score first.
 
-    f         : [rows, *features] -> [rows, classes]
-    x         : [batch, *features]
-    scores    : [batch, *players]: the attribution to the predicted class, its size, or random numbers
-    fractions : increasing, between 0 and 1; at q the first round(q n) of n players are gone
-    order     : "top" or "least"
-    baseline  : what removed players become: None (0), a number, or a tensor that broadcasts to x
+    Of equal scores the earlier player is removed first, in both orders.
 
-    Of equal scores the earlier player goes first, in both orders. Raises ValueError for what does not fit. Cost: one
-    evaluation an input and fraction, and one.
+    Parameters
+    ----------
+    f : callable
+        [rows, *features] -> [rows, classes].
+    x : Tensor
+        [batch, *features].
+    scores : Tensor
+        [batch, *players]: the attribution to the predicted class, its absolute value, or random numbers.
+    fractions : sequence of float or Tensor
+        Increasing, between 0 and 1; at q the first round(q n) of n players are removed.
+    order : str
+        "top" or "least".
+    baseline : Tensor or float, optional
+        What removed players become: None (0), a number, or a tensor that broadcasts to x.
 
+    Returns
+    -------
+    RemovalCurve
+        The outputs at all fractions, and those of the whole inputs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where arguments do not fit together, and as `shapley_values` for a model that is random, mixes rows, or returns
+        NaN or infinity.
+
+    Cost
+    ----
+    One evaluation per input and fraction, one per input, and 17 to probe the model.
+
+    Source
+    ------
+    Shapley Explanation Networks, figures 4 and 7.
+
+    Examples
+    --------
     >>> f = lambda z: torch.stack([z.sum(1), 0 * z[:, 0]], 1)
     >>> x = torch.tensor([[4.0, -1.0, -2.0]])
     >>> curve = removal_curve(f, x, x, [0, 1 / 3, 2 / 3, 1])
     >>> curve.remaining().T
     tensor([[ 1., -3., -2.,  0.]], dtype=torch.float64)
-    >>> curve.agreement().T, curve.area(curve.agreement())
-    (tensor([[1., 0., 0., 1.]], dtype=torch.float64), tensor([0.3333], dtype=torch.float64))
+    >>> curve.agreement().T
+    tensor([[1., 0., 0., 1.]], dtype=torch.float64)
+    >>> curve.area(curve.agreement())
+    tensor([0.3333], dtype=torch.float64)
     """
     if order not in ("top", "least"):
         raise ValueError(f'order must be "top" or "least"; got {order!r}')
+    checked_input(x)
     fractions = torch.as_tensor(fractions, dtype=torch.float64, device=x.device)
     if fractions.dim() != 1 or len(fractions) == 0 or bool((fractions.diff() <= 0).any()):
         raise ValueError(f"fractions must be a list of increasing numbers; got {fractions.tolist()}")
@@ -226,7 +436,7 @@ def removal_curve(
     game = _game_of_players(f, x, scores, baseline)
     rank = _rank(scores.flatten(1) * (-1 if order == "top" else 1))
     counts = [0] + [round(fraction * game.n) for fraction in fractions.tolist()]
-    prediction, *outputs = _answers(game, [rank < count for count in counts])
+    prediction, *outputs = _outputs_without(game, [rank < count for count in counts])
     if prediction.dim() != 2:
         raise ValueError(f"f must return [rows, classes]; got shape {tuple(prediction.shape)}")
     return RemovalCurve(fractions, torch.stack(outputs), prediction)
@@ -240,21 +450,21 @@ def _game_of_players(f: Model, x: Tensor, scores: Tensor, baseline: Tensor | flo
             f"players {players} of {len(scores)} inputs do not fit x of shape {tuple(x.shape)}; there must be one a "
             "feature, or one a pixel [height, width] of x [batch, channels, height, width]"
         )
-    return Game(f, x, baseline, torch.arange(prod(players)).reshape(players).to(x.device))
+    return Game(f, x, baseline, torch.arange(prod(players), device=x.device).reshape(players))
 
 
 def _rank(values: Tensor) -> Tensor:
-    """How many players come before each one when they are put in increasing order: [batch, n]."""
+    """How many players come before each one in increasing order of their values: [batch, n]."""
     return values.argsort(dim=1, stable=True).argsort(1)
 
 
-def _answers(game: Game, removals: list[Tensor]) -> Iterator[Tensor]:
-    """The model's answers to all inputs without the players of each mask [batch, n], in float64."""
+def _outputs_without(game: Game, removals: list[Tensor]) -> Iterator[Tensor]:
+    """The model's outputs for all inputs without the players of each mask [batch, n], in float64."""
     with torch.no_grad():
-        chunk_size = first_look(game, None)[1]
-        for gone in removals:
-            rows = game.masked(~gone[:, None])[:, 0]
-            yield torch.cat([game(part) for part in rows.split(chunk_size)]).double()
+        chunk_size = game.inspect()[1]
+        for removed in removals:
+            rows = game.masked(~removed[:, None])[:, 0]
+            yield torch.cat([game.worths(part) for part in torch.split(rows, chunk_size)]).double()
 
 
 def _pick(values: Tensor, classes: Tensor) -> Tensor:
@@ -269,13 +479,21 @@ def _pick(values: Tensor, classes: Tensor) -> Tensor:
 class PairedComparison:
     """Student's paired t test of the differences a - b.
 
-    mean        : the mean difference
-    low, high   : its confidence interval
-    t           : the mean over its standard error
-    degrees     : of freedom, one less than the pairs
-    p           : two-sided
-    effect_size : the mean over the standard deviation of the differences (Cohen's d_z): t / sqrt(pairs), so that it
-                  does not grow with the number of pairs
+    Parameters
+    ----------
+    mean : float
+        The mean difference.
+    low, high : float
+        Its confidence interval.
+    t : float
+        The mean over its standard error.
+    degrees : int
+        Of freedom, one less than the number of pairs.
+    p : float
+        The two-sided p-value.
+    effect_size : float
+        The mean over the standard deviation of the differences (Cohen's d_z): t / sqrt(pairs), so that it does not grow
+        with the number of pairs.
     """
 
     mean: float
@@ -288,24 +506,48 @@ class PairedComparison:
 
 
 def paired_comparison(a: Tensor, b: Tensor, level: float = 0.95) -> PairedComparison:
-    """Whether one method does better than another on the same inputs, by how much, and how sure that is.
+    r"""Whether one method does better than another on the same inputs, by how much, and how certain that is.
 
-        t = mean(a - b) / ( sd(a - b) / sqrt(m) ),        m - 1 degrees of freedom
+    .. math::
+        t = \frac{\bar\delta}{s / \sqrt{m}}, \qquad \delta_i = a_i - b_i
 
-    a, b  : [m] each, what two methods reach on the same m >= 2 inputs
-    level : of the confidence interval, between 0 and 1
+    with the mean :math:`\bar\delta` and the standard deviation :math:`s` of the :math:`m` differences, and
+    :math:`m - 1` degrees of freedom.
 
-    Raises ValueError where shapes do not fit or all differences are equal (t has no scale then).
+    Parameters
+    ----------
+    a, b : Tensor
+        [m] each, what two methods reach on the same m >= 2 inputs.
+    level : float
+        Of the confidence interval, between 0 and 1.
 
-    Source: Shapley Explanation Networks, table 7 (t and degrees of freedom); scipy.stats.ttest_rel.
+    Returns
+    -------
+    PairedComparison
+        The mean difference, its interval, and the test.
 
-    >>> result = paired_comparison(torch.tensor([3.0, 5.0, 4.0]), torch.tensor([2.0, 3.0, 1.0]))
-    >>> result.mean, result.degrees, round(result.t, 3), round(result.effect_size, 3)
-    (2.0, 2, 3.464, 2.0)
+    Raises
+    ------
+    ValueError
+        Where shapes do not fit or all differences are equal (t has no scale then).
+
+    Source
+    ------
+    Shapley Explanation Networks, table 7 (t and degrees of freedom); `scipy.stats.ttest_rel`.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([3.0, 5.0, 4.0]), torch.tensor([2.0, 3.0, 1.0])
+    >>> result = paired_comparison(a, b)
+    >>> result.mean, round(result.t, 3), round(result.effect_size, 3)
+    (2.0, 3.464, 2.0)
     """
-    from scipy import stats  # a second to import, and for this alone
+    from scipy import stats  # takes a second to import, and is used here only
 
-    a, b = (torch.as_tensor(values).detach().double().cpu() for values in (a, b))
+    for name, values in (("a", a), ("b", b)):
+        if isinstance(values, Tensor):
+            check_dense(values, name)
+    a, b = (torch.as_tensor(values).detach().cpu().double() for values in (a, b))
     if a.dim() != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(
             f"two lists of equal length, at least 2, can be paired; got shapes {tuple(a.shape)} and {tuple(b.shape)}"
@@ -319,21 +561,28 @@ def paired_comparison(a: Tensor, b: Tensor, level: float = 0.95) -> PairedCompar
     if spread == 0:
         raise ValueError(f"all differences are {float(difference[0])}; without a spread there is no t")
     test = stats.ttest_rel(a.numpy(), b.numpy())
-    interval = test.confidence_interval(level)
+    low, high = test.confidence_interval(level)
     mean = float(difference.mean())
     return PairedComparison(
-        mean, *map(float, interval), float(test.statistic), len(a) - 1, float(test.pvalue), mean / spread
+        mean=mean,
+        low=float(low),
+        high=float(high),
+        t=float(test.statistic),
+        degrees=len(a) - 1,
+        p=float(test.pvalue),
+        effect_size=mean / spread,
     )
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def _players_flat(name: str, values: Tensor, like: Tensor | None = None) -> Tensor:
-    """Checked values [batch, *players, outputs] as float64 [batch, n, outputs]."""
+    """Values [batch, *players, outputs], checked, as float64 [batch, n, outputs]."""
     if not isinstance(values, Tensor) or not values.is_floating_point():
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"{name} must be a floating-point tensor [batch, *players, outputs]; got {kind}")
+    check_dense(values, name)
     if values.dim() < 3:
         raise ValueError(
             f"{name} must be [batch, *players, outputs]; got shape {tuple(values.shape)} (a lone output is [..., None])"
@@ -348,18 +597,20 @@ def _players_flat(name: str, values: Tensor, like: Tensor | None = None) -> Tens
 
 
 def _check_shape(name: str, values: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Raise ValueError unless values are a tensor of this shape, which the message explains by `what`."""
     if not isinstance(values, Tensor) or tuple(values.shape) != shape:
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"{name} must be {list(shape)}, {what}; got {got}")
 
 
 def _check_fraction(name: str, fraction: float) -> None:
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1:
+    """Raise ValueError unless the fraction is a number from 0 to 1."""
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
         raise ValueError(f"{name} must lie between 0 and 1; got {fraction!r}")
 
 
 def _checked_class(name: str, c: int | Tensor, x: Tensor, classes: int) -> Tensor:
-    """One class an input, as int64 [batch]."""
+    """One class per input, as int64 [batch]."""
     c = torch.as_tensor(c, device=x.device)
     if c.is_floating_point() or c.dtype == torch.bool or tuple(c.shape) not in ((), (len(x),)):
         raise ValueError(f"{name} must be a class, or [{len(x)}] classes; got {c.dtype} of shape {tuple(c.shape)}")

@@ -5,11 +5,15 @@ earns its place by rejecting at least one of those.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from oracles import by_dividends, by_permutations, model_values, table_of, tolerance
 from shapnet_contracts import CONTRACTS as SHAPNET_CONTRACTS
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 F64 = tolerance(torch.float64)
@@ -27,10 +31,21 @@ class Constant(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("row", torch.tensor([-1.0, 1.0], dtype=torch.float64))
+        self.register_buffer("rows", torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(100, 1))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.row.expand(len(z), -1)
+        return self.rows[: len(z)]
+
+
+@contextmanager
+def unguarded(sn) -> Iterator[None]:
+    """The package without its own look at sums, so that wrong values are met by right ones and not by a GapError."""
+    assert sn.exact.shapley_values is sn.shapley_values  # not a second copy of the module
+    kept, sn.exact.check_closure = sn.exact.check_closure, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        sn.exact.check_closure = kept
 
 
 def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -65,23 +80,23 @@ def streaming_agrees_with_the_definition(sn):
     x, baseline = normal(3, 5), normal(5, seed=2)
     model = network(5, 2)
     expected = model_values(model, x, baseline).detach()
-    for table_size in (2**17, 16, 2):
-        sn.exact.TABLE = table_size
+    other = network(5, 2, activation=nn.ReLU)
+    expected_of_other = model_values(other, x, baseline).detach()
+    for values_per_table in (2**17, 16, 2):
         for chunk_size in (None, 1, 2, 7, 32, 100):
-            for f in (model, lambda z: model(z), network(5, 2, activation=nn.ReLU)):
-                truth = (
-                    model_values(f, x, baseline).detach() if f is not model and isinstance(f, nn.Module) else expected
-                )
-                with torch.no_grad():
-                    assert_close(sn.shapley_values(f, x, baseline, chunk_size=chunk_size), truth, **F64)
-                values = sn.shapley_values(f, x, baseline, chunk_size=chunk_size)
-                assert_close(values.detach(), truth, **F64)
+            for f, truth in ((model, expected), (lambda z: model(z), expected), (other, expected_of_other)):
+                for graph in (False, True):
+                    with unguarded(sn), torch.set_grad_enabled(graph):
+                        game = sn.game.Game(f, x, baseline)
+                        values, *_ = sn.exact.exact_values(game, chunk_size, None, values_per_table)
+                    assert values.requires_grad == graph
+                    assert_close(values.detach(), truth, **F64)
 
 
 def chunks_may_be_much_smaller_than_the_game(sn):
     x, baseline = normal(1, 11), normal(11, seed=2)
     for f in (network(11, 1), lambda z: network(11, 1)(z)):
-        with torch.no_grad():
+        with unguarded(sn), torch.no_grad():
             table = table_of(f, x[0], baseline, list(range(11)))[:, 0]
             got = sn.shapley_values(f, x, baseline, chunk_size=2)
             assert_close(got[0, :, 0], sn.coalitions.shapley_matrix(11) @ table, **F64)
@@ -96,20 +111,77 @@ def gradients_are_those_of_the_definition(sn):
             x.requires_grad_()
             leaves = [x, baseline, *model.parameters()]
             weight = normal(2, 4, 2, seed=3)
-            ours = torch.autograd.grad(
-                (sn.shapley_values(f, x, baseline, chunk_size=chunk_size) * weight).sum(), leaves
-            )
+            with unguarded(sn):
+                values = sn.shapley_values(f, x, baseline, chunk_size=chunk_size)
+            ours = torch.autograd.grad((values * weight).sum(), leaves)
             tables = torch.stack([table_of(model, one, baseline, [0, 1, 2, 3]) for one in x])
             slow = torch.stack([sn.coalitions.shapley_matrix(4) @ table for table in tables])
             for got, expected in zip(ours, torch.autograd.grad((slow * weight).sum(), leaves), strict=True):
                 assert_close(got, expected, **F64)
 
 
+def players_at_the_baseline_have_gradients(sn):
+    """To x alone, where a value is zero since x_i = r_i; and the value is zero without any rounding."""
+    model, baseline = network(3, 1), normal(3, seed=2)
+    for f in (model, lambda z: model(z)):
+        x = normal(2, 3)
+        x[0, 1] = baseline[1]
+        x.requires_grad_()
+        values = sn.shapley_values(f, x, baseline, chunk_size=4)
+        assert values[0, 1].item() == 0
+        slow = torch.stack([sn.coalitions.shapley_matrix(3) @ table_of(model, one, baseline, [0, 1, 2]) for one in x])
+        got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (values, slow))
+        assert_close(got, expected, **F64)
+    pairwise = lambda z: (z @ normal(3, 3, seed=3) * z).sum(1, keepdim=True)  # noqa: E731  whose orders all agree
+    sampled = sn.sample_shapley_values(pairwise, x, baseline, permutations=4, generator=torch.Generator())[0]
+    slow = torch.stack([sn.coalitions.shapley_matrix(3) @ table_of(pairwise, one, baseline, [0, 1, 2]) for one in x])
+    got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (sampled, slow))
+    assert_close(got, expected, **F64)
+
+
+def kept_tensors_serve_everywhere(sn):
+    """Tables of weights made in inference mode, or of tensors without numbers, are good for gradients afterwards."""
+    x = normal(1, 9)  # a size that no other contract has, so that the tables are made here
+    with torch.inference_mode():
+        sn.shapley_values(lambda z: z.prod(1), x)
+    leaf = x.clone().requires_grad_()
+    try:
+        with unguarded(sn):
+            values = sn.shapley_values(lambda z: z.prod(1), leaf)
+        got = torch.autograd.grad(values.square().sum(), leaf)[0]
+    except RuntimeError as error:
+        raise AssertionError("no gradient after inference mode") from error
+    share = x.prod() / 9  # each player's, in a game that needs all of them
+    assert_close(got, 2 * 9 * share**2 / x, **F64)
+    table = normal(2**7, dtype=torch.bfloat16)
+    with FakeTensorMode() as mode:
+        sn.coalitions.member_sums(mode.from_tensor(table))
+    assert type(sn.coalitions.member_sums(table)) is torch.Tensor
+
+
+def groups_are_written_in_many_ways(sn):
+    x, f = normal(1, 4), lambda z: z[:, 0] * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 0]
+    expected = sn.shapley_values(f, x, groups=torch.tensor([0, 1, 0, 2]))
+    assert not torch.equal(expected, expected.flip(1))
+    masks = torch.tensor([[True, False, True, False], [False, True, False, False], [False, False, False, True]])
+    for groups in (
+        [0, 1, 0, 2],
+        np.array([0, 1, 0, 2]),
+        ["pair", "lone", "pair", "a"],
+        {"pair": [0, 2], "lone": 1, "a": slice(3, None)},
+        [slice(0, 3, 2), range(1, 2), {3}],
+        masks,
+        masks.tolist(),
+        list(masks.numpy()),
+    ):
+        assert_close(sn.shapley_values(f, x, groups=groups), expected, **F64)
+
+
 def groups_are_single_players(sn):
     x, baseline, labels = normal(2, 5), normal(5, seed=2), [0, 1, 0, 2, 1]
     model = network(5, 2)
     expected = model_values(model, x, baseline, labels).detach()
-    with torch.no_grad():
+    with unguarded(sn), torch.no_grad():
         for f in (model, lambda z: model(z)):
             for groups in (torch.tensor(labels), [[0, 2], [1, 4], [3]]):
                 for chunk_size in (None, 2):
@@ -120,10 +192,12 @@ def groups_are_single_players(sn):
 def players_at_the_baseline_are_exactly_zero(sn):
     x, baseline = normal(20, 5), normal(5, seed=2)
     x[:, 2], x[1::2, 4] = baseline[2], baseline[4]
+    x[::4, 1], x[2::4, 0] = baseline[1], baseline[0]  # as many players, and not the same ones
     model = network(5, 1)
-    values = sn.shapley_values(model, x, baseline)
-    with torch.no_grad():
-        assert_close(sn.shapley_values(lambda z: model(z), x[:1], baseline), values[:1], **F64)
+    with unguarded(sn):
+        values = sn.shapley_values(model, x, baseline)
+        with torch.no_grad():
+            assert_close(sn.shapley_values(lambda z: model(z), x, baseline), values, **F64)
     estimate, _ = sn.sample_shapley_values(
         model, x, baseline, permutations=4, generator=torch.Generator().manual_seed(0)
     )
@@ -154,22 +228,69 @@ def functions_may_do_as_they_like_with_their_input(sn):
     assert torch.equal(x, kept[0]) and torch.equal(baseline, kept[1])
     constant = nn.Sequential(nn.Linear(5, 2), Constant(), nn.ReLU()).double().requires_grad_(False)
     assert float(sn.shapley_values(constant, x, baseline).abs().max()) == 0
-    assert constant[1].row.tolist() == [-1.0, 1.0]
+    assert bool((constant[1].rows[:, 0] == -1).all())
     for view in (lambda z: z[:, :2], nn.Linear(5, 2).double().requires_grad_(False)):
         expected = model_values(view, x, baseline)
         assert_close(sn.shapley_values(view, x, baseline, chunk_size=4), expected, **F64)
 
 
 def gaps_are_found(sn):
-    """A function that mixes rows has no Shapley values; a right one has no gap."""
+    """A function that mixes rows has no Shapley values, and no estimates of any; a right one has no gap."""
     x = normal(4, 3)
     assert float(sn.explain(network(3, 2), x).gap().detach().abs().max()) < 1e-12
     mixing = lambda z: (z - z.mean(0)).pow(2).sum(1)  # noqa: E731
-    try:
-        sn.shapley_values(mixing, x)
-    except sn.GapError:
-        return
-    raise AssertionError("a function that mixes rows was explained without complaint")
+    for method in (sn.shapley_values, lambda f, x: sn.sample_shapley_values(f, x, permutations=4)):
+        try:
+            method(mixing, x)
+        except sn.GapError:
+            continue
+        raise AssertionError("a function that mixes rows was explained without complaint")
+
+
+def answers_may_lie_in_memory_of_the_function(sn):
+    """As those of programs that were captured once, and write over their last answer."""
+    answers = torch.empty(2**9, dtype=torch.float64)
+
+    def f(z):
+        return torch.prod(z, 1, out=answers[: len(z)])
+
+    def two_classes(z):
+        return torch.stack([z.prod(1), z.sum(1)], 1, out=classes[: len(z)])
+
+    classes = torch.empty(2**9, 2, dtype=torch.float64)
+    for x in (normal(1, 5), normal(3, 5)):
+        expected = sn.explain(lambda z: z.prod(1), x)
+        for chunk_size in (2, 4, None):
+            with unguarded(sn):
+                ours = sn.explain(f, x, chunk_size=chunk_size)
+            assert_close(ours.attributions, expected.attributions, **F64)
+            assert_close(ours.prediction, expected.prediction, **F64)
+            runs = [
+                sn.sample_shapley_values(
+                    g, x, permutations=6, chunk_size=chunk_size, generator=torch.Generator().manual_seed(0)
+                )
+                for g in (f, lambda z: z.prod(1))
+            ]
+            for got, wanted in zip(*runs, strict=True):
+                assert_close(got, wanted, **F64)
+        curves = [
+            sn.metrics.removal_curve(g, x, x, [0.5, 1.0])
+            for g in (two_classes, lambda z: torch.stack([z.prod(1), z.sum(1)], 1))
+        ]
+        assert_close(curves[0].outputs, curves[1].outputs, **F64)
+        assert_close(curves[0].prediction, curves[1].prediction, **F64)
+
+
+def baselines_have_any_dtype(sn):
+    x = normal(2, 3, dtype=torch.float32)
+    linear = nn.Linear(3, 1).requires_grad_(False)
+    for baseline in (torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64), torch.tensor([1, 0, 2])):
+        for f in (linear, lambda z: z.prod(1)):
+            try:
+                got = sn.shapley_values(f, x, baseline)
+            except RuntimeError as error:
+                raise AssertionError("a baseline was not taken in x's dtype") from error
+            assert_close(got, sn.shapley_values(f, x, baseline.float()))
 
 
 def sampling_agrees_with_exact_values(sn):
@@ -190,6 +311,35 @@ def sampling_agrees_with_exact_values(sn):
     assert bool(((values.mean(0) - exact.attributions).abs() < 5 * spread / 100**0.5).all())
     ratio = spread / (errors**2).mean(0).sqrt()
     assert 0.75 < float(ratio.min()) and float(ratio.max()) < 1.25
+
+
+def errors_are_those_of_few_pairs(sn):
+    """With two pairs, by hand: half the distance of their means; with three, one chunk at a time or all together."""
+    x, model = normal(1, 4), network(4, 1)
+    with torch.no_grad():
+        table = table_of(model, x[0], torch.zeros(4, dtype=torch.float64), [0, 1, 2, 3])[:, 0]
+        for pairs in (2, 3):
+            for chunk_size in (None, 2, 6):
+                values, errors = sn.sample_shapley_values(
+                    model,
+                    x,
+                    permutations=2 * pairs,
+                    generator=torch.Generator().manual_seed(5),
+                    chunk_size=chunk_size,
+                )
+                draws = torch.rand(pairs, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+                samples = []
+                for order in draws.argsort(1).tolist():
+                    gains = torch.zeros(4, dtype=torch.float64)
+                    for way in (order, order[::-1]):
+                        coalition = 0
+                        for player in way:
+                            gains[player] += (table[coalition | 1 << player] - table[coalition]) / 2
+                            coalition |= 1 << player
+                    samples.append(gains)
+                samples = torch.stack(samples)
+                assert_close(values[0, :, 0], samples.mean(0), **F64)
+                assert_close(errors[0, :, 0], samples.std(0) / pairs**0.5, **F64)
 
 
 def pairs_cancel_pairwise_interactions(sn):
@@ -370,6 +520,24 @@ def activations_bear_any_scale(sn):
                 assert_close(got.double() / unit, expected / unit, **tolerance(torch.float32))
 
 
+def activations_bear_sums_that_overflow(sn):
+    """SA of terms whose sum is too large for float32, while its own value and gradients are not."""
+    F, results = sn.nn.functional, []
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([[3e19, 1.0], [2.0, 1.0]], dtype=dtype, requires_grad=True)
+        weight = torch.tensor([[-3e19, 2.0], [1.0, 1.0]], dtype=dtype, requires_grad=True)
+        y = F.shapley_activation(x, weight)
+        results.append([y.detach(), *torch.autograd.grad(y.sum(), (x, weight))])
+    for got, expected in zip(*results, strict=True):
+        assert_close(got.double() / expected, torch.ones_like(expected), **tolerance(torch.float32))
+
+
+def shapley_activation_has_its_derivatives(sn):
+    leaves = [tensor.requires_grad_() for tensor in (normal(2, 3), normal(2, 3, seed=2), normal(2, seed=3))]
+    assert torch.autograd.gradcheck(sn.nn.functional.shapley_activation, leaves, raise_exception=False)
+    assert torch.autograd.gradgradcheck(sn.nn.functional.shapley_activation, leaves, raise_exception=False)
+
+
 def layers_are_their_functions(sn):
     F = sn.nn.functional
     image, rows = normal(2, 4, 6, 5), normal(3, 4)
@@ -450,6 +618,59 @@ def swapping_keeps_weights_and_comes_back(sn):
     assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
 
 
+class Halved(nn.Module):
+    """An argument that has a default, which is not the branch that tracing would take."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = network(3, 2)[0]
+
+    def forward(self, x, by=None):
+        x = torch.relu(self.fc(x))
+        return x / 2 if by is None else x / by
+
+
+def models_are_taken_as_they_are(sn):
+    """With defaults, hooks of all modules, and forwards that were replaced on an instance."""
+    x, model = normal(2, 3), Halved()
+    weight, bias = model.fc.weight, model.fc.bias
+    expected = sn.nn.functional.shapley_activation(x, weight, bias) / 2
+    assert_close(sn.nn.swap_activations(model, "sa")(x), expected, **F64)
+    for inside in (0, 2):
+        model = network(3, 2, activation=nn.ReLU).requires_grad_(False)
+        forward = model[inside].forward
+        model[inside].forward = lambda z, forward=forward: forward(z) ** 2
+        values = model_values(model, x, torch.zeros(3, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=4), values, **F64)
+    model = network(3, 2, activation=nn.ReLU).requires_grad_(False)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _, z: z**2 if module is model[0] else z)
+    try:
+        values = model_values(model, x, torch.zeros(3, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=4), values, **F64)
+    finally:
+        handle.remove()
+
+
+def deeplift_follows_what_is_called(sn):
+    """A ReLU for two calls, and one called as a function, as if each were a module; and one right after a pooling."""
+    relu, x, r = nn.ReLU(), normal(3, 4), normal(4, seed=2)
+    first, second, last = network(4, 5)[0], nn.Linear(9, 9).double(), nn.Linear(9, 2).double()
+    plain = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+    expected = sn.explainers.deeplift(plain, x, r)
+    assert_close(sn.explainers.deep_shap(plain, x, r), expected, **F64)
+    assert_close(sn.explainers.deeplift(nn.Sequential(first, relu, second, relu, last), x, r), expected, **F64)
+
+    class Function(nn.Module):
+        def forward(self, z):
+            return z.relu_()
+
+    called = nn.Sequential(first, Function(), second, Function(), last)
+    assert_close(sn.explainers.deeplift(called, x, r), expected, **F64)
+    window, r = torch.tensor([[[3.0, 1.0]]]).double(), torch.tensor([[-2.0, -1.0]]).double()
+    found = sn.explainers.deeplift(nn.Sequential(nn.MaxPool1d(2), nn.ReLU(), nn.Flatten(0)), window, r)
+    assert_close(found, torch.tensor([[[3.0, 0.0]]]).double(), **F64)
+
+
 def errors_are_means_under_the_predicted_probabilities(sn):
     """Shapley Explanation Networks, equation 8 and appendix G.1, term by term; Table 4's two columns by their words."""
     gamma, phi, logits = normal(2, 2, 3, 4), normal(2, 2, 3, 4, seed=2), normal(2, 4, seed=3)
@@ -505,7 +726,7 @@ def other_methods_meet_their_closed_forms(sn):
         found = sn.explainers.explain_with(method, relu, x, r)
         assert_close(found.attributions[..., 0], torch.tensor([[4.5, 1.5]]).double(), **F64)
         assert (set(relu[1].__dict__), len(relu[1]._forward_hooks)) == before
-        assert relu[0].weight.grad.tolist() == [[1, 1]]
+        assert relu[0].weight.grad is not None and relu[0].weight.grad.tolist() == [[1, 1]]
         try:
             sn.explainers.explain_with(method, nn.Sequential(network(2, 3), nn.Hardswish()), x, r)
         except sn.GapError:
@@ -523,14 +744,24 @@ CONTRACTS = [
     convolutions_are_layers_on_patches,
     activations_have_their_limit,
     activations_bear_any_scale,
+    activations_bear_sums_that_overflow,
+    shapley_activation_has_its_derivatives,
     layers_are_their_functions,
     swapping_keeps_weights_and_comes_back,
+    models_are_taken_as_they_are,
     errors_are_means_under_the_predicted_probabilities,
     the_players_named_are_removed,
     other_methods_meet_their_closed_forms,
+    deeplift_follows_what_is_called,
     table_agrees_with_both_oracles,
     matrix_is_the_table_rule,
     gaps_are_found,
+    baselines_have_any_dtype,
+    groups_are_written_in_many_ways,
+    kept_tensors_serve_everywhere,
+    answers_may_lie_in_memory_of_the_function,
+    errors_are_those_of_few_pairs,
+    players_at_the_baseline_have_gradients,
     players_at_the_baseline_are_exactly_zero,
     functions_may_do_as_they_like_with_their_input,
     pairs_cancel_pairwise_interactions,

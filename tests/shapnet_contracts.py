@@ -69,46 +69,38 @@ def slow_transform(stage, x: torch.Tensor, reference: torch.Tensor, functions=No
 
 
 def transforms_are_their_definition(sn):
-    """Every size of set, in each of the ways to compute it, with a graph and without, on zero and other references."""
-    inner = sn.shapnet.inner
-    usual = {name: getattr(inner, name) for name in ("SMALL", "NARROW", "TILE")}
-    ways = {}, {"SMALL": 0, "NARROW": 0}, {"SMALL": 0, "NARROW": 0, "TILE": 1}, {"TILE": 1}
-    try:
-        for channels, hidden, slope in ((1, (7,), 0.0), (2, (5, 4, 3), 0.1), (2, (2,), 0.3)):
-            stage = sn.shapnet.ShapleyTransform(SETS, 6, channels, 2, hidden, negative_slope=slope).double()
-            for number, block in enumerate(stage.blocks):
-                block.reset_parameters(_seeded(number))
-            x = _normal(2, 6, channels)
-            for reference in (None, _normal(6, channels, seed=1)):
-                zero = torch.zeros(6, channels, dtype=torch.float64)
-                expected = slow_transform(stage, x, zero if reference is None else reference).detach()
-                for way in ways:
-                    vars(inner).update(usual | way)
+    """Every size of set, by each backend, with a graph and without, on zero and other references."""
+    backends = "reference", "shared-sums", "two-products"
+    for channels, hidden, slope in ((1, (7,), 0.0), (2, (5, 4, 3), 0.1), (2, (2,), 0.3)):
+        stage = sn.shapnet.ShapleyTransform(SETS, 6, channels, 2, hidden, negative_slope=slope).double()
+        for number, block in enumerate(stage.blocks):
+            block.reset_parameters(_seeded(number))
+        x = _normal(2, 6, channels)
+        for reference in (None, _normal(6, channels, seed=1)):
+            zero = torch.zeros(6, channels, dtype=torch.float64)
+            expected = slow_transform(stage, x, zero if reference is None else reference).detach()
+            assert_close(stage(x, reference).detach(), expected, **F64)
+            for backend in backends[: 2 if len(hidden) > 1 else 3]:
+                with sn.shapnet.use_backend(backend):
                     assert_close(stage(x, reference).detach(), expected, **F64)
                     with torch.no_grad():
                         assert_close(stage(x, reference), expected, **F64)
-    finally:
-        vars(inner).update(usual)
 
 
-def programs_are_what_they_replace(sn):
-    """What a compiler is given: coalitions written out, for few channels and many, one input and several.
+def written_out_coalitions_are_what_they_replace(sn):
+    """What a compiler is given: for few channels and many, one input and several.
 
     Some sets overlap, and some part the players, whose values then need no adding up.
     """
-    compiling = torch.compiler.is_compiling
-    try:
-        parted = [(2, 4), (5, 0), (1, 3)]
-        for sets, channels, outputs in ((SETS[:-1], 1, 1), (parted, 1, 7), (SETS[:-1], 6, 1), (parted, 6, 7)):
-            stage = sn.shapnet.ShapleyTransform(sets, 6, channels, outputs, (3,), negative_slope=0.2).double()
-            for batch in (1, 4):
-                x, reference = _normal(batch, 6, channels), _normal(6, channels, seed=1)
+    parted = [(2, 4), (5, 0), (1, 3)]
+    for sets, channels, outputs in ((SETS[:-1], 1, 1), (parted, 1, 7), (SETS[:-1], 6, 1), (parted, 6, 7)):
+        stage = sn.shapnet.ShapleyTransform(sets, 6, channels, outputs, (3,), negative_slope=0.2).double()
+        for batch in (1, 4):
+            x, reference = _normal(batch, 6, channels), _normal(6, channels, seed=1)
+            with sn.shapnet.use_backend("reference"):
                 expected = stage(x, reference).detach()
-                torch.compiler.is_compiling = lambda: True
+            with sn.shapnet.use_backend("unrolled"):
                 assert_close(stage(x, reference).detach(), expected, **F64)
-                torch.compiler.is_compiling = compiling
-    finally:
-        torch.compiler.is_compiling = compiling
 
 
 def any_function_can_be_an_inner_one(sn):
@@ -125,8 +117,10 @@ def any_function_can_be_an_inner_one(sn):
         expected = slow_transform(stage, x, reference, by_row)
         assert_close(stage(x, reference), expected, **F64)
     module = sn.shapnet.ShapleyModule(own[1], SETS[1], 5, in_channels=2, baseline=reference)
-    assert_close(module(x), sn.shapnet.ShapleyTransform([SETS[1]], 5, 2, inner=own[1])(x, reference), **F64)
-    assert_close(module(x)[:, [1, 2, 4]], torch.zeros(3, 3, 2, dtype=torch.float64))
+    values = module.values(x)
+    assert_close(values, sn.shapnet.ShapleyTransform([SETS[1]], 5, 2, inner=own[1])(x, reference), **F64)
+    assert_close(values[:, [1, 2, 4]], torch.zeros(3, 3, 2, dtype=torch.float64))
+    assert_close(module(x), values.sum(1), **F64)
 
 
 def shallow_networks_show_their_shapley_values(sn):
@@ -204,7 +198,7 @@ def butterflies_let_all_features_meet(sn):
 
 def random_weights_keep_the_size(sn):
     """`value_variance` is the quadratic form of the definition, and values are as large as inputs at initialisation."""
-    variance = sn.shapnet.initialisation.value_variance
+    variance = sn.shapnet.inner.initialisation.value_variance
     for k, depth, slope, bias in ((1, 1, 0.0, 0.0), (2, 1, 0.0, 0.0), (3, 2, 0.1, 0.5), (5, 3, 0.0, 0.2)):
         here = sn.coalitions.masks(k).double()
         gain = 2 / (1 + slope**2)
@@ -285,63 +279,61 @@ def windows_hand_out_shapley_values(sn):
         slow = sn.shapnet.ShapleyTransform(sets, 20, 2, inner=inner)(x.flatten(1, 2)).view(3, 5, 4, 3)
         weights = list(layer.parameters())
         expected = torch.autograd.grad(slow.square().sum(), weights)
-        for _ in ways_to_add_up(sn):
-            z = layer(x)
+        arguments = window_arguments(layer)
+        assert_close(layer(x), slow, **F64)
+        assert_close(sn.shapnet.windows.reference.window_values(x, *arguments), slow, **F64)
+        for kernels, max_terms in ways_to_compute_windows(sn):
+            z = sn.shapnet.windows.op.window_values(x, *arguments, kernels, max_terms)
             assert_close(z, slow, **F64)
             assert not bool(z[0, 1, 1].any())
             with torch.no_grad():
-                assert_close(layer(x), slow, **F64)
+                z_alone = sn.shapnet.windows.op.window_values(x, *arguments, kernels, max_terms)
+            assert_close(z_alone, slow, **F64)
             for ours, theirs in zip(torch.autograd.grad(z.square().sum(), weights), expected, strict=True):
                 assert_close(ours, theirs, **F64)
 
 
-def ways_to_add_up(sn):
-    """Each way to add up the values of windows, with as many at once as may be, and one at a time."""
-    from shapnotes.shapnet import loops
-
-    strips, windows = sn.shapnet.strips, sn.shapnet.windows
-    arithmetic, *usual = windows.arithmetic, loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS
-    (at_once, _, sums, terms), threads = usual, torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        for windows.arithmetic in (lambda _: loops, lambda _: strips):
-            for settings in ((at_once, 0, sums, terms), (1, 2**60, 1, 1)):
-                loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS = settings
-                yield
-    finally:
-        windows.arithmetic = arithmetic
-        loops.AT_ONCE, loops.ALONE, strips.SUMS, windows.TERMS = usual
-        torch.set_num_threads(threads)
+def window_arguments(layer) -> tuple:
+    """What a transform of windows gives its backend besides x: weight [in, k, out], bias, geometry, slope."""
+    return layer.weight.flatten(2).permute(1, 2, 0), layer.bias, layer.geometry, layer.negative_slope
 
 
-def gathered_windows_are_the_same(sn):
-    """Compiled, windows gather their players from tables; here what is compiled runs as it is, an image at a time."""
-    gathered, plain = sn.shapnet.gathered, lambda function: function
-    usual, gathered._program = {name: getattr(gathered, name) for name in ("_program", "TERMS")}, plain
-    try:
-        for kernel, dilation, stride, padding in GEOMETRIES:
-            if torch.Size([kernel, kernel] if isinstance(kernel, int) else kernel).numel() > gathered.PROGRAMMED:
-                continue
-            layer = sn.shapnet.ImageTransform(
-                2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
-            ).double()
-            layer.reset_parameters(_seeded(6))
-            x = _normal(3, 6, 7, 2)
-            x[0, 1, 1] = x[1, 2, 3, 0] = 0
-            inputs = [x.requires_grad_(), *layer.parameters()]
-            z = layer(x)
-            expected = torch.autograd.grad(z.square().sum(), inputs)
-            layer.compile()
-            for gathered.TERMS in (1, usual["TERMS"]):
-                ours = layer(x)
-                assert_close(ours, z, **F64)
-                assert not bool(ours[0, 1, 1].any())
-                for one, other in zip(torch.autograd.grad(ours.square().sum(), inputs), expected, strict=True):
-                    assert_close(one, other, **F64)
-                with torch.no_grad():
-                    assert_close(layer(x), z, **F64)
-    finally:
-        vars(gathered).update(usual)
+def ways_to_compute_windows(sn) -> list[tuple]:
+    """The kernels of all backends, with terms at once; as much as they like together, then as little as may be.
+
+    What would be a program of a compiler runs as it is.
+    """
+    from shapnotes.shapnet.windows.numba_cpu import NumbaCPU
+
+    windows = sn.shapnet.windows
+    all_at_once = NumbaCPU(min_sums_to_start_threads=0, threads=3), windows.batched.Batched()
+    one_by_one = NumbaCPU(max_sums=1, threads=1), windows.batched.Batched(max_sums=1)
+    programs = windows.inductor.Inductor(lambda function: function)
+    return [
+        *((kernels, terms) for kernels, terms in zip([*all_at_once, *one_by_one], [None, None, 1, 1], strict=True)),
+        (programs, None),
+        (programs, 1),
+    ]
+
+
+def kernels_of_windows_agree(sn):
+    """All geometries, with gradients, of all backends beside the definition in tensor operations."""
+    for kernel, dilation, stride, padding in GEOMETRIES:
+        layer = sn.shapnet.ImageTransform(
+            2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
+        ).double()
+        layer.reset_parameters(_seeded(6))
+        x = _normal(3, 6, 7, 2)
+        x[0, 1, 1] = x[1, 2, 3, 0] = 0
+        inputs = [x.requires_grad_(), *layer.parameters()]
+        z = sn.shapnet.windows.reference.window_values(x, *window_arguments(layer))
+        expected = torch.autograd.grad(z.square().sum(), inputs)
+        for kernels, max_terms in ways_to_compute_windows(sn):
+            ours = sn.shapnet.windows.op.window_values(x, *window_arguments(layer), kernels, max_terms)
+            assert_close(ours, z, **F64)
+            assert not bool(ours[0, 1, 1].any())
+            for one, other in zip(torch.autograd.grad(ours.square().sum(), inputs), expected, strict=True):
+                assert_close(one, other, **F64)
 
 
 def pruned_players_are_given_nothing(sn):
@@ -373,22 +365,20 @@ def pruned_players_are_given_nothing(sn):
 
 
 def blank_pixels_are_left_out_of_windows(sn):
-    """Products and coalitions of the kept pixels alone give the values of whole windows, whoever is kept."""
-    sparse = sn.shapnet.sparse
+    """Products and coalitions of the active pixels alone give the values of whole windows, whoever is active."""
     for kernel, dilation, stride, padding in ((2, 2, 1, "same"), ((2, 3), 1, 2, 1), (2, (1, 3), 1, 0)):
         layer = sn.shapnet.ImageTransform(
             2, 3, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2
         ).double()
         layer.reset_parameters(_seeded(6))
         layer.requires_grad_(False)
-        weight = layer.weight.flatten(2).permute(1, 2, 0)
         for share in (0.0, 0.4, 1.0):
             x = _normal(3, 5, 6, 2)
             x[torch.rand(3, 5, 6, generator=_seeded(7)) >= share] = 0
             x[0, 0, 0, 0] = x[1, 4, 5, 1] = x[2] = 0
             x[2, 0, 0] = share  # alone, in a corner
-            expected = layer(x)
-            z = sparse.kept_values(x, weight, layer.bias, layer.geometry, 0.2)
+            expected = sn.shapnet.windows.reference.window_values(x, *window_arguments(layer))
+            z = sn.shapnet.windows.blank_pixels.window_values(x, *window_arguments(layer))
             assert_close(z, expected, **F64)
             assert not bool(z[(x == 0).all(3)].any())
 
@@ -397,7 +387,7 @@ CONTRACTS = [
     pruned_players_are_given_nothing,
     blank_pixels_are_left_out_of_windows,
     windows_hand_out_shapley_values,
-    gathered_windows_are_the_same,
+    kernels_of_windows_agree,
     modules_can_be_measured_and_taken_away,
     penalties_are_norms_over_players,
     butterflies_let_all_features_meet,
@@ -407,5 +397,5 @@ CONTRACTS = [
     deep_networks_are_transforms_on_transforms,
     shallow_networks_show_their_shapley_values,
     transforms_are_their_definition,
-    programs_are_what_they_replace,
+    written_out_coalitions_are_what_they_replace,
 ]

@@ -1,7 +1,9 @@
 """The files that repeat pyproject.toml (versions, the public address) say what it says."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -71,6 +73,44 @@ def test_the_lock_is_usable_on_every_machine():
     assert not [version for version in locked().values() if not re.fullmatch(r"[\w.]+", version)]
 
 
+def test_actions_are_pinned_to_commits():
+    """A tag can be moved to other code; beside the commit stands the version whose code it is."""
+    used = [
+        line.split("uses:")[1].strip()
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text("utf8").splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) > 10
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+    assert len({action.split("@")[0] for action in used}) == len(set(used)), "one version of each"
+
+
+def imported() -> set[str]:
+    """What the package imports at some place, but for what an extra brings."""
+    names = set()
+    for path in (ROOT / "shapnotes").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"shapnotes"}
+
+
+def test_what_the_package_imports_is_declared():
+    distributions = {
+        "sklearn": "scikit-learn",
+        "huggingface_hub": "huggingface-hub",
+        "PIL": "pillow",
+        "interpret": "interpret-core",
+        "dask": "distributed",  # which is made for it, and brings it
+    }
+    lines = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
+    declared = {bounds(line)[0] for line in lines}
+    assert {distributions.get(name, name) for name in imported()} - declared == set()
+
+
 def tracked_texts() -> list[Path]:
     """The files that git would commit, as far as they are text."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
@@ -79,6 +119,23 @@ def tracked_texts() -> list[Path]:
     suffixes = {".md", ".ipynb", ".yml", ".yaml", ".toml", ".py", ".cff", ".txt", ".js"}
     paths = (ROOT / line for line in listed.stdout.splitlines())
     return [path for path in paths if path.suffix in suffixes and path.is_file()]
+
+
+UNIX_ONLY = {"resource", "fcntl", "termios", "pwd", "grp"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shapnotes").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_not_there_on_windows_is_imported_where_it_is_used(path):
+    """Inside a function: else the module, and every command that imports it, fails there."""
+    tree = ast.parse(path.read_text("utf8"))
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    found = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if id(node) not in inside and isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+    }
+    assert not found & UNIX_ONLY
 
 
 def test_the_public_address_is_the_same_everywhere():

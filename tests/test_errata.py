@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docutils.nodes import make_id
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 PAGES = sorted(BOOK.glob("*.md"))
 HEADING = re.compile(r"^### E(?P<number>\d+)\. (?P<title>.+)$", re.M)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 LINK = re.compile(r"\[E(?P<number>\d+)\]\((?P<page>[\w.]*)#(?P<anchor>[\w-]+)\)")
+IN_HTML = re.compile(r'<a href="errata\.html#(?P<anchor>[\w-]+)">E(?P<number>\d+)</a>')
 MENTION = re.compile(r"(?<![\w-])E(?P<number>\d+)\b")  # not LC-E1, which is a claim
 IN_CODE = re.compile(r"(?<![\w-])E(?P<number>\d+)\b(?: \((?P<words>[^)]+)\))?")
 
@@ -29,6 +31,11 @@ def anchor(number: int, title: str) -> str:
     return re.sub(r"[^\w-]", "", f"E{number}. {title}".lower().replace(" ", "-"))
 
 
+def built(number: int, title: str) -> str:
+    """The address of the same heading on the built page."""
+    return make_id(f"E{number}. {title}")
+
+
 def problems(text: str, known: dict[int, str]) -> Iterator[str]:
     """What is wrong with the numbers of a page, one sentence each."""
     code = "\n".join(FENCE.findall(text))
@@ -39,7 +46,12 @@ def problems(text: str, known: dict[int, str]) -> Iterator[str]:
             yield f"{found[0]} leads to no entry"
         elif found["anchor"] != anchor(number, known[number]):
             yield f"{found[0]} does not lead to E{number}. {known[number]}"
-    yield from (f"{found[0]} is no link" for found in MENTION.finditer(LINK.sub("", prose)))
+    for found in IN_HTML.finditer(prose):
+        number = int(found["number"])
+        if number not in known or found["anchor"] != built(number, known[number]):
+            yield f"{found[0]} does not lead to E{number}"
+    rest = IN_HTML.sub("", LINK.sub("", prose))
+    yield from (f"{found[0]} is no link" for found in MENTION.finditer(rest))
     for found in IN_CODE.finditer(code):
         title = known.get(int(found["number"]))
         if title is None or not found["words"] or found["words"].lower() not in title.lower():
@@ -77,6 +89,7 @@ SMALL = {9: "The values sum to y, or not?", 10: "Where the relevance rule comes 
         "See [E10](errata.ipynb#e10-where-the-relevance-rule-comes-from).\n",
         "### E9. The values sum to y, or not?\n\nText.\n",
         "```{code-cell} ipython3\nx = 1e-12  # of E10 (relevance rule)\n```\n",
+        '<td><a href="errata.html#e9-the-values-sum-to-y-or-not">E9</a></td>\n',
     ],
 )
 def test_a_number_that_leads_somewhere_is_accepted(text):
@@ -90,6 +103,7 @@ def test_a_number_that_leads_somewhere_is_accepted(text):
         ("[E8](#e8-whatever)\n", "leads to no entry"),
         ("[E9](04_neuron.ipynb#e9-the-values-sum-to-y-or-not)\n", "leads to no entry"),
         ("[E9](#e10-where-the-relevance-rule-comes-from)\n", "does not lead to E9"),
+        ('<a href="errata.html#e9">E9</a>\n', "does not lead to E9"),
         ("```{code-cell} ipython3\nx = 1  # of E8\n```\n", "E8 in code"),
         ("```{code-cell} ipython3\nx = 1  # of E10\n```\n", "E10 in code"),
         ("```{code-cell} ipython3\nx = 1  # of E9 (relevance rule)\n```\n", "E9 (relevance rule) in code"),

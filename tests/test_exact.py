@@ -2,6 +2,7 @@
 
 import gc
 
+import numpy as np
 import pytest
 import torch
 from contracts import network, normal
@@ -95,13 +96,13 @@ def test_explain_carries_both_predictions():
 # --- the first layer ----------------------------------------------------------------------------------------------
 
 
-def test_shared_first_layer_skips_it():
+def test_shared_first_layer_skips_it(monkeypatch):
     """The linear layer is applied to no coalition: only to the ends of the games."""
     model = network(8, 1).requires_grad_(False)
-    count = Counted(model[0].forward)
-    model[0].forward = count
+    count, forward = Counted(model[0].forward), nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda m, z: count(z) if m is model[0] else forward(m, z))
     sn.shapley_values(model, normal(1, 8))
-    assert sum(count.rows) <= 4  # a probe, both ends, W r + b
+    assert 0 < sum(count.rows) <= 4  # a probe, both ends, W r + b
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,11 @@ def test_shared_first_layer_skips_it():
         lambda m: nn.utils.parametrizations.weight_norm(m[0]),
         lambda m: m.register_forward_hook(lambda _, __, out: out**2),
         lambda m: m[1].register_forward_hook(lambda _, __, out: out**2),
+        lambda m: setattr(m, "forward", lambda x: type(m).forward(m, x) ** 2),
+        *(lambda m, i=i: setattr(m[i], "forward", lambda x: type(m[i]).forward(m[i], x) ** 2) for i in range(3)),
     ],
-    ids=["hook", "pre-hook", "parametrised", "hook on the model", "hook on the activation"],
+    ids=["hook", "pre-hook", "parametrised", "hook on the model", "hook on the activation"]
+    + [f"another forward of {part}" for part in ("the model", "the first layer", "the activation", "the last layer")],
 )
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
 def test_layers_that_do_more_are_respected(wrap, activation):
@@ -124,6 +128,55 @@ def test_layers_that_do_more_are_respected(wrap, activation):
         assert_close(sn.shapley_values(model, x, chunk_size=8), expected, **F64)
 
 
+def test_hooks_of_all_modules_that_only_watch_leave_it_shared():
+    model, x, seen = network(8, 1, activation=nn.ReLU).requires_grad_(False), normal(1, 8), []
+    expected = sn.shapley_values(model, x)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _, out: seen.append((module, len(out))))
+    try:
+        assert torch.equal(sn.shapley_values(model, x), expected)
+    finally:
+        handle.remove()
+    assert 0 < sum(rows for module, rows in seen if module is model[0]) < 8
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.ReLU])
+def test_hooks_of_all_modules_are_respected(kind):
+    model, x = network(5, 1, activation=nn.ReLU).requires_grad_(False), normal(2, 5)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: out**2 + 1 if isinstance(module, kind) else out
+    )
+    try:
+        expected = model_values(model, x, torch.zeros(5, dtype=torch.float64))
+        assert_close(sn.shapley_values(model, x, chunk_size=8), expected, **F64)
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    "register, hook",
+    [
+        (
+            nn.modules.module.register_module_full_backward_hook,
+            lambda _, to_inputs, __: tuple(None if g is None else 2 * g for g in to_inputs),
+        ),
+        (nn.modules.module.register_module_full_backward_pre_hook, lambda _, grads: tuple(3 * g for g in grads)),
+    ],
+    ids=["backward", "before backward"],
+)
+def test_hooks_of_all_modules_on_the_backward_pass_are_respected(register, hook):
+    model, x = network(4, 1), normal(2, 4).requires_grad_()  # else PyTorch warns that hooks fire at outputs
+    handle = register(hook)
+    try:
+        gradients = [
+            torch.autograd.grad(sn.shapley_values(f, x).square().sum(), [x, *model.parameters()])
+            for f in (model, lambda rows: model(rows))
+        ]
+    finally:
+        handle.remove()
+    for gradient, expected in zip(*gradients, strict=True):
+        assert_close(gradient, expected, **F64)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -131,17 +184,20 @@ def test_layers_that_do_more_are_respected(wrap, activation):
         nn.Sequential(nn.Linear(4, 2)),
         nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU(inplace=True), nn.Linear(3, 1)),
         nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)),
+        nn.Sequential(nn.Flatten(1, -2), nn.Linear(2, 3), nn.Tanh()),
         nn.Sequential(nn.Tanh(), nn.Linear(4, 2)),
         nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.BatchNorm1d(3)).eval(),
     ],
-    ids=["Linear", "one layer", "in place", "Flatten", "no linear layer first", "eval mode"],
+    ids=["Linear", "one layer", "in place", "Flatten", "Flatten that leaves an axis", "no linear first", "eval mode"],
 )
 def test_sequential_models(model):
     model = model.double().requires_grad_(False)
-    x = normal(2, 2, 2) if isinstance(model, nn.Sequential) and isinstance(model[0], nn.Flatten) else normal(2, 4)
+    flat = isinstance(model, nn.Sequential) and isinstance(model[0], nn.Flatten)
+    x = normal(2, 2, 1, 2) if flat else normal(2, 4)
     expected = model_values(model, x, torch.zeros(x.shape[1:], dtype=torch.float64))
     for chunk_size in (None, 2, 4):
-        assert_close(sn.shapley_values(model, x, chunk_size=chunk_size).flatten(1, -2), expected, **F64)
+        values = sn.shapley_values(model, x, chunk_size=chunk_size)
+        assert_close(values.flatten(1, x.dim() - 1), expected, **F64)
 
 
 # --- cost and memory ----------------------------------------------------------------------------------------------
@@ -156,19 +212,70 @@ def test_evaluations(chunk_size):
     assert sum(f.rows) == 3 * 2**6 + 2 * 3 + 1
 
 
-def test_a_model_may_answer_in_memory_of_its_own():
-    """As programs do that were captured once, and write over their last answer."""
-    answers = torch.empty(2**7, dtype=torch.float64)
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_input_costs_its_own_players_whatever_else_is_in_the_batch(explain, shared):
+    """Three in 24 features each; and then 12 for each of two inputs that share none."""
+    codes = torch.randint(8, (64, 3), generator=torch.Generator().manual_seed(0))
+    several = nn.functional.one_hot(codes, 8).flatten(1).double()
+    disjoint = torch.block_diag(normal(1, 12), normal(1, 12, seed=2))
+    for x, players, probes in ((several, 3, 2 * 64 + 1), (disjoint, 12, 2 * 2 + 1)):
+        linear = nn.Linear(24, 2, bias=False).double().requires_grad_(False)
+        rest = Counted(lambda z: z.sin())
+        layer = nn.Identity()
+        layer.forward = rest
+        f = nn.Sequential(linear, layer) if shared else lambda z: rest(linear(z))  # noqa: B023
+        values = sn.explain(f, x).attributions if explain else sn.shapley_values(f, x)
+        assert sum(rest.rows) == len(x) * 2**players + probes
+        for i in (0, len(x) - 1):
+            moved = torch.nonzero(x[i]).flatten()
+            alone = linear.weight.T[moved] * x[i, moved, None]
+            table = (sn.coalitions.masks(players).double() @ alone).sin()
+            assert_close(values[i, moved], sn.coalitions.shapley_matrix(players) @ table, **F64)
+            assert float(values[i][x[i] == 0].abs().max()) == 0
 
-    def f(z):
-        return torch.prod(z, 1, out=answers[: len(z)])
 
-    for x in (normal(1, 5), normal(3, 5)):
-        expected = sn.explain(lambda z: z.prod(1), x)
-        for chunk_size in (4, None):
-            ours = sn.explain(f, x, chunk_size=chunk_size)
-            torch.testing.assert_close(ours.attributions, expected.attributions)
-            torch.testing.assert_close(ours.prediction, expected.prediction)
+def test_neurons_cost_as_little():
+    x = torch.block_diag(*torch.ones(16, 1, 2)).double()  # 32 inputs of a neuron, two of them not 0 in each row
+    values = sn.nn.functional.exact_relu_shapley_values(x, normal(3, 32), normal(3, seed=2))
+    alone = sn.nn.functional.exact_relu_shapley_values(x[:1], normal(3, 32), normal(3, seed=2))
+    assert_close(values[:1], alone, **F64)
+
+
+def test_the_guard_counts_what_will_be_done():
+    one = torch.eye(40, dtype=torch.float64)
+    assert sn.shapley_values(LINE, one).shape == (40, 40)
+    everybody = torch.cat([one, torch.ones(1, 40, dtype=torch.float64)])
+    with pytest.raises(ValueError, match=r"40 players need 2\*\*40 evaluations of f an input, 1.1e\+12 in all"):
+        sn.shapley_values(LINE, everybody)
+
+
+def test_bars_count_rows(monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, total, unit, shown):
+            self.total, self.unit, self.n = total, unit, 0
+            bars.append(self)
+
+        def update(self, n):
+            self.n += n
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(sn.exact, "progress_bar", Bar)
+    monkeypatch.setattr(sn.sampling, "progress_bar", Bar)
+    x = normal(3, 6)
+    x[0, :2] = 0
+    for chunk_size in (1, 8, None):
+        sn.shapley_values(LINE, x, chunk_size=chunk_size)
+        assert (bars[-1].total, bars[-1].n, bars[-1].unit) == (2**4 + 2 * 2**6,) * 2 + ("rows",)
+        sn.sample_shapley_values(LINE, x, permutations=8, chunk_size=chunk_size)
+        assert bars[-1].total == 3 * 8 and bars[-1].n == 3 * 8 and bars[-1].unit == "orders"
 
 
 def test_players_at_the_baseline_cost_nothing():
@@ -177,6 +284,17 @@ def test_players_at_the_baseline_cost_nothing():
     x[:, 5:] = 0
     assert sn.shapley_values(f, x).shape == (1, 40)
     assert sum(f.rows) == 2**5 + 2  # and the two ends
+
+
+def test_a_first_call_in_inference_mode_leaves_gradients_alone():
+    for n in (1, 2, 3, 5, 8):
+        for f in (lambda z: z.tanh().prod(1), network(n, 1, seed=n)):
+            x = normal(1, n)
+            with torch.inference_mode():
+                sn.shapley_values(f, x)
+            x.requires_grad_()
+            values = sn.shapley_values(f, x)
+            assert bool(torch.isfinite(torch.autograd.grad(values.square().sum(), x)[0]).all())
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -281,11 +399,26 @@ LINE = staticmethod(lambda z: z.sum(1)).__func__
             lambda: sn.shapley_values(lambda z: 1 / z.sum(1), torch.ones(1, 2)),
         ),
         (ValueError, "at least 1", lambda: sn.coalitions.masks(0)),
+        (
+            ValueError,
+            "up to 6e\\+38 in size, which torch.float32 cannot hold",
+            lambda: sn.shapley_from_table(torch.tensor([-3e38, 3e38])),
+        ),
+        (
+            ValueError,
+            "float64 cannot hold",
+            lambda: sn.shapley_from_table(torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)),
+        ),
     ],
 )
 def test_refusals(error, says, call):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_numpy_counts_rows_too():
+    x = normal(2, 4)
+    assert torch.equal(sn.shapley_values(LINE, x, chunk_size=np.int64(4)), sn.shapley_values(LINE, x, chunk_size=4))
 
 
 def test_random_functions_are_found():
@@ -304,3 +437,23 @@ def test_rounding_is_not_taken_for_randomness(dtype, share):
     x = torch.ones(1, 8, dtype=dtype)
     for f in (nn.Sequential(layer, nn.ReLU()), lambda z: torch.relu(layer(z))):
         assert sn.shapley_values(f, x).shape == (1, 8, 64)
+
+
+def test_another_default_device_changes_nothing():
+    """Sizes that no other test has, so that tables of weights are made here; they are as good afterwards."""
+    table, x = normal(2**13, 2), normal(2, 13)
+    f = lambda rows: rows.prod(1)  # noqa: E731
+    with torch.device("meta"):
+        made = [sn.shapley_from_table(table), sn.shapley_values(f, x), *weights_of(13)]
+        sampled = sn.sample_shapley_values(f, x, permutations=4, generator=torch.Generator().manual_seed(0))
+    for got, expected in zip(
+        made, [sn.shapley_from_table(table), sn.shapley_values(f, x), *weights_of(13)], strict=True
+    ):
+        assert torch.equal(got, expected)
+    again = sn.sample_shapley_values(f, x, permutations=4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.stack(sampled), torch.stack(again))
+
+
+def weights_of(n: int) -> list[torch.Tensor]:
+    coalitions = sn.coalitions
+    return [coalitions.shapley_matrix(n), *coalitions.value_weights(n), coalitions.marginal_weights(n)]

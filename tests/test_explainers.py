@@ -2,6 +2,8 @@
 
 import inspect
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from itertools import pairwise
 
 import numpy as np
@@ -10,11 +12,12 @@ import torch
 from contracts import network, normal
 from oracles import model_values, tolerance
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 import shapnotes as sn
 from shapnotes import explainers as E
-from shapnotes.game import GapError
+from shapnotes.explanation import GapError
 
 F64 = tolerance(torch.float64)
 CAPTUM_STEPS = {"rtol": 1e-7, "atol": 1e-8}  # captum >= 0.8 keeps the weights of its steps in float32
@@ -145,6 +148,104 @@ def test_deeplift_and_deep_shap_are_the_rescale_rule(activation):
     assert float((slow - E.exact(model, x, r)).abs().max()) > 1e-3  # which is not Shapley's value
 
 
+def test_deeplift_follows_activations_however_they_are_called():
+    """A module for several calls, functions, methods, in place or not: as if each were a module."""
+    x, r = normal(5, 4), normal(4, seed=2)
+    for shared in (False, True):
+        called = Called(shared)
+        plain = nn.Sequential(called.a, nn.ReLU(), called.b, nn.ReLU(), called.c)
+        assert_close(E.deeplift(called, x, r), E.deep_shap(plain, x, r), **F64)
+    for function, module in (
+        (lambda z: z.relu_(), nn.ReLU()),
+        (lambda z: torch.nn.functional.relu(z, True), nn.ReLU()),
+        (torch.tanh, nn.Tanh()),
+        (lambda z: z.sigmoid(), nn.Sigmoid()),
+        (lambda z: torch.nn.functional.leaky_relu(z, 0.3), nn.LeakyReLU(0.3)),
+        (lambda z: torch.nn.functional.elu(z, alpha=0.7), nn.ELU(0.7)),
+        (lambda z: torch.nn.functional.softplus(z, 2.0), nn.Softplus(2.0)),
+    ):
+        called = Called(shared=False)
+        called.relu = function
+        plain = nn.Sequential(called.a, module, called.b, deepcopy(module), called.c)
+        assert_close(E.deeplift(called, x, r), E.deep_shap(plain, x, r), **F64)
+
+
+class InPlace(nn.Module):
+    """An activation that writes over what is read again: 2 relu(h)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.last = nn.Linear(4, 6).double(), nn.ReLU(inplace=True), nn.Linear(6, 2).double()
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.first(z)
+        return self.last(self.relu(h) + h)
+
+
+def test_deeplift_of_activations_in_place():
+    model, x, r = InPlace(), normal(5, 4), normal(4, seed=2)
+    plain = nn.Sequential(model.first, nn.ReLU(), nn.Linear(6, 2).double())
+    plain[2].load_state_dict({"weight": 2 * model.last.weight, "bias": model.last.bias})
+    assert_close(E.deeplift(model, x, r), E.deep_shap(plain, x, r), **F64)
+    first = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2).double())
+    kept = x.clone()
+    assert_close(E.deeplift(first, x, r), (x.relu() - r.relu())[..., None] * first[1].weight.detach().T, **F64)
+    assert torch.equal(x, kept)
+
+
+class Beside(nn.Module):
+    """A ReLU and a pooling that read the same numbers, each weighted."""
+
+    def __init__(self, relu: float, pool: float):
+        super().__init__()
+        self.relu, self.pool, self.weights = nn.ReLU(), nn.MaxPool1d(2), (relu, pool)
+
+    def forward(self, z: Tensor) -> Tensor:
+        relu, pool = self.weights
+        return relu * self.relu(z).flatten(1).sum(1) + pool * self.pool(z).flatten(1).sum(1)
+
+
+def test_deeplift_of_a_relu_beside_and_after_a_pooling():
+    """Beside: DeepLIFT is linear in the outputs. After: windows (3, 1) seen from (-2, -1) and from (-2, 0), by hand.
+
+    From (-2, -1) the largest moves from -1 to 3, and the ReLU from 0 to 3: all 3 are due to the first.
+    """
+    x, r = normal(5, 1, 6), normal(1, 6, seed=2)
+    whole = E.deeplift(Beside(2.0, 3.0), x, r)
+    assert_close(whole, E.deeplift(Beside(2.0, 0.0), x, r) + E.deeplift(Beside(0.0, 3.0), x, r), **F64)
+    after = nn.Sequential(nn.MaxPool1d(2), nn.ReLU(), nn.Flatten())
+    for second in (-1.0, 0.0):
+        r = torch.tensor([[-2.0, second]]).double()
+        found = E.deeplift(after, torch.tensor([[[3.0, 1.0]]]).double(), r)
+        assert_close(found, torch.tensor([[[[3.0], [0.0]]]]).double(), **F64)
+    images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).double()
+    assert float(E.explain_with("deeplift", images, normal(4, 1, 6, 6), 0.1).gap().abs().max()) < 1e-12
+
+
+class Choosing(nn.Module):
+    """Rows decide on the activation."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(z) if len(z) > 2 else torch.relu(z)
+
+
+def test_deeplift_refuses_activations_that_rows_decide_on():
+    with pytest.raises(ValueError, match="f calls Tanh as its activation number 1, which it did not"):
+        E.deeplift(Choosing(), normal(3, 4))
+
+
+@pytest.mark.parametrize("method", MODULES_ONLY)
+def test_models_that_keep_what_they_computed(method):
+    """The weight of a pruned layer belongs to a gradient's graph."""
+    model, x = relu_network(4, 6, 2), normal(3, 4)
+    plain = deepcopy(model)
+    prune.l1_unstructured(model[0], "weight", amount=5)
+    with torch.no_grad():
+        plain[0].weight.copy_(model[0].weight)
+    model(x).sum().backward()
+    assert_close(attributions(method, model, x), attributions(method, plain, x), **F64)
+
+
 def test_deeplift_on_images():
     layers = [nn.Conv2d(2, 3, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)]
     model, x = nn.Sequential(*layers).double(), normal(2, 2, 6, 6)
@@ -193,7 +294,7 @@ def test_efficiency_and_missingness_are_as_stated(method):
     assert (float(missing.abs().max()) == 0) == (method != "saliency")
     assert (found.standard_errors is not None) == (method == "sampling")
     statement = " ".join(inspect.getdoc(E.METHODS[method]).split())
-    assert "fficien" in statement and "issing" in statement and "Cost: " in statement
+    assert "fficien" in statement and "issing" in statement and "Cost ----" in statement
 
 
 @pytest.mark.parametrize("method", WITH_SEED)
@@ -212,7 +313,7 @@ def test_a_seed_and_nothing_else_decides(method):
 
 
 def test_cost_in_evaluations():
-    """Rows that the model is given, beside the one that every method looks at first."""
+    """Rows that the model is given, beside those that every method looks at first."""
     rows = []
 
     def f(z):
@@ -220,17 +321,82 @@ def test_cost_in_evaluations():
         return torch.stack([z.prod(1), z.sum(1)], 1)
 
     x = normal(3, 6)
+    look = 1 + 4 * 3
     for method, settings, expected in (
-        ("kernel_shap", {"samples": 40}, 3 * (40 + 2)),
-        ("exact", {}, 3 * (2**6 + 2)),
-        ("integrated_gradients", {"steps": 20}, 2 * 3 * 20),
-        ("gradient_shap", {"samples": 20}, 2 * 3 * 20),
-        ("input_x_gradient", {}, 2 * 3),
-        ("saliency", {}, 2 * 3),
+        ("kernel_shap", {"samples": 40}, 3 * (40 + 2) + look),
+        ("exact", {}, 3 * (2**6 + 2) + 1),
+        ("integrated_gradients", {"steps": 20}, 2 * 3 * 20 + look + 1),
+        ("gradient_shap", {"samples": 20}, 2 * 3 * 20 + look + 1),
+        ("input_x_gradient", {}, 2 * 3 + look + 1),
+        ("saliency", {}, 2 * 3 + look + 1),
     ):
         rows.clear()
         E.METHODS[method](f, x, **settings)
-        assert sum(rows) - 1 == expected, method
+        assert sum(rows) == expected, method
+
+
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name != "kernel_shap"])
+def test_no_global_generator_is_set(method, monkeypatch):
+    def nobody(*_):
+        raise AssertionError("a global generator was set")
+
+    monkeypatch.setattr(np.random, "seed", nobody)
+    monkeypatch.setattr(np.random, "set_state", nobody)
+    monkeypatch.setattr(torch.random, "set_rng_state", nobody)
+    monkeypatch.setattr(torch, "manual_seed", nobody)
+    model, x = relu_network(3, 4, 1), normal(2, 3)
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    attributions(method, model, x)
+    assert np.array_equal(np.random.get_state()[1], before[0]) and torch.equal(torch.random.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precisions(method, dtype):
+    """About what is found in double precision, in the dtype that came."""
+    model, x = relu_network(5, 7, 2), normal(3, 5)
+    model, x = model.to(dtype), x.to(dtype)
+    found = attributions(method, model, x)
+    assert found.dtype == dtype
+    wide = attributions(method, model.double(), x.double())
+    near = float((found.double() - wide).abs().mean() / wide.abs().mean())
+    assert near < (0.2 if method == "gradient_shap" else 0.05)  # whose draws fall on coarser places
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_models_may_write_into_what_they_are_given(method):
+    """As one that begins with a ReLU in place does."""
+    model, x = nn.Sequential(nn.ReLU(inplace=True), *relu_network(3, 4, 2)), normal(2, 3)
+    kept, plain = x.clone(), nn.Sequential(nn.ReLU(), *model[1:])
+    assert_close(attributions(method, model, x), attributions(method, plain, x), **F64)
+    assert torch.equal(x, kept) and model[0].inplace
+
+
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name not in MODULES_ONLY])
+def test_functions_may_answer_in_memory_of_their_own(method):
+    answers = torch.empty(3000, dtype=torch.float64)
+
+    def f(z):
+        y = z.tanh().prod(1)
+        return y if y.requires_grad else answers[: len(z)].copy_(y)
+
+    x = normal(3, 4)
+    found, expected = (E.explain_with(method, g, x) for g in (f, lambda z: z.tanh().prod(1)))
+    assert_close(found.attributions, expected.attributions, **F64)
+    assert_close(found.prediction, expected.prediction, **F64)
+
+
+@pytest.mark.parametrize("method", E.METHODS)
+def test_threads_do_not_disturb_each_other(method):
+    model, x = relu_network(14, 9, 1), normal(2, 14)
+    settings = {"kernel_shap": {"samples": 60}, "sampling": {"permutations": 6}, "exact": {}}.get(method, {})
+    expected = E.METHODS[method](model, x, **settings)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(E.METHODS[method], model, x, **settings) for _ in range(8)]
+        for run in runs:
+            pairs = zip(run.result(), expected, strict=True) if method == "sampling" else [(run.result(), expected)]
+            for got, wanted in pairs:
+                assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize("method", E.METHODS)
@@ -290,7 +456,7 @@ def test_no_trace_on_the_model_after_success_and_after_error(method):
 
 
 class Called(nn.Module):
-    """ReLUs that DeepLIFT cannot see: called as a function, or one module for both."""
+    """ReLUs that Deep SHAP cannot see: called as a function, or one module for both."""
 
     def __init__(self, shared: bool):
         super().__init__()
@@ -301,12 +467,12 @@ class Called(nn.Module):
         return self.c(self.relu(self.b(self.relu(self.a(z)))))
 
 
-@pytest.mark.parametrize("method", MODULES_ONLY)
-def test_sums_that_do_not_close_are_raised(method):
+@pytest.mark.parametrize("shared", [False, True])
+def test_sums_that_do_not_close_are_raised(shared):
     with pytest.raises(GapError, match=r"called as a function, twice, or is unknown.*the gap is"):
-        attributions(method, Called(shared=False), normal(3, 4))
-    with pytest.raises((GapError, RuntimeError), match=r"called as a function, twice|used more than once"):
-        attributions(method, Called(shared=True), normal(3, 4))
+        E.deep_shap(Called(shared), normal(3, 4))
+    with pytest.raises(GapError, match=r"follows ReLU, Tanh, .*Another activation escapes.*the gap is"):
+        E.deeplift(nn.Sequential(Called(shared), nn.Hardswish()), normal(3, 4))
 
 
 def test_where_the_two_packages_differ():
@@ -347,9 +513,12 @@ def test_bad_input_is_refused_as_everywhere(method, x, baseline, says):
         (ValueError, "by way of autograd", lambda f, x: E.saliency(lambda z: f(torch.ones_like(z)), x)),
         (
             ValueError,
-            "steps must be a whole number, at least 1; got 0",
+            "steps must be a whole number, from 1 to 1024; got 0",
             lambda f, x: E.integrated_gradients(f, x, steps=0),
         ),
+        (ValueError, "from 1 to 1024; got 1000000000", lambda f, x: E.integrated_gradients(f, x, steps=10**9)),
+        (ValueError, "gradient is NaN or infinite", lambda f, x: E.saliency(lambda z: z.clamp(0).sqrt(), 0 * x)),
+        (TypeError, "x must be a tensor.*got NoneType", lambda f, x: E.gradient_shap(f, None)),
         (ValueError, "samples must be a whole number", lambda f, x: E.kernel_shap(f, x, samples=True)),
         (ValueError, "samples must be a whole number", lambda f, x: E.gradient_shap(f, x, samples=2.0)),
         (ValueError, "seed must be a whole number from 0", lambda f, x: E.kernel_shap(f, x, seed=-1)),
@@ -369,3 +538,8 @@ def test_a_missing_package_names_the_extra(method, monkeypatch):
     with pytest.raises(ImportError, match=r'package: pip install "shapnotes\[compare\]"'):
         attributions(method, relu_network(3, 4, 1), normal(2, 3))
     assert sn.explainers is E  # the rest of the package does without
+
+
+def test_a_model_of_another_dtype_is_told_by_name():
+    with pytest.raises(ValueError, match=r"f does not take x as it is, torch.float64; give x and f's parameters one"):
+        sn.explainers.deeplift(nn.Linear(3, 1), torch.ones(1, 3).double())

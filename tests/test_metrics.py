@@ -190,6 +190,13 @@ def test_of_equal_scores_the_earlier_player_goes_first():
         assert curve.outputs.tolist() == [[[0, 0, 3, 4]]]
 
 
+def test_what_was_zero_and_stays_zero_has_not_changed():
+    f = lambda z: torch.stack([z[:, 0] - 1, z[:, 0] * 0 - 2], 1)  # noqa: E731
+    x = torch.ones(1, 2)
+    curve = M.removal_curve(f, x, torch.tensor([[1.0, 2.0]]), [0.5, 1.0])  # the second feature first
+    assert curve.change().tolist() == [[0.0], [math.inf]]
+
+
 def test_areas():
     f, x = classifier(5), normal(4, 5)
     curve = M.removal_curve(f, x, normal(4, 5, seed=2), [0.2, 0.4, 1.0])
@@ -205,10 +212,10 @@ def test_cost():
     f = lambda z: rows.append(len(z)) or z  # noqa: E731
     x = normal(5, 4)
     M.removal_curve(f, x, x, [0.25, 0.5, 1.0])
-    assert sum(rows) == 5 * (3 + 1) + 1  # and one look
+    assert sum(rows) == 5 * (3 + 1) + 17  # and a look
     rows.clear()
     M.log_odds_change(f, x, normal(5, 4, 4), 0, 1)
-    assert sum(rows) == 5 * 2 + 1
+    assert sum(rows) == 5 * 2 + 17
 
 
 # --- comparing methods --------------------------------------------------------------------------------------------
@@ -248,6 +255,9 @@ CURVE = M.RemovalCurve(torch.tensor([0.0, 1.0]), normal(2, 2, 4), normal(2, 4))
     ("error", "says", "call"),
     [
         (TypeError, "attributions must be a floating-point tensor.*got list", lambda: M.sparsity([1.0])),
+        (TypeError, "x must be a tensor.*got list", lambda: M.log_odds_change(F, [1.0], A, 0, 1)),
+        (TypeError, "x must be a tensor.*got NoneType", lambda: M.removal_curve(F, None, X, [0.5])),
+        (ValueError, "attributions of 3 inputs do not fit", lambda: M.log_odds_change(F, X, normal(3, 3, 4), 0, 1)),
         (TypeError, "exact must be a floating-point.*int64", lambda: M.shapley_error(A, A.long())),
         (ValueError, r"must be \[batch, \*players, outputs\]; got shape \(2, 3\)", lambda: M.sparsity(X)),
         (ValueError, "they must agree", lambda: M.shapley_error(A, A[:1])),
@@ -275,6 +285,7 @@ CURVE = M.RemovalCurve(torch.tensor([0.0, 1.0]), normal(2, 2, 4), normal(2, 4))
         (ValueError, r"must return \[rows, classes\]", lambda: M.removal_curve(lambda z: z.sum(1), X, X, [0.5])),
         (ValueError, r"labels must be \[2\]", lambda: CURVE.accuracy(torch.zeros(3))),
         (ValueError, "a value at each of the 2; got 3", lambda: CURVE.area(torch.ones(3))),
+        (ValueError, "values hold NaN", lambda: CURVE.area(torch.tensor([1.0, float("nan")]))),
         (ValueError, "can be paired", lambda: M.paired_comparison(torch.ones(3), torch.ones(4))),
         (ValueError, "can be paired", lambda: M.paired_comparison(torch.ones(1), torch.ones(1))),
         (ValueError, "without a spread", lambda: M.paired_comparison(torch.ones(3), torch.zeros(3))),

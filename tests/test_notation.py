@@ -8,12 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from api_pages import ALIASES, public_names
 
 import shapnotes as sn
 
 PAGE = Path(__file__).resolve().parents[1] / "book" / "notation.md"
 HEADING = "name in code"
-ALIASES = {"sn": "shapnotes", "F": "shapnotes.nn.functional"}
 CODE = re.compile(r"`([^`]+)`")
 WITH_MEMBER = re.compile(r"`((?:sn|F)[.\w]*)`\s+`(\.\w+)`")  # `sn.module` `.name`
 WITH_ARGUMENT = re.compile(r"`((?:sn|F)[.\w]+)`\s+`(\w+=)`")  # `sn.function` `argument=`
@@ -73,20 +73,6 @@ def member(owner: object, attribute: str, name: str) -> object:
     if not offered or not hasattr(owner, attribute):
         raise LookupError(f"{name}: no {attribute!r} in {owner!r}")
     return getattr(owner, attribute)
-
-
-def public_names(module: ModuleType) -> set[str]:
-    """What a module offers: its ``__all__``, else the functions and classes defined in it.
-
-    What it imports for its own use is not among them.
-    """
-    if hasattr(module, "__all__"):
-        return set(module.__all__)
-    return {
-        name
-        for name, value in vars(module).items()
-        if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
-    }
 
 
 @pytest.mark.parametrize("name", sorted(set(code_columns(PAGE.read_text("utf8")))))

@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from portable_blocks import KINDS, LEAD, chapter_number, slug
+from portable_blocks import KINDS, LEAD, chapter_number, index_entries, slug
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -80,6 +80,24 @@ def test_a_quotation_becomes_a_titled_box_with_a_target(build):
     assert "<blockquote" not in html
 
 
+def test_anchors_for_viewers_of_notebooks_are_dropped(build):
+    """Before a box, in a paragraph of their own, and after a fold whose solution follows."""
+    anchor = '<a id="x-1"></a>'
+    text = BOX.replace("> **", f"> {anchor}**") + f"\n{anchor}\n\n## Heading\n\n" + FOLD + f"\n{anchor}\n" + SOLUTION
+    html, warnings = build(text)
+    assert warnings == ""
+    assert '<p class="admonition-title">Theorem 1.2 (Efficiency).</p>' in html
+    assert 'id="x-1"' not in html and "<p></p>" not in html
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [("Uniqueness", ["Theorem 1.3", "Uniqueness"]), (None, ["Theorem 1.3"]), ("Limit \\sigma", ["Theorem 1.3"])],
+)
+def test_a_box_is_found_by_its_number_and_its_name(name, entries):
+    assert index_entries("Theorem 1.3", name) == entries
+
+
 def test_other_quotations_stay_quotations(build):
     html, warnings = build("> **Yes**, she said.\n\n> Plain.\n")
     assert warnings == ""
@@ -97,6 +115,13 @@ def test_links_reach_boxes_and_equations_of_this_and_other_pages(build):
     assert 'href="#theorem-1-2"' in html
     assert 'href="#equation-1-1"' in html
     assert 'id="equation-1-1"' in html
+
+
+def test_a_tagged_equation_of_several_lines_is_put_into_no_split(build):
+    """MathJax takes no tag there, and shows an error in place of the equation."""
+    html, warnings = build("$$\n\\begin{aligned}\nx &= x \\\\\n&= x\n\\end{aligned} \\tag{1.1}\n$$\n")
+    assert warnings == ""
+    assert "split" not in html and re.search(r"x &amp;= x \\cr\s+&amp;= x", html)
 
 
 def test_a_citation_reaches_its_entry(build):

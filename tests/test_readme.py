@@ -1,21 +1,25 @@
 """README.md and CONTRIBUTING.md: the code runs and prints what is shown; what they name exists."""
 
-import ast
 import contextlib
 import io
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import shapnotes as sn
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+PATHS = (ROOT / "book" / "paths.md").read_text("utf8")
+CHAPTERS = [ROOT / "book" / "intro.md", *sorted((ROOT / "book").glob("[0-9][0-9]_*.md"))]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -77,6 +81,33 @@ def test_the_commands_are_targets_of_the_makefile(text):
     assert {"book", "test"} <= make_commands(text) <= targets
 
 
+@pytest.mark.parametrize("text", [README, PATHS], ids=["README", "paths"])
+def test_the_hours_are_those_of_the_chapters(text):
+    told = int(re.search(r"about\s(\d+)\s+hours", text)[1])
+    assert abs(sum(minutes(chapter) for chapter in CHAPTERS) / 60 - told) < 1
+
+
+def minutes(chapter: Path) -> float:
+    """At 200 words and two cells a minute."""
+    cells = re.findall(r"^```\{code-cell.*?^```", text := chapter.read_text("utf8"), re.M | re.S)
+    return len(re.sub(r"^```.*?^```", "", text, flags=re.M | re.S).split()) / 200 + len(cells) / 2
+
+
+@pytest.mark.parametrize(
+    ("who", "numbers"),
+    [
+        ("a student", [1, 2, 3, 4, 9, 10, 11]),
+        ("an engineer", [0, 2, 3, 14]),
+        ("a builder", [0, 9, 10, 11, 12, 13, 16]),
+    ],
+)
+def test_each_way_through_the_book_takes_what_it_says(who, numbers):
+    """The tour counts as chapter 0."""
+    row = next(line for line in PATHS.splitlines() if line.startswith(f"| [{who}]"))
+    told = float(re.search(r"(\d+½?) hours? \|", row)[1].replace("½", ".5"))
+    assert abs(sum(minutes(CHAPTERS[number]) for number in numbers) / 60 - told) < 0.5
+
+
 def test_the_implemented_names_exist():
     section = README.split("## What is implemented")[1].split("\n## ")[0]
     rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]
@@ -99,6 +130,22 @@ def test_versions_and_requirements_are_those_of_pyproject():
     assert {address for _, address in extras} == {PROJECT["urls"]["Repository"]}
 
 
+def test_the_citation_for_programs_is_that_of_pyproject():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    assert citation["version"] == PROJECT["version"] and PROJECT["license"] == " AND ".join(citation["license"])
+    assert citation["url"] == citation["repository-code"] == PROJECT["urls"]["Repository"]
+    assert citation["keywords"] == PROJECT["keywords"]
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in PROJECT["authors"]]
+
+
+def test_the_claims_are_counted_as_on_the_scorecard():
+    head = "| verdict | Li and Cui | Shapley Explanation Networks |"
+    counts = [
+        text.split(head)[1].split("\n\n")[0] for text in (README, (ROOT / "book" / "scorecard.md").read_text("utf8"))
+    ]
+    assert counts[0] == counts[1] and "| all |" in counts[0]
+
+
 # --- CONTRIBUTING.md: the house -------------------------------------------------------------------
 
 
@@ -109,35 +156,33 @@ def rows(table_after: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def imports(path: Path) -> set[str]:
-    """The files of the package that a file of it imports, by name without suffix."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shapnotes"):
-            inside = node.module.partition(".")[2]
-            found |= {inside} if inside else {alias.name for alias in node.names}
-    return found
+def named(table_after: str) -> list[str]:
+    """What the first column of a table names."""
+    return [name for where, *_ in rows(table_after) for name in re.findall(r"`([^`]+)`", where)]
 
 
 def test_the_table_of_the_package_is_the_package():
-    told = {
-        re.search("`(.+)`", file)[1]: set(re.findall(r"`([\w.]+)`", imported))
-        for file, _, imported in rows("Inside the package a file is one idea")
-    }
-    package = ROOT / "shapnotes"
-    files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
-    assert told == {path.relative_to(package).as_posix(): imports(path) for path in files}
+    """Every file and folder at the top has its line, and everything that has a line is there."""
+    package, told = ROOT / "shapnotes", named("Inside the package a file is one idea")
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert files | folders == {name for name in told if name.count("/") <= name.endswith("/")}
+    assert [name for name in told if "NAME" not in name and not (package / name).exists()] == []
 
 
-def test_the_table_imports_only_from_rows_above():
-    above: set[str] = set()
-    for file, _, imported in rows("Inside the package a file is one idea"):
-        assert set(re.findall(r"`([\w.]+)`", imported)) <= above, file
-        module = re.search(r"`(.+)\.py`", file)[1].replace("/", ".")
-        above |= {module, module.partition(".")[0]}  # a folder can be imported from once a file of it is there
+def test_the_contracts_of_imports_know_every_line():
+    """The order of the table is theirs."""
+    contract = next(c for c in TOOLS["importlinter"]["contracts"] if c.get("containers") == ["shapnotes"])
+    layers = [set(re.findall(r"\w+", layer)) for layer in reversed(contract["layers"])]
+    of_line = [
+        {name.split("/")[0].removesuffix(".py") for name in re.findall(r"`([^`]+)`", where)}
+        for where, *_ in rows("Inside the package a file is one idea")
+    ]
+    heights = [{next(i for i, layer in enumerate(layers) if name in layer) for name in line} for line in of_line]
+    assert all(max(above) <= min(line) for above, line in pairwise(heights))
 
 
 def test_the_files_and_folders_of_the_house_exist():
-    named = [name for where, _ in rows("## The house") for name in re.findall(r"`([^`]+)`", where)]
-    assert len(named) >= 15
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    told = named("## The house")
+    assert len(told) >= 15
+    assert [name for name in told if not (ROOT / name).exists()] == []

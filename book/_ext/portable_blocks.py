@@ -12,6 +12,7 @@ a code cell tagged ``solution`` right after a fold      moved into that fold
 ``[Shapley (1953)](bibliography.md#shapley1953)``       target: the entry of references.bib
 ======================================================  ===========================================
 
+Anchors, ``<a id="theorem-1-2"></a>``, which notebooks.py writes for viewers of notebooks, are dropped.
 Every target can be reached from its own page (``#theorem-1-2``) and from another one
 (``01_games.ipynb#theorem-1-2``); a link to a target that is not there is a warning of the build.
 """
@@ -20,6 +21,7 @@ import re
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
@@ -35,13 +37,23 @@ LEAD = re.compile(
     re.DOTALL,
 )
 TAG = re.compile(r"\\tag\{(?P<number>\d+(?:\.\d+)*)\}")
+ANCHOR = re.compile(r'<a id="[\w-]+">(</a>)?')
 OPEN, CLOSE = re.compile(r"<details\b[^>]*>"), re.compile(r"</details>")
+STYLED = re.compile(r"<details class=")  # a fold that brings its own class, as those of the scorecard do
 SUMMARY = re.compile(r"<summary>\s*(?:<b>)?\s*(?P<word>[A-Za-z]+)")
 
 
 def slug(kind: str, number: str) -> str:
     """The target of a numbered object: ``slug("Theorem", "1.2") == "theorem-1-2"``."""
     return f"{kind} {number}".lower().replace(" ", "-").replace(".", "-")
+
+
+def index_entries(numbered: str, name: str | None) -> list[str]:
+    """Under what a box is found by a search: ``["Theorem 1.3", "Uniqueness"]``. Formulas cannot be typed there."""
+    entries = [numbered]
+    if name and not re.search(r"[$\\;]", name):
+        entries.append(name[0].upper() + name[1:])
+    return entries
 
 
 def chapter_number(docname: str) -> str | None:
@@ -56,12 +68,27 @@ class PortableBlocks(SphinxTransform):
     default_priority = 210  # after parsing, before MyST resolves the links of the page
 
     def apply(self, **kwargs: Any) -> None:
+        self.drop_anchors()
         for quote in list(self.document.findall(nodes.block_quote)):
             self.box(quote)
         for equation in list(self.document.findall(nodes.math_block)):
             if found := TAG.search(equation.astext()):
                 self.target(equation, "Equation", found["number"], f"({found['number']})")
+                # Sphinx puts an equation with two backslashes into a `split`, where MathJax takes no tag.
+                equation.children = [nodes.Text(equation.astext().replace(r"\\", r"\cr "))]
         self.folds()
+
+    def drop_anchors(self) -> None:
+        """Take out ``<a id="..."></a>``, which viewers of notebooks need; here the same targets are made below."""
+        for start in list(self.document.findall(nodes.raw)):
+            if not ANCHOR.fullmatch(start.astext().strip()):
+                continue
+            parent, at = start.parent, start.parent.index(start)
+            if at + 1 < len(parent) and parent[at + 1].astext().strip() == "</a>":
+                parent.pop(at + 1)
+            parent.remove(start)
+            if isinstance(parent, nodes.paragraph) and not parent.astext().strip():
+                parent.parent.remove(parent)
 
     def box(self, quote: nodes.block_quote) -> None:
         """``> **Theorem 1.2 (Name).** ...`` as a titled, numbered box."""
@@ -89,8 +116,12 @@ class PortableBlocks(SphinxTransform):
         box = nodes.admonition("", title, *quote.children, classes=["portable", kind.lower().replace(" ", "-")])
         box.source, box.line = quote.source, quote.line or paragraph.line
         if number:
-            self.target(box, kind, number, title.astext())
-        quote.replace_self(box)
+            self.target(box, kind, number, title.astext().removesuffix("."))
+            entries = index_entries(f"{kind} {number}", found["name"])
+            index = addnodes.index(entries=[("single", entry, slug(kind, number), "main", None) for entry in entries])
+            quote.replace_self([index, box])
+        else:
+            quote.replace_self(box)
 
     def target(self, node: nodes.Element, kind: str, number: str, text: str) -> None:
         """Make ``node`` linkable, from this page and from others."""
@@ -111,7 +142,7 @@ class PortableBlocks(SphinxTransform):
         opened: list[nodes.raw] = []
         for raw in list(self.document.findall(nodes.raw)):
             text = raw.astext()
-            if raw.get("format") != "html":
+            if raw.get("format") != "html" or STYLED.search(text):
                 continue
             if OPEN.search(text):
                 word = SUMMARY.search(text)

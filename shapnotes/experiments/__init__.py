@@ -1,63 +1,89 @@
-"""The experiments of both papers.
+"""The experiments of both papers, by the ids of their claims.
 
-A study is a run and its record: a module with `ID`, `batches(scale)` and `run`. A finding is what a record says of one
-claim: `finding(runs)` and `summary(runs)`. A study may have a finding of its own; a finding without runs of its own
-names its `STUDY`, or the measurement of `shapnotes bench` that it reads, `BENCH`. A study that measures what another
-has trained says so in `NEEDS`. `usable(runs)`, where there is one, says whether runs that are not complete yet are
-enough for the finding.
+A study (`_harness.study.Study`) is one kind of run and its record; a claim (`Claim`) is what a record says of one
+statement of a paper. Each study has a folder, with a file per finding. `_harness` runs and records, `_models` holds
+networks that are not Shapley networks.
 """
 
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
-from shapnotes.experiments.record import Record
+from shapnotes.experiments._harness.record import Record, Run, told_of
+from shapnotes.experiments._harness.study import Claim, Study
 
-MODULES = {
-    "LC-F3": "lc_f3",
-    "LC-F5": "lc_f5",
-    "LC-F4": "lc_f4",
-    "LC-T2": "lc_t2",
-    "LC-F6": "lc_f6",
-    "LC-F7": "lc_f7",
-    "SN-Tab1": "sn_tab1",
-    "SN-Tab3": "sn_tab3",
-    "SN-Tab6": "sn_tab6",
-    "SN-Tab4": "sn_tab4",
-    "SN-Tab5": "sn_tab5",
-    "image-networks": "image_networks",
-    "SN-Tab2": "sn_tab2",
-    "SN-F5": "sn_f5",
-    "SN-F3": "sn_f3",
-    "SN-F6": "sn_f6",
-    "SN-F7": "sn_f7",
-    "SN-F4": "sn_f4",
-    "SN-F11": "sn_f11",
-    "SN-Tab7": "sn_tab7",
-    "rivals": "rivals",
+STUDIES = {  # the module whose STUDY it is
+    "LC-F3": "mnist_perceptron.study",
+    "LC-F4": "cifar_perceptron.study",
+    "LC-T2": "cifar_perceptron.twelve_optimisers",
+    "LC-F5": "cifar_resnet.study",
+    "LC-F6": "pixel_maps.relevance",
+    "LC-F7": "pixel_maps.gradients",
+    "SN-Tab1": "tables.accuracy",
+    "SN-Tab3": "distance.study",
+    "SN-Tab4": "tables.penalties",
+    "rivals": "tables.rivals",
+    "image-networks": "images.study",
+    "SN-F5": "regularised_images.study",
+    "SN-F4": "removal.study",
 }
+CLAIMS = {  # the module whose CLAIM it is
+    "LC-F3": "mnist_perceptron.finding",
+    "LC-F4": "cifar_perceptron.under_adam",
+    "LC-T2": "cifar_perceptron.twelve_optimisers",
+    "LC-P1": "timings.training_steps",
+    "LC-F5": "cifar_resnet.finding",
+    "LC-F6": "pixel_maps.relevance_finding",
+    "LC-F7": "pixel_maps.gradients_finding",
+    "SN-Tab1": "tables.accuracy_finding",
+    "SN-Tab2": "images.finding",
+    "SN-Tab3": "distance.finding",
+    "SN-Tab4": "tables.penalties_finding",
+    "SN-Tab5": "timings.explanations",
+    "SN-Tab6": "distance.spread",
+    "SN-Tab7": "removal.effect_sizes",
+    "SN-F3": "regularised_images.small_values",
+    "SN-F4": "removal.three_tests",
+    "SN-F5": "regularised_images.pruned_values",
+    "SN-F6": "regularised_images.sparse_explanations",
+    "SN-F7": "regularised_images.removed_pixels",
+    "SN-F11": "removal.four_pairs",
+}
+IDENTIFIERS = tuple(dict.fromkeys([*CLAIMS, *STUDIES]))
 
 
-def experiment(identifier: str) -> ModuleType:
-    """The module of an experiment, by the claim's id (in any case)."""
-    for known, module in MODULES.items():
-        if known.upper() == identifier.upper():
-            return import_module(f"{__name__}.{module}")
-    raise ValueError(f"no experiment {identifier!r}; there are {', '.join(MODULES)}")
+def study(identifier: str) -> Study | None:
+    """The study of that id, or the one that the claim of that id is read from; None where it reads a benchmark."""
+    known = _known(identifier)
+    if known not in STUDIES:
+        known = claim(known).study
+    return None if known is None else import_module(f"{__name__}.{STUDIES[known]}").STUDY
 
 
-def study(identifier: str) -> ModuleType:
-    """The study that a claim is read from: its own module, or another's."""
-    chosen = experiment(identifier)
-    return experiment(chosen.STUDY) if hasattr(chosen, "STUDY") else chosen
+def claim(identifier: str) -> Claim | None:
+    """The claim of that id, in any case; None for a study that no claim is named after."""
+    known = _known(identifier)
+    return import_module(f"{__name__}.{CLAIMS[known]}").CLAIM if known in CLAIMS else None
 
 
-def recorded(identifier: str, results: Path) -> list[dict]:
+def recorded(identifier: str, results: Path) -> list[Run]:
     """The runs that a claim is read from: those at the paper's scale where the finding can use them, else the others.
 
     results : the folder of the records
     """
-    chosen = experiment(identifier)
-    record = Record(results / f"{study(identifier).ID}.jsonl")
-    usable = getattr(chosen, "usable", bool)
-    return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])
+    read, source = claim(identifier), study(identifier)
+    record = record_of(source, results)
+    usable = read.usable if read else bool
+    with told_of(record.path):
+        return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])
+
+
+def record_of(source: Study, results: Path) -> Record:
+    """The record of a study in the folder of the records; runs of another one are refused."""
+    return Record(results / f"{source.id}.jsonl", source.id)
+
+
+def _known(identifier: str) -> str:
+    for known in IDENTIFIERS:
+        if known.upper() == identifier.upper():
+            return known
+    raise ValueError(f"no experiment {identifier!r}; there are {', '.join(IDENTIFIERS)}")

@@ -4,15 +4,13 @@ A stage of a study is done before the next one begins; what cannot be done on th
 a time budget the plan stops where the time is up, and the same command goes on from there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shapnotes.experiments import experiment
-from shapnotes.experiments.record import Record
-from shapnotes.experiments.sweep import sweep
+from shapnotes.experiments import record_of, study
+from shapnotes.experiments._harness.sweep import sweep
 
 PAPER_SCALE = "paper-scale"
-
 PLAN = (  # study, stage
     ("image-networks", 0),
     ("SN-F5", 0),
@@ -33,13 +31,18 @@ PLAN = (  # study, stage
 )
 
 
-def paper_scale(folder: Path, **how: object) -> Iterator[str]:
-    """Do the plan, with records in `folder`; yields a line per stage. `how` is for `sweep`."""
-    for identifier, stage in PLAN:
-        module = experiment(identifier)
-        record = Record(folder / f"{module.ID}.jsonl")
+def paper_scale(
+    folder: Path, scale: str = "paper", plan: Sequence[tuple[str, int]] = PLAN, **how: object
+) -> Iterator[str]:
+    """Do the plan, with records in `folder`; yields a line per stage. `how` is for `sweep`.
+
+    scale : "smoke" is a rehearsal, of every study in small
+    """
+    for identifier, stage in plan:
+        chosen = study(identifier)
         try:
-            count = sweep(module, "paper", record, stages=(stage,), **how)
+            record = record_of(chosen, folder)
+            count = sweep(chosen, scale, record, stages=(stage,), **how)
         except (ValueError, OSError, ImportError) as error:
             yield f"{identifier}, stage {stage}: passed over, {error}"
         else:

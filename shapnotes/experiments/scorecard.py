@@ -13,10 +13,12 @@ from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from types import ModuleType
 
-from shapnotes.experiments import experiment, recorded
-from shapnotes.experiments.finding import Finding
+from shapnotes.experiments import claim as claim_of
+from shapnotes.experiments import recorded
+from shapnotes.experiments._harness.finding import Finding
+from shapnotes.experiments._harness.record import told_of
+from shapnotes.experiments._harness.study import Claim
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
 PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks"}
@@ -61,25 +63,29 @@ def _row(identifier: str, claim: dict, results: Path) -> Row:
     errata = tuple(claim.get("errata", ()))
     if "finding" not in claim:
         return Row(*common, DERIVED[claim["verdict"]], "", ", ".join(claim["shown"]), errata)
-    module = experiment(claim["finding"])
-    found, source = _found(module, claim.get("part"), results)
-    if found is None:
-        return Row(*common, "open", "not run", "", errata, choices=_choices(module))
-    scale = found.reduced or "the paper's"
-    return Row(*common, found.verdict, scale, found.decides, errata, found, source, _choices(module))
+    read = claim_of(claim["finding"])
+    finding, source = _found(read, claim.get("part"), results)
+    if finding is None:
+        return Row(*common, "open", "not run", "", errata, choices=_choices(read))
+    scale = finding.reduced or "the paper's"
+    return Row(*common, finding.verdict, scale, finding.decides, errata, finding, source, _choices(read))
 
 
-def _found(module: ModuleType, part: str | None, results: Path) -> tuple[Finding | None, dict]:
-    """What a module reads from its record, and where the record comes from; None where there is none."""
-    if hasattr(module, "BENCH"):
-        path = results / module.BENCH
+def _found(read: Claim, part: str | None, results: Path) -> tuple[Finding | None, dict]:
+    """What a record says of a claim, and where the record comes from; None where there is none."""
+    if read.bench is not None:
+        path = results / read.bench
         if not path.exists():
             return None, {}
-        bench = json.loads(path.read_text("utf8"))
-        where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
-        return module.finding(bench), where
-    runs = recorded(module.ID, results)
-    return (module.finding(runs, *([part] if part else [])), _source(runs)) if runs else (None, {})
+        with told_of(path):
+            bench = json.loads(path.read_text("utf8"))
+            where = {"commands": [bench["command"]], "dates": [bench["date"]], "devices": [bench["device"]]}
+            return read.finding(bench), where
+    runs = recorded(read.id, results)
+    if not runs:
+        return None, {}
+    with told_of(results / f"{read.study}.jsonl"):
+        return read.finding(runs, *([part] if part else [])), _source(runs)
 
 
 def _source(runs: list[dict]) -> dict:
@@ -93,9 +99,9 @@ def _source(runs: list[dict]) -> dict:
     }
 
 
-def _choices(module: ModuleType) -> str:
-    """What the paper leaves open and what was chosen: the module's text, without its first line."""
-    return inspect.cleandoc(module.__doc__ or "").partition("\n")[2].strip()
+def _choices(read: Claim) -> str:
+    """What the paper leaves open and what was chosen: the text about a claim, without its first line."""
+    return inspect.cleandoc(read.about).partition("\n")[2].strip()
 
 
 # --- the page ------------------------------------------------------------------------------------------------------
@@ -103,7 +109,8 @@ def _choices(module: ModuleType) -> str:
 
 def page(results: Path) -> str:
     """The scorecard as a page of the book."""
-    found = rows(results)
+    all_rows = rows(results)
+    entries = _entries(results.parent / "errata.md")
     lines = [
         "# Scorecard",
         "",
@@ -112,7 +119,7 @@ def page(results: Path) -> str:
         "runs, folded under the row with all its numbers. `shapnotes scorecard` writes this page. ± is the half-width",
         "of a 95 % interval, as everywhere in this book.",
         "",
-        _counts(found),
+        _counts(all_rows),
         "",
         '<dl class="verdicts">',
         *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
@@ -121,7 +128,7 @@ def page(results: Path) -> str:
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
         lines += ["", f"## {title}", "", '<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
-        lines += [_html(row) for row in found if row.id.startswith(paper)]
+        lines += [_html(row, entries) for row in all_rows if row.id.startswith(paper)]
         lines += ["</table>"]
     return "\n".join(lines) + "\n"
 
@@ -129,9 +136,9 @@ def page(results: Path) -> str:
 HEADS = ("id", "claim", "verdict", "scale", "what decides", "errata", "chapter")
 
 
-def _counts(found: list[Row]) -> str:
+def _counts(all_rows: list[Row]) -> str:
     """How many claims of each paper have which verdict, as a table."""
-    counts = {paper: Counter(row.verdict for row in found if row.id.startswith(paper)) for paper in PAPERS}
+    counts = {paper: Counter(row.verdict for row in all_rows if row.id.startswith(paper)) for paper in PAPERS}
     there = [verdict for verdict in VERDICTS if any(count[verdict] for count in counts.values())]
     lines = ["| verdict | " + " | ".join(PAPERS.values()) + " |", "|---|" + "---:|" * len(PAPERS)]
     lines += [
@@ -144,13 +151,30 @@ def _pill(verdict: str) -> str:
     return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
-def _html(row: Row) -> str:
+def _entries(errata: Path) -> dict[str, str]:
+    """The address of every entry's heading on the built page of errata, as Sphinx makes it from the heading."""
+    if not errata.exists():
+        return {}
+    headings = re.findall(r"^### ((E\d+)\. .+)$", errata.read_text("utf8"), re.MULTILINE)
+    return {entry: re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading, entry in headings}
+
+
+def _link(entry: str, entries: dict[str, str]) -> str:
+    return f'<a href="errata.html#{entries[entry]}">{entry}</a>' if entry in entries else entry
+
+
+def _linked(html: str, entries: dict[str, str]) -> str:
+    """The same, with every number of an entry as a link; ids of claims, as LC-E1, are none."""
+    return re.sub(r"(?<![\w-])E\d+\b", lambda match: _link(match[0], entries), html)
+
+
+def _html(row: Row, entries: dict[str, str]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
     chapter = int(row.chapter[:2])
     where = f'<a href="{row.chapter}.html">{chapter}</a>'
-    errata = ", ".join(f'<a href="errata.html#{entry.lower()}">{entry}</a>' for entry in row.errata)
-    decides = escape(row.decides) if row.finding else _boxes(row)
+    errata = ", ".join(_link(entry, entries) for entry in row.errata)
+    decides = _linked(escape(row.decides), entries) if row.finding else _boxes(row)
     scale = escape(row.scale)
     cells = (f'<a href="#{anchor}">{row.id}</a>', escape(row.claim), _pill(row.verdict), scale, decides, errata, where)
     classes = ("id", "claim", "word", "scale", "decides", "errata", "chapter")
@@ -159,8 +183,11 @@ def _html(row: Row) -> str:
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
     lines.append("</tr>")
     if row.finding or row.choices:
-        lines += [f'<tr class="evidence"><td colspan="{len(HEADS)}"><details><summary>evidence of {row.id}</summary>']
-        lines += [*_evidence(row), "</details></td></tr>"]
+        lines += [
+            f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
+            f"<summary>evidence of {row.id}</summary>",
+        ]
+        lines += [_linked("\n".join(_evidence(row)), entries), "</details></td></tr>"]
     return "\n".join([*lines, "</tbody>"])
 
 
@@ -179,10 +206,10 @@ def _evidence(row: Row) -> list[str]:
         lines.append('<ul class="statements">')
         for statement in row.finding.statements:
             mark = {True: "✓", False: "✗", None: "?"}[statement.held]
-            told = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
+            answer = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
             lines.append(
-                f'<li><span class="mark" title="{told}">{mark}</span> {escape(statement.claim)}: '
-                f"{escape(statement.criterion)}. <em>{told}</em></li>"
+                f'<li><span class="mark" title="{answer}">{mark}</span> {escape(statement.claim)}: '
+                f"{escape(statement.criterion)}. <em>{answer}</em></li>"
             )
         lines += ["</ul>", *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")
@@ -194,14 +221,15 @@ def _evidence(row: Row) -> list[str]:
 def _comparison(finding: Finding) -> list[str]:
     if not finding.table:
         return []
+    columns = 5 if any(one.paper is not None for one in finding.table) else 3
     lines = ['<table class="numbers"><thead><tr>']
-    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")]
+    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")[:columns]]
     lines.append("</tr></thead><tbody>")
     for one in finding.table:
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
         cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells[:columns]) + "</tr>")
     return [*lines, "</tbody></table>"]
 
 

@@ -1,21 +1,25 @@
-"""Linear layers and convolutions with a Shapley Activation or a ShapLU built in, and their swap in whole models."""
+"""Linear layers and convolutions with a Shapley Activation or a ShapLU built in."""
 
-import warnings
-from copy import deepcopy
+from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from shapnotes.nn import functional
+from shapnotes.nn.functional import Pair
 
 
 class SALinear(nn.Linear):
-    """`nn.Linear` and a Shapley Activation in one: Phi((mu + b) / sigma) (W x + b) in place of max(W x + b, 0).
+    r"""`nn.Linear` and a Shapley Activation in one, in place of max(W x + b, 0).
+
+    .. math::
+        y = \Phi\left(\frac{\mu + b}{\sigma}\right) (W x + b)
 
     Constructor, parameters, initialisation and state_dict are those of `nn.Linear`. [..., in] -> [..., out]. See
     `shapnotes.nn.functional.shapley_activation` for the formula, its limits and its cost.
 
-    Source: Li and Cui, equation 5.
+    Source
+    ------
+    Li and Cui, equation 5.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,32 +27,47 @@ class SALinear(nn.Linear):
 
 
 class SAConv2d(nn.Conv2d):
-    """`nn.Conv2d` and a Shapley Activation in one; a neuron's inputs are the pixels of its patch.
+    r"""`nn.Conv2d` and a Shapley Activation in one; a neuron's inputs are the pixels of its patch.
+
+    .. math::
+        y = \Phi\left(\frac{\mu + b}{\sigma}\right) (W * x + b)
 
     Constructor, parameters, initialisation and state_dict are those of `nn.Conv2d`. Padded pixels are inputs like
     others, with the value padding_mode gives them. See `shapnotes.nn.functional.shapley_activation_conv2d`.
 
-    Source: Li and Cui, equation 5 and section 3.
+    Source
+    ------
+    Li and Cui, equation 5 and section 3.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        # Every padding mode copies values or writes zeros, so padding squares is squaring what was padded.
-        return functional._shapley_activation_of(self._conv_forward, x, self.weight, self.bias)
+        return functional.shapley_activation_conv2d(*_convolution(self, x))
 
 
 class ShapLULinear(nn.Linear):
-    """`nn.Linear` and a ReLU in one, trained by the Shapley gradient instead of the derivative.
+    r"""`nn.Linear` and a ReLU in one, trained by the Shapley gradient instead of the derivative.
 
-    Constructor as `nn.Linear` and full_gradient (False drops the terms the paper drops in its runs); parameters,
-    initialisation and state_dict are those of `nn.Linear`. [..., in] -> [..., out]. See
+    .. math::
+        y = \max(W x + b, 0), \qquad \frac{dy}{dx_k} := \frac{d\alpha_k}{dx_k}
+
+    Parameters, initialisation and state_dict are those of `nn.Linear`. [..., in] -> [..., out]. See
     `shapnotes.nn.functional.shaplu`.
 
-    Source: Li and Cui, equations 3 and 4.
+    Parameters
+    ----------
+    *args, **kwargs
+        As `nn.Linear` takes them.
+    full_gradient : bool
+        False drops the terms that the paper drops in its runs.
+
+    Source
+    ------
+    Li and Cui, equations 3 and 4.
     """
 
     full_gradient = False
 
-    def __init__(self, *args, full_gradient: bool = False, **kwargs):
+    def __init__(self, *args: Any, full_gradient: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.full_gradient = full_gradient
 
@@ -60,167 +79,41 @@ class ShapLULinear(nn.Linear):
 
 
 class ShapLUConv2d(nn.Conv2d):
-    """`nn.Conv2d` and a ReLU in one, trained by the Shapley gradient instead of the derivative.
+    r"""`nn.Conv2d` and a ReLU in one, trained by the Shapley gradient instead of the derivative.
 
-    Constructor as `nn.Conv2d` and full_gradient (False drops the terms the paper drops in its runs); parameters,
-    initialisation and state_dict are those of `nn.Conv2d`. See `shapnotes.nn.functional.shaplu_conv2d`.
+    .. math::
+        y = \max(W * x + b, 0), \qquad \frac{dy}{dx_k} := \frac{d\alpha_k}{dx_k}
 
-    Source: Li and Cui, equations 3 and 4.
+    Parameters, initialisation and state_dict are those of `nn.Conv2d`. See `shapnotes.nn.functional.shaplu_conv2d`.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As `nn.Conv2d` takes them.
+    full_gradient : bool
+        False drops the terms that the paper drops in its runs.
+
+    Source
+    ------
+    Li and Cui, equations 3 and 4.
     """
 
     full_gradient = False
 
-    def __init__(self, *args, full_gradient: bool = False, **kwargs):
+    def __init__(self, *args: Any, full_gradient: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.full_gradient = full_gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional._shaplu_of(self._conv_forward, x, self.weight, self.bias, self.full_gradient)
+        return functional.shaplu_conv2d(*_convolution(self, x), full_gradient=self.full_gradient)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, full_gradient={self.full_gradient}"
+        return f"{nn.Conv2d.extra_repr(self)}, full_gradient={self.full_gradient}"
 
 
-# What computes W x + b under each name; "relu" is the plain layer, which is followed by a ReLU of its own.
-KINDS = {
-    "relu": (nn.Linear, nn.Conv2d),
-    "sa": (SALinear, SAConv2d),
-    "shaplu": (ShapLULinear, ShapLUConv2d),
-}
-RELU_FUNCTIONS = (torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_)
-RELU_METHODS = ("relu", "relu_")
-
-
-def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
-    """A copy of a model in which linear layers and convolutions have another activation, with the same weights.
-
-    to="sa" or "shaplu" replaces each `nn.Linear` or `nn.Conv2d` together with the ReLU that follows it, be it a module
-    (of its own or shared), a function or a method, and layers of the other kind; to="relu" puts the plain layer and a
-    ReLU back. Going there and back gives the same outputs, bit by bit.
-
-    A pair is swapped where the ReLU is the only one that uses what the layer computes, at each of the layer's calls.
-    With a normalisation in between it is not: the activation needs the neuron's own terms, and folding the
-    normalisation into them would hold in evaluation mode only. Put it after the activation, as Li and Cui do.
-
-    model : any module that `torch.fx` can trace: its forward must not branch on values, nor depend on train or eval
-            other than through its layers (`nn.Dropout`, not `F.dropout(x, training=self.training)`)
-    to    : "sa", "shaplu" or "relu"
-
-    Returns a `torch.fx.GraphModule` that shares nothing with `model`: the layers have the names they had, and with them
-    their state_dict, hooks and training flags; what forward does not use is left out. Warns of each ReLU that is left.
-
-    Raises ValueError where nothing can be swapped, saying what was found, and TypeError for a model that cannot be
-    traced.
-    """
-    if to not in KINDS:
-        raise ValueError(f'to must be "sa", "shaplu" or "relu"; got {to!r}')
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module; got {type(model).__name__}")
-    model = deepcopy(model)
-    graph = _trace(model)
-    modules = dict(model.named_modules(remove_duplicate=False))
-    swapped = 0
-    for target, calls in _calls_of_layers(graph, modules).items():
-        layer = modules[target]
-        if type(layer) in KINDS[to]:
-            continue
-        if type(layer) in KINDS["relu"]:
-            relus = [_only_relu(call, modules) for call in calls]
-            if None in relus:
-                continue
-            for call, relu in zip(calls, relus, strict=True):
-                relu.replace_all_uses_with(call)
-                graph.erase_node(relu)
-        elif to == "relu":
-            for call in calls:
-                with graph.inserting_after(call):
-                    relu = graph.call_function(torch.relu, (call,))
-                call.replace_all_uses_with(relu, delete_user_cb=lambda user, relu=relu: user is not relu)
-        model.set_submodule(target, _as_kind(layer, to))
-        swapped += len(calls)
-    left = [node for node in graph.nodes if _is_relu(node, modules)] if to != "relu" else []
-    if not swapped:
-        raise ValueError(f"nothing to swap for {to!r}: {_inventory(graph, modules, left)}")
-    if left:
-        warnings.warn(f"left as they are: {_described(left, modules)}", stacklevel=2)
-    graph.lint()
-    return fx.GraphModule(model, graph, class_name=type(model).__name__)
-
-
-class _Tracer(fx.Tracer):
-    """Takes this package's layers for what they are, not for the arithmetic inside."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = any(isinstance(m, kind) for kinds in KINDS.values() for kind in kinds)
-        return ours or super().is_leaf_module(m, module_qualified_name)
-
-
-def _trace(model: nn.Module) -> fx.Graph:
-    """The model's graph, refused if it is another one with every training flag turned over."""
-    graphs = []
-    try:
-        for _ in range(2):
-            graphs.append(_Tracer().trace(model))
-            for module in model.modules():
-                module.training = not module.training
-    except Exception as error:
-        raise TypeError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({type(error).__name__}: {error}); "
-            "its forward must not branch on values. Use the layers of shapnotes.nn in its code instead"
-        ) from error
-    if len({graph.python_code("self").src for graph in graphs}) > 1:
-        raise TypeError(
-            f"{type(model).__name__}.forward computes something else in training than in evaluation, which a traced "
-            "copy could not; use modules such as nn.Dropout in place of functions that are given self.training"
-        )
-    return graphs[0]
-
-
-def _calls_of_layers(graph: fx.Graph, modules: dict[str, nn.Module]) -> dict[str, list[fx.Node]]:
-    kinds = {kind for pair in KINDS.values() for kind in pair}
-    calls: dict[str, list[fx.Node]] = {}
-    for node in graph.nodes:
-        if node.op == "call_module" and type(modules[node.target]) in kinds:
-            calls.setdefault(node.target, []).append(node)
-    return calls
-
-
-def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    return (
-        (node.op == "call_module" and type(modules[node.target]) is nn.ReLU)
-        or (node.op == "call_function" and node.target in RELU_FUNCTIONS)
-        or (node.op == "call_method" and node.target in RELU_METHODS)
-    )
-
-
-def _only_relu(call: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
-    users = list(call.users)
-    return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
-
-
-def _as_kind(layer: nn.Module, to: str) -> nn.Module:
-    """The same parameters, hooks and settings in a layer of another class."""
-    kind = KINDS[to][isinstance(layer, nn.Conv2d)]
-    swapped = kind.__new__(kind)
-    swapped.__dict__.update(layer.__dict__)
-    if to != "shaplu":
-        swapped.__dict__.pop("full_gradient", None)
-    return swapped
-
-
-def _described(relus: list[fx.Node], modules: dict[str, nn.Module]) -> str:
-    """Each ReLU and what it is applied to."""
-    parts = []
-    for relu in relus:
-        before = relu.all_input_nodes[0]
-        kind = f" ({type(modules[before.target]).__name__})" if before.op == "call_module" else ""
-        parts.append(f"{relu.name} after {before.name}{kind}")
-    return ", ".join(parts)
-
-
-def _inventory(graph: fx.Graph, modules: dict[str, nn.Module], left: list[fx.Node]) -> str:
-    layers = [f"{target} ({type(modules[target]).__name__})" for target in _calls_of_layers(graph, modules)]
-    found = f"found {', '.join(layers) or 'no nn.Linear or nn.Conv2d'}"
-    if left:
-        found += f" and the ReLUs {_described(left, modules)}; a ReLU must follow its layer directly, and alone"
-    return found
+def _convolution(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Pair, Pair | str, Pair, int]:
+    """The arguments of a convolution; x is padded by anything but zeros before, as `nn.Conv2d` does it."""
+    padding: Pair | str = layer.padding
+    if layer.padding_mode != "zeros":
+        x, padding = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), 0
+    return x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups

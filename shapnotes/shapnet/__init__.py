@@ -1,14 +1,16 @@
 """Shapley Explanation Networks: Shapley values as the representations inside a network."""
 
+from shapnotes.shapnet.backends import use_backend
+from shapnotes.shapnet.cascade import ShapNet
 from shapnotes.shapnet.deep import DeepShapNet, butterfly
 from shapnotes.shapnet.groups import grouped
-from shapnotes.shapnet.image import ImageShapNet, ImageTransform
-from shapnotes.shapnet.interactions import learn_active_sets, module_sizes, strip
-from shapnotes.shapnet.module import ShapleyModule
-from shapnotes.shapnet.network import ShapNet
+from shapnotes.shapnet.image_network import ImageShapNet
+from shapnotes.shapnet.image_transform import ImageTransform
+from shapnotes.shapnet.learned_sets import learn_active_sets, module_sizes, strip
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
 from shapnotes.shapnet.pruning import Pruning, pruned
 from shapnotes.shapnet.shallow import ShallowShapNet, all_pairs, singletons
+from shapnotes.shapnet.shapley_module import ShapleyModule
 from shapnotes.shapnet.transform import ShapleyTransform
 
 __all__ = [
@@ -30,4 +32,5 @@ __all__ = [
     "pruned",
     "singletons",
     "strip",
+    "use_backend",
 ]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shapnotes.experiments import MODULES, experiment, scorecard
-from shapnotes.experiments.record import Record
+from shapnotes.experiments import CLAIMS, STUDIES, scorecard
+from shapnotes.experiments._harness.record import Record
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 RESULTS = BOOK / "results"
@@ -19,7 +19,7 @@ def chapter(name: str) -> str:
 
 
 def errata() -> dict[str, str]:
-    """The kind of each entry, by the last table of the errata page."""
+    """The kind of each entry, by the table of the errata page."""
     return dict(re.findall(r"^\| \[(E\d+)\]\(.*\| ([a-z ]+) \|$", chapter("errata"), re.MULTILINE))
 
 
@@ -68,13 +68,13 @@ def test_the_errata_and_the_claims_name_each_other():
 
 def test_every_finding_has_a_module_and_a_chapter():
     for name, claim in MEASURED.items():
-        assert claim["finding"] in MODULES and (BOOK / f"{claim['chapter']}.md").exists()
+        assert claim["finding"] in CLAIMS and (BOOK / f"{claim['chapter']}.md").exists()
         assert name == claim["finding"] or name.startswith(claim["finding"])
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda p: p.stem)
 def test_every_record_belongs_to_a_study_and_has_its_provenance(path):
-    assert path.stem in MODULES and not hasattr(experiment(path.stem), "STUDY")
+    assert path.stem in STUDIES
     for run in Record(path).runs:
         assert {"command", "date", "device", "threads", "versions", "seed", "config", "seconds"} <= set(run)
         assert run["scale"] != "smoke"

@@ -66,7 +66,7 @@ def test_gradcheck():
 
 
 def test_approximation_improves_with_the_number_of_inputs():
-    """A normal law for the partial sum is poor for two terms and good for twelve: medians over 200 neurons, b = 0."""
+    """A normal distribution for partial sums is poor for two terms, good for twelve: medians of 200 neurons, b = 0."""
     errors = []
     for n in (2, 4, 12):
         x, weight = normal(1, n, seed=n), normal(200, n, seed=n + 1)
@@ -89,6 +89,7 @@ def test_approximation_improves_with_the_number_of_inputs():
             (torch.ones(1, 3), torch.ones(2, 3, dtype=torch.int64)),
         ),
         (TypeError, "x must be a floating-point.*list", ([[1.0]], torch.ones(2, 3))),
+        (TypeError, "one dtype.*float32.*float64", (torch.ones(1, 3), torch.ones(2, 3).double())),
     ],
 )
 def test_refusals(form, error, says, arguments):
@@ -122,18 +123,18 @@ def test_shaplu_is_the_diagonal_of_the_jacobian_of_the_closed_form():
     """Equation 3 by automatic differentiation of equation 1; what it leaves out is what makes it another gradient."""
     leaves = layer()
     gradient = normal(3, 4, seed=9)
-    on_x, on_weight, on_bias = torch.func.jacrev(F.relu_shapley_values, argnums=(0, 1, 2))(
+    by_x, by_weight, by_bias = torch.func.jacrev(F.relu_shapley_values, argnums=(0, 1, 2))(
         *(leaf.detach() for leaf in leaves)
     )
     expected = (
-        torch.einsum("bo,bokbk->bk", gradient, on_x),
-        torch.einsum("bo,bokok->ok", gradient, on_weight),
-        torch.einsum("bo,boko->o", gradient, on_bias),
+        torch.einsum("bo,bokbk->bk", gradient, by_x),
+        torch.einsum("bo,bokok->ok", gradient, by_weight),
+        torch.einsum("bo,boko->o", gradient, by_bias),
     )
     got = torch.autograd.grad(F.shaplu(*leaves, full_gradient=True), leaves, gradient)
     for ours, value in zip(got, expected, strict=True):
         assert_close(ours, value, **F64)
-    whole = torch.einsum("bo,bokbi->bi", gradient, on_x)
+    whole = torch.einsum("bo,bokbi->bi", gradient, by_x)
     assert float((whole - expected[0]).abs().max()) > 0.1
 
 
@@ -257,12 +258,113 @@ def test_half_precision():
             assert torch.equal(F.shaplu(*leaves), torch.relu(torch.nn.functional.linear(*leaves)))
 
 
+# Pairs of terms whose sums are too large for the dtype: -9e4 in float16, and about -9e38 in the others.
+TOO_LARGE = {torch.float16: 300.0, torch.bfloat16: 3e19, torch.float32: 3e19}
+
+
+def accuracy(dtype: torch.dtype) -> dict[str, float]:
+    return tolerance(torch.float32 if dtype == torch.float32 else torch.bfloat16)
+
+
+@pytest.mark.parametrize("bias", [None, 5.0])
+@pytest.mark.parametrize("dtype", TOO_LARGE, ids=str)
+def test_sums_that_overflow(dtype, bias):
+    """SA of -9e4 is -1.4e4, a number of float16; its gradients are numbers as well, where the sum is -inf and +inf."""
+    size = TOO_LARGE[dtype]
+    x = torch.tensor([[size, 1.0], [-size, 0.5], [1.0, 2.0]], dtype=dtype)
+    weight = torch.tensor([[-size, 2.0], [0.5, -1.0]], dtype=dtype)
+    b = [] if bias is None else [torch.full((2,), bias, dtype=dtype)]
+    assert float(torch.nn.functional.linear(x, weight)[0, 0]) == -torch.inf
+    image = lambda *leaves: F.shapley_activation_conv2d(*(leaf[..., None, None] for leaf in leaves[:2]), *leaves[2:])  # noqa: E731
+    for form in (F.shapley_activation, lambda *leaves: image(*leaves)[..., 0, 0]):
+        results = []
+        for precision in (dtype, torch.float64):
+            leaves = [leaf.to(precision, copy=True).requires_grad_() for leaf in (x, weight, *b)]
+            y = form(*leaves)
+            results.append([y.detach(), *torch.autograd.grad(y[[0, 0, 1, 2, 2], [0, 1, 1, 0, 1]].sum(), leaves)])
+        for got, expected in zip(*results, strict=True):
+            assert got.dtype == dtype
+            unit = expected.abs().clamp(min=1)  # each number by itself: they are of all sizes
+            assert_close(got.double() / unit, expected.to(dtype).double() / unit, **accuracy(dtype))
+    # ShapLU has the ReLU's values, infinite ones included, and gradients that are numbers.
+    for full_gradient in (False, True):
+        leaves = [leaf.clone().requires_grad_() for leaf in (x, weight, *b)]
+        y = F.shaplu(*leaves, full_gradient=full_gradient)
+        assert torch.equal(y, torch.relu(torch.nn.functional.linear(*leaves)))
+        for gradient in torch.autograd.grad(y.sum(), leaves):
+            assert bool(torch.isfinite(gradient).all())
+
+
+def test_sums_that_overflow_under_autocast():
+    x = torch.tensor([[300.0, 1.0]], requires_grad=True)
+    weight = torch.tensor([[-300.0, 2.0]], requires_grad=True)
+    with torch.autocast("cpu", torch.float16):
+        y = F.shapley_activation(x, weight)
+    assert y.dtype == torch.float16
+    doubles = [leaf.detach().double().requires_grad_() for leaf in (x, weight)]
+    expected = F.shapley_activation(*doubles)
+    assert_close(y.double(), expected, rtol=1e-3, atol=0)
+    for got, value in zip(
+        torch.autograd.grad(y.sum(), (x, weight)),
+        torch.autograd.grad(expected, doubles, torch.ones(1, 1).double()),
+        strict=True,
+    ):
+        assert_close(got.double(), value, rtol=2e-3, atol=1e-2)
+
+
+def test_single_values_whose_terms_overflow():
+    """The others' are right, and infinite is only what is too large."""
+    for dtype, size in ((torch.float32, 1e30), (torch.bfloat16, 1e30), (torch.float16, 1e4)):
+        for sign in (1, -1):
+            x = torch.tensor([[size, 1.0, 0.0], [1.0, 2.0, 3.0]], dtype=dtype)
+            weight = torch.tensor([[sign * size, 1.0, 5.0]], dtype=dtype)
+            for bias in (None, torch.tensor([size], dtype=dtype)):
+                expected = F.relu_shapley_values(x.double(), weight.double(), None if bias is None else bias.double())
+                got = F.relu_shapley_values(x, weight, bias)
+                assert got.dtype == dtype and bool(got[0].isinf().any()) and bool(torch.isfinite(got[0]).any())
+                assert_close(got, expected.to(dtype), **accuracy(dtype))
+
+
+def test_second_derivatives_at_the_edge_of_the_numbers():
+    """A bias that is infinite in units of the terms, and no terms at all: finite, and zero."""
+    for size, bias_size in ((1e-30, 1e30), (0.0, 1.0), (0.0, 0.0)):
+        x = torch.full((1, 3), size, requires_grad=True)
+        weight, bias = torch.ones(2, 3, requires_grad=True), torch.full((2,), bias_size, requires_grad=True)
+        (first,) = torch.autograd.grad(F.shapley_activation(x, weight, bias).sum(), x, create_graph=True)
+        for second in torch.autograd.grad(first.sum(), (x, bias)):
+            assert float(second.abs().max()) == 0
+
+
 def test_not_a_number_stays_one():
-    """An activation that hid them would hide a training run that has failed."""
+    """An activation that hid them would hide a training run that has failed. Other rows and neurons know nothing."""
     x, weight, bias = (leaf.detach() for leaf in layer())
-    x[1, 2] = torch.nan
+    bad_x, bad_weight = x.clone(), weight.clone()
+    for value in (torch.nan, torch.inf):
+        bad_x[1, 2], bad_weight[3, 0] = value, value
+        assert F.shapley_activation(bad_x, weight, bias).isnan().any(1).tolist() == [False, True, False]
+        assert F.shapley_activation(x, bad_weight, bias).isnan().any(0).tolist() == [False, False, False, True]
+    bad_x[1, 2] = torch.nan
+    assert F.shaplu(bad_x, weight, bias).isnan().any(1).tolist() == [False, True, False]
+
+
+def test_shapes_without_numbers():
+    """On the meta device, where models are laid out before they have weights."""
+    meta = lambda *shape: torch.empty(shape, device="meta")  # noqa: E731
     for form in (F.shapley_activation, F.shaplu):
-        assert form(x, weight, bias).isnan().any(1).tolist() == [False, True, False]
+        assert form(meta(2, 3), meta(4, 3), meta(4)).shape == (2, 4)
+    assert F.shapley_activation_conv2d(meta(2, 3, 5, 5), meta(4, 3, 2, 2)).shape == (2, 4, 4, 4)
+
+
+def test_convolutions_have_the_defaults_of_conv2d():
+    x, weight, bias = normal(2, 3, 5, 6), normal(4, 3, 2, 2, seed=2), normal(4, seed=3)
+    assert_close(F.shaplu_conv2d(x, weight), torch.relu(torch.nn.functional.conv2d(x, weight)), **F64)
+    for form in (F.shapley_activation_conv2d, F.shaplu_conv2d):
+        plain = form(x, weight, bias)
+        assert plain.shape == (2, 4, 4, 5)
+        assert torch.equal(form(x, weight, bias, 1, 0, 1, 1), plain)
+        assert torch.equal(form(x, weight, bias, padding="valid"), plain)
+        assert_close(form(x, weight, bias, padding="same")[..., :-1, :-1], plain, **F64)  # the last of each see zeros
+        assert_close(form(x[0], weight, bias), plain[0], **F64)
 
 
 @pytest.mark.parametrize("form", [F.shapley_activation, F.shaplu])
@@ -278,6 +380,9 @@ def test_not_a_number_stays_one():
         (TypeError, "weight must be a floating-point.*list", (torch.ones(1, 3), [[1.0, 2.0, 3.0]])),
         (TypeError, "bias must be a floating-point.*bool", (torch.ones(1, 3), torch.ones(2, 3), torch.ones(2).bool())),
         (TypeError, "one dtype.*float32.*float64", (torch.ones(1, 3), torch.ones(2, 3).double())),
+        (TypeError, "x must be.*16 bits or more; got torch.float8", (torch.ones(1, 3).to(torch.float8_e5m2),) * 2),
+        (TypeError, "weight must be dense; got the layout", (torch.ones(1, 3), torch.ones(2, 3).to_sparse())),
+        (ValueError, "one device; got cpu, meta", (torch.ones(1, 3), torch.ones(2, 3, device="meta"))),
     ],
 )
 def test_activations_refuse(form, error, says, arguments):
@@ -295,8 +400,28 @@ def test_activations_refuse(form, error, says, arguments):
         (ValueError, "must agree on in", (torch.ones(1, 3, 4, 4), torch.ones(2, 3)), 1),
         (ValueError, "bias must be", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), torch.ones(3)), 1),
         (TypeError, "x must be a floating-point", (torch.ones(1, 3, 4, 4).int(), torch.ones(2, 3, 2, 2)), 1),
+        (ValueError, "at stride 1; got stride", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, 2, "same"), 1),
+        (ValueError, "padding must.*'full'", (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, 1, "full"), 1),
+        (
+            ValueError,
+            r"or two, one per.*\(1, 1, 1\)",
+            (torch.ones(1, 3, 4, 4), torch.ones(2, 3, 2, 2), None, (1,) * 3),
+            1,
+        ),
     ],
 )
 def test_convolutions_refuse(form, error, says, arguments, groups):
     with pytest.raises(error, match=says):
         form(*arguments, groups=groups)
+
+
+@pytest.mark.parametrize("where", ["x", "weight", "bias"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_values_of_what_is_not_finite_are_refused_as_exact_ones_are(where, number):
+    layer = {"x": torch.ones(2, 3), "weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    layer[where].view(-1)[0] = number
+    with pytest.raises(ValueError, match=f"{where} holds 1 entries that are NaN or infinite; fill or remove them"):
+        F.relu_shapley_values(**layer)
+    of_rows = lambda x: F.relu_shapley_values(x[None], layer["weight"], layer["bias"])[0]  # noqa: E731
+    if where == "x":
+        assert torch.func.vmap(of_rows)(layer["x"]).shape == (2, 2, 3), "nobody can look at them there"

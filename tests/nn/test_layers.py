@@ -1,11 +1,12 @@
-"""The four layers, drop-in for nn.Linear and nn.Conv2d in every tool; and the swap of whole models."""
+"""The four layers, drop-in for nn.Linear and nn.Conv2d in every tool."""
 
 import pickle
 from copy import deepcopy
+from io import BytesIO
 
 import pytest
 import torch
-from contracts import Residual, normal
+from contracts import normal
 from oracles import tolerance
 from torch import nn
 from torch.testing import assert_close
@@ -90,6 +91,18 @@ def test_exported(case):
     assert_close(program.module()(more), layer(more))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "shape"), [(SALinear, (3, 6)), (SAConv2d, (2, 4, 9, 8))])
+def test_traced(kind, shape):
+    """The older export keeps operations, and gets their gradients; ShapLU's is that of no operation."""
+    layer = made(kind, (6, 4) if kind is SALinear else (4, 6, 3))
+    x = normal(*shape, dtype=torch.float32)
+    file = BytesIO()
+    torch.jit.save(torch.jit.trace(layer, x), file)
+    file.seek(0)
+    assert_same(results(torch.jit.load(file), 2 * x), results(layer, 2 * x))
+
+
 def test_autocast(case):
     """The dtype that the plain layer returns, gradients in the parameters' own, and the plain layer's rounding."""
     layer, plain, x = case
@@ -109,13 +122,21 @@ def test_autocast(case):
 
 
 def test_functional_call_and_vmap_over_parameters(case):
-    """An ensemble: one set of weights a member."""
+    """An ensemble, one set of weights a member: values, and gradients of all members together."""
     layer, _, x = case
-    stacked = {key: torch.stack([value.detach(), -value.detach()]) for key, value in layer.named_parameters()}
+    stacked = {
+        key: torch.stack([value.detach(), -value.detach()]).requires_grad_() for key, value in layer.named_parameters()
+    }
     together = torch.func.vmap(lambda weights: torch.func.functional_call(layer, weights, (x,)))(stacked)
+    gradients = torch.autograd.grad(together, list(stacked.values()), torch.ones_like(together))
     for member in (0, 1):
-        weights = {key: value[member] for key, value in stacked.items()}
-        assert_close(together[member], torch.func.functional_call(layer, weights, (x,)))
+        weights = {key: value[member].detach().requires_grad_() for key, value in stacked.items()}
+        alone = torch.func.functional_call(layer, weights, (x,))
+        assert_close(together[member], alone)
+        for all_of_them, one in zip(
+            gradients, torch.autograd.grad(alone, list(weights.values()), torch.ones_like(alone)), strict=True
+        ):
+            assert_close(all_of_them[member], one)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
@@ -162,87 +183,3 @@ def test_both_train():
             optimiser.step()
             losses.append(float(loss.detach()))
         assert losses[-1] < 0.2 * losses[0]
-
-
-def test_a_swapped_model_survives_tools():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3)).eval()
-    swapped, x = swap_activations(model, "sa"), normal(2, 1, 6, 6, dtype=torch.float32)
-    assert isinstance(getattr(swapped, "0"), SAConv2d) and list(swapped.state_dict()) == list(model.state_dict())
-    for copy in (deepcopy(swapped), pickle.loads(pickle.dumps(swapped))):
-        assert torch.equal(copy(x), swapped(x))
-    torch.compiler.reset()
-    assert_close(torch.compile(swapped, backend="eager", fullgraph=True)(x), swapped(x))
-    assert_close(torch.export.export(swapped, (x,)).module()(x), swapped(x))
-
-
-def test_a_swap_takes_hooks_along():
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    seen = []
-    model[0].register_forward_hook(lambda module, arguments, output: seen.append(type(module)))
-    x = normal(1, 2, dtype=torch.float32)
-    swap_activations(model, "shaplu")(x)
-    assert seen == [ShapLULinear]
-
-
-def test_what_is_left_is_said():
-    with pytest.warns(UserWarning, match=r"left as they are: act_1 after add, relu_3 after fc3 \(Linear\)"):
-        swap_activations(Residual(), "sa")
-
-
-def test_a_layer_that_is_used_twice():
-    """Swapped where each use is followed by a ReLU, and left where one is not."""
-
-    class Twice(nn.Module):
-        def __init__(self, last):
-            super().__init__()
-            self.fc, self.act, self.last = made(nn.Linear, (3, 3)), nn.ReLU(), last
-
-        def forward(self, x):
-            return self.last(self.fc(self.act(self.fc(x))))
-
-    x = normal(4, 3, dtype=torch.float32)
-    model = Twice(nn.ReLU())
-    swapped = swap_activations(model, "sa")
-    assert_close(swapped(x), swapped.fc(swapped.fc(x)))
-    assert torch.equal(swap_activations(swapped, "relu")(x), model(x))
-    with pytest.raises(ValueError, match=r"found fc \(Linear\) and the ReLUs act after fc \(Linear\)"):
-        swap_activations(Twice(nn.Identity()), "sa")
-
-
-class Branching(nn.Module):
-    def forward(self, x):
-        return x if float(x.sum()) > 0 else -x
-
-
-class TrainingDependent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(2, 2)
-
-    def forward(self, x):
-        return nn.functional.dropout(torch.relu(self.fc(x)), training=self.training)
-
-
-@pytest.mark.parametrize(
-    ("error", "says", "model", "to"),
-    [
-        (ValueError, "to must be.*got 'gelu'", nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "gelu"),
-        (TypeError, "model must be an nn.Module; got function", normal, "sa"),
-        (ValueError, "found no nn.Linear or nn.Conv2d", nn.Sequential(nn.Tanh()), "sa"),
-        (ValueError, r"found 0 \(Linear\)", nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "shaplu"),
-        (ValueError, r"found 0 \(Linear\)", nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "relu"),
-        (ValueError, r"found 0 \(SALinear\)", nn.Sequential(SALinear(2, 2)), "sa"),
-        (
-            ValueError,
-            r"found 0 \(Conv2d\) and the ReLUs _2 after _1 \(BatchNorm2d\); a ReLU must follow its layer directly",
-            nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()),
-            "sa",
-        ),
-        (TypeError, "Branching cannot be traced.*must not branch on values", Branching(), "sa"),
-        (TypeError, "computes something else in training.*nn.Dropout", TrainingDependent(), "sa"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and len(value) < 8 else None,
-)
-def test_swaps_that_are_refused(error, says, model, to):
-    with pytest.raises(error, match=says):
-        swap_activations(model, to)

@@ -8,14 +8,15 @@ import pytest
 import torch
 from contracts import normal
 from oracles import by_permutations, tolerance
-from shapnet_contracts import GEOMETRIES, ways_to_add_up
+from shapnet_contracts import GEOMETRIES, ways_to_compute_windows, window_arguments
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 
 import shapnotes
 from shapnotes import shapley_from_table
-from shapnotes.shapnet import ImageShapNet, ImageTransform, gathered, loops, strips, windows
+from shapnotes.shapnet import ImageShapNet, ImageTransform, use_backend
+from shapnotes.shapnet.windows import op, reference
 
 F64 = tolerance(torch.float64)
 
@@ -60,25 +61,30 @@ def one_window_at_a_time(layer: ImageTransform, x: torch.Tensor) -> torch.Tensor
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_every_window_is_its_definition(geometry):
-    """Odd sizes, cut into tiles and strips of one row or not at all; with a graph of single operations or without."""
+    """Odd sizes, as many windows at once as there are or one, with a graph and without."""
     kernel, dilation, stride, padding = geometry
     layer = made(3, 2, kernel, dilation=dilation, stride=stride, padding=padding, negative_slope=0.2)
     x = normal(2, 5, 7, 3)
     x[0, 2, 3] = 0
     expected = one_window_at_a_time(layer, x)
-    for _ in ways_to_add_up(shapnotes):
+    arguments = window_arguments(layer)
+    for kernels, max_terms in ways_to_compute_windows(shapnotes):
         with torch.no_grad():
-            z = layer(x)
+            z = op.window_values(x, *arguments, kernels, max_terms)
         assert_close(z, expected, rtol=1e-11, atol=1e-12)
-        assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
+        assert_close(op.window_values(x, *arguments, kernels, max_terms).detach(), expected, rtol=1e-11, atol=1e-12)
         assert not bool(z[0, 2, 3].any())
-    tensors = x, layer.weight.flatten(2).permute(1, 2, 0), layer.bias
-    assert_close(windows._with_a_graph(*tensors, layer.geometry, 0.2).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert_close(reference.window_values(x, *arguments).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("arithmetic", [loops, strips])
-def test_windows_of_nine(arithmetic, monkeypatch):
-    monkeypatch.setattr(windows, "arithmetic", lambda _: arithmetic)
+@pytest.mark.parametrize("backend", ["numba", "batched", "reference"])
+def test_windows_of_nine(backend):
+    with use_backend(backend):
+        _check_windows_of_nine()
+
+
+def _check_windows_of_nine():
     layer = made(2, 3, 3, negative_slope=0.1)
     image = normal(1, 4, 5, 2)
     with torch.no_grad():
@@ -108,9 +114,10 @@ def test_gradients_are_finite_differences(geometry):
     def f(x, *weights):
         return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x,))
 
-    for _ in ways_to_add_up(shapnotes):
-        assert torch.autograd.gradcheck(f, (x, *weights))
-    assert torch.autograd.gradgradcheck(f, (x, *weights))
+    for backend in ("numba", "batched", "reference"):
+        with use_backend(backend):
+            assert torch.autograd.gradcheck(f, (x, *weights))
+            assert torch.autograd.gradgradcheck(f, (x, *weights))
 
 
 def test_gradients_of_some_only():
@@ -237,36 +244,65 @@ def test_compiled_it_gives_the_same_numbers():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_one_program_is_for_all_widths(monkeypatch):
+def test_one_program_is_for_all_widths():
     """A parameter as an argument would have PyTorch make a program for each width, and give up after eight."""
-    counters, programs = {}, {}
-
-    def program(function):
-        if function not in programs:
-            counters[function] = CompileCounter()
-            programs[function] = torch.compile(function, backend=counters[function], dynamic=True)
-        return programs[function]
-
-    monkeypatch.setattr(gathered, "_program", program)
+    counter = CompileCounter()
     for width in range(3, 11):
         net = ImageShapNet((1, width, width + 1, 2), dilations=(1, 2))
-        net.compile()
+        net.compile(backend=counter)
         net(normal(2, 1, 9, 8).float()).sum().backward()
-    assert len(counters) == 2 and max(counter.frame_count for counter in counters.values()) <= 4
+    (kernels,) = {id(stage._compiled): stage._compiled for stage in net.stages}.values()
+    assert len(kernels.programs) == 2 and counter.frame_count <= 8  # of values and of gradients, up to four each
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_gradients_can_be_penalised_through_programs():
+    counter = CompileCounter()
+    net, x, results = network((2, 3, 2), dilations=(1, 2)), normal(2, 2, 5, 4), []
+    for _ in range(2):
+        z = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(z).square().sum(), z, create_graph=True)
+        gradient.square().sum().backward()
+        results.append([gradient.detach(), z.grad, *(p.grad for p in net.parameters())])
+        net.zero_grad()
+        net.compile(backend=counter)
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, **F64)
+    assert counter.frame_count
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_windows_of_other_kinds_have_programs_of_their_own():
+    """More than the eight that PyTorch makes of one function."""
+    counter, kernels = CompileCounter(), set()
+    for kernel in (1, (1, 2), 3, (1, 3), 2):
+        for dtype in (torch.float32, torch.float64):
+            layer, x = ImageTransform(1, 2, kernel).to(dtype), normal(2, 5, 6, 1).to(dtype)
+            expected = layer(x)
+            layer.compile(backend=counter)
+            kernels.add(layer._compiled)
+            for size in (6, 5):
+                z = layer(x[:, :, :size])
+                z.sum().backward()
+                assert z.shape == (2, 5, size, 2)
+            assert_close(layer(x), expected, **tolerance(dtype))
+    (shared,) = kernels
+    assert len(shared.programs) == 2 * 4 * 2  # nine pixels have none
+    assert len(shared.programs) <= counter.frame_count <= 2 * len(shared.programs)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"channels": (3,)}, "at least two numbers"),
-        ({"channels": (3, 0)}, "at least one channel; got 3 in and 0 out"),
+        ({"channels": (3, 0)}, "channels must be a whole number, at least 1; got 0"),
         ({"kernel_size": 4}, r"4 x 4 pixels has 2\*\*16 coalitions; 9 pixels are the most"),
         ({"kernel_size": (2, 2, 2)}, r"kernel_size must be a whole number or two of them, at least 1; got \(2, 2, 2\)"),
         ({"dilations": (0,)}, "dilation must be .* at least 1; got 0"),
-        ({"dilations": ()}, "dilations is empty"),
+        ({"dilations": ()}, r"dilations must be a sequence, .* got \(\)"),
         ({"padding": -1}, "padding must be .* at least 0; got -1"),
         ({"padding": "full"}, "padding must be"),
-        ({"negative_slope": -1.0}, "negative_slope must be at least 0"),
+        ({"negative_slope": -1.0}, "negative_slope must be a number, at least 0; got -1.0"),
     ],
 )
 def test_networks_that_make_no_sense_are_refused(settings, message):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles import by_permutations
 
-from shapnotes.shapnet.initialisation import value_variance
+from shapnotes.shapnet.inner.initialisation import value_variance
 
 
 def test_known_values():

@@ -33,7 +33,21 @@ def test_scale():
     assert float(linf_penalty(z)) < float(l1_penalty(z)) < 3 * float(linf_penalty(z))
 
 
-def test_other_shapes_are_refused():
+@pytest.mark.parametrize("penalty", [l1_penalty, linf_penalty])
+def test_other_shapes_are_refused(penalty):
     for wrong in ([], normal(2, 3), [normal(2, 3, 1), normal(2, 3)]):
         with pytest.raises(ValueError, match=r"\[batch, \*players, channels\]"):
-            l1_penalty(wrong)
+            penalty(wrong)
+
+
+@pytest.mark.parametrize("penalty", [l1_penalty, linf_penalty])
+def test_nothing_has_no_mean(penalty):
+    for shape in ((0, 3, 1), (2, 0, 1), (2, 3, 0), (2, 0, 4, 1)):
+        for wrong in (normal(*shape), [normal(2, 3, 1), normal(*shape)]):
+            with pytest.raises(ValueError, match="none of them empty; got shapes"):
+                penalty(wrong)
+    for wrong, got in ((None, "NoneType"), ([None], "NoneType"), (normal(2, 3, 1).numpy(), "ndarray"), ("ab", "str")):
+        with pytest.raises(TypeError, match=f"a representation must be a tensor; got {got}"):
+            penalty(wrong)
+    with pytest.raises(TypeError, match=r"floating point and dense; got torch.int64"):
+        penalty(normal(2, 3, 1).long())

@@ -1,7 +1,9 @@
 """What pruning sets to zero, that it stays zero, and that it says no to what makes no sense."""
 
+import asyncio
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -18,9 +20,10 @@ from shapnotes.shapnet import (
     ShapNet,
     all_pairs,
     pruned,
-    sparse,
+    use_backend,
 )
 from shapnotes.shapnet.pruning import prune_least
+from shapnotes.shapnet.windows import blank_pixels
 
 F64 = tolerance(torch.float64)
 
@@ -140,11 +143,85 @@ def test_contexts_end_and_the_argument_is_stronger():
             assert torch.equal(net(x), whole)
         assert torch.equal(net.explain(x, pruning=Pruning(threshold=0)).prediction, whole)
         assert not bool(net(x).any())
-        assert not bool(pickle.loads(pickle.dumps(net))(x).any())
+        for another in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+            assert torch.equal(another(x), whole) and another.pruning is None
     assert torch.equal(net(x), whole)
     with pytest.raises(ZeroDivisionError), pruned(net, share=1.0):
         _ = 1 / 0
-    assert torch.equal(net(x), whole) and "pruning" not in net.state_dict()
+    assert torch.equal(net(x), whole) and net.pruning is None
+
+
+def test_contexts_may_end_in_any_order():
+    net, x = drawn(NETS["deep"][0]()), normal(4, 7)
+    whole, half, most = net(x), *(net.explain(x, Pruning(share=share)).prediction for share in (0.5, 0.8))
+    first, second = pruned(net, share=0.5), pruned(net, share=0.8)
+    first.__enter__()
+    assert torch.equal(net(x), half)
+    second.__enter__()
+    assert torch.equal(net(x), most) and net.pruning == Pruning(share=0.8)
+    first.__exit__(None, None, None)
+    assert torch.equal(net(x), most)
+    second.__exit__(None, None, None)
+    assert torch.equal(net(x), whole) and net.pruning is None
+
+
+@pytest.mark.parametrize("kind", ["deep", "image"])
+def test_contexts_are_those_of_a_thread(kind):
+    """One that is held open here leaves others' results alone, and the other way round."""
+    make, shape = NETS[kind]
+    net, x = drawn(make()), normal(*shape)
+    whole, half = net(x), net.explain(x, Pruning(share=0.5)).prediction
+
+    def inside():
+        with pruned(net, share=0.9):
+            return net(x), net.pruning
+
+    with ThreadPoolExecutor(1) as elsewhere, pruned(net, share=0.5):
+        assert torch.equal(elsewhere.submit(net, x).result(), whole)
+        assert elsewhere.submit(lambda: net.pruning).result() is None
+        there, rule = elsewhere.submit(inside).result()
+        assert rule == Pruning(share=0.9) and not torch.equal(there, half)
+        assert torch.equal(net(x), half)
+    assert torch.equal(net(x), whole)
+
+
+def test_contexts_are_those_of_a_task():
+    net, x = drawn(NETS["deep"][0]()), normal(4, 7)
+    whole, half = net(x), net.explain(x, Pruning(share=0.5)).prediction
+
+    async def inside(entered: asyncio.Event, leave: asyncio.Event):
+        with pruned(net, share=0.5):
+            entered.set()
+            await leave.wait()
+            return net(x)
+
+    async def both():
+        entered, leave = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(inside(entered, leave))
+        await entered.wait()
+        here = net(x)
+        leave.set()
+        return here, await task
+
+    here, there = asyncio.run(both())
+    assert torch.equal(here, whole) and torch.equal(there, half)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["deep", "image"])
+def test_compiled_networks_are_pruned_too(kind):
+    """By `torch.compile` around the network, before the context and in it."""
+    make, shape = NETS[kind]
+    net, x = drawn(make()), normal(*shape)
+    compiled, whole = torch.compile(net, backend="eager"), net(x)
+    assert_close(compiled(x), whole, **F64)
+    for share in (0.5, 0.8):
+        expected = net.explain(x, Pruning(share=share)).prediction
+        for one in (net, compiled):
+            with pruned(one, share=share):
+                assert_close(compiled(x), expected, **F64)
+                assert torch.equal(net(x), expected)
+    assert_close(compiled(x), whole, **F64)
 
 
 def test_gradients_are_those_of_what_is_left():
@@ -168,17 +245,14 @@ def test_gradients_are_those_of_what_is_left():
 
 
 def test_what_is_pruned_is_not_computed(monkeypatch):
-    """The transforms after a pruned stage are given to the sparse way, with the same numbers."""
-    monkeypatch.setattr(sparse, "LEAST", 0)
-    net, x = drawn(ImageShapNet((1, 4, 4, 4, 2))), normal(3, 1, 9, 9)
-    taken = []
-    monkeypatch.setattr(
-        "shapnotes.shapnet.image.kept_values", lambda *given: taken.append(given[0]) or sparse.kept_values(*given)
-    )
+    """The transforms after a pruned stage leave blank pixels out, with the same numbers."""
+    net, x = drawn(ImageShapNet((1, 4, 4, 4, 2))), normal(8, 1, 9, 9)
+    taken, compute = [], blank_pixels.window_values
+    monkeypatch.setattr(blank_pixels, "window_values", lambda *given: taken.append(given[0]) or compute(*given))
     explained = net.explain(x, Pruning(share=0.8, stages=1))
-    assert len(taken) == 2 and all(int(sparse.kept_pixels(z)[0].sum()) == 81 - 65 for z in taken)
-    monkeypatch.setattr(sparse, "WORTHWHILE", -1)
-    whole = net.explain(x, Pruning(share=0.8, stages=1))
+    assert len(taken) == 2 and all(int(blank_pixels.active_pixels(z)[0].sum()) == 81 - 65 for z in taken)
+    with use_backend("reference"):
+        whole = net.explain(x, Pruning(share=0.8, stages=1))
     assert len(taken) == 2
     assert_close(explained.attributions, whole.attributions, rtol=0, atol=1e-12)
 
@@ -188,15 +262,15 @@ def test_what_is_pruned_is_not_computed(monkeypatch):
     [
         ({}, "give either a threshold or a share .* got threshold=None and share=None"),
         ({"threshold": 0.1, "share": 0.1}, "got threshold=0.1 and share=0.1"),
-        ({"share": 1.1}, "share must be from 0 to 1; got 1.1"),
-        ({"share": -0.1}, "share must be from 0 to 1; got -0.1"),
-        ({"share": (0.1, 2)}, r"share must be from 0 to 1; got \(0.1, 2\)"),
-        ({"share": float("nan")}, "share must be from 0 to 1; got nan"),
-        ({"share": True}, "share must be from 0 to 1; got True"),
-        ({"threshold": -1e-9}, "threshold must be at least 0; got -1e-09"),
-        ({"threshold": "small"}, "threshold must be at least 0; got 'small'"),
-        ({"share": 0.1, "stages": -1}, "stages are counted from 0, .* got -1"),
-        ({"share": 0.1, "stages": (1, 1)}, r"each is named once; got \(1, 1\)"),
+        ({"share": 1.1}, "share must be a number, from 0 to 1; got 1.1"),
+        ({"share": -0.1}, "share must be a number, from 0 to 1; got -0.1"),
+        ({"share": (0.1, 2)}, r"share must be a number, from 0 to 1; got 2"),
+        ({"share": float("nan")}, "share must be a number, from 0 to 1; got nan"),
+        ({"share": True}, "share must be a number, from 0 to 1; got True"),
+        ({"threshold": -1e-9}, "threshold must be a number, at least 0; got -1e-09"),
+        ({"threshold": "small"}, "threshold must be a number, at least 0; got 'small'"),
+        ({"share": 0.1, "stages": -1}, "a stage to prune after, counted from 0, must be .* got -1"),
+        ({"share": 0.1, "stages": (1, 1)}, r"each of the stages is named once; got \(1, 1\)"),
         ({"share": 0.1, "stages": ()}, r"got \(\) \(None stands for all\)"),
         ({"share": 0.1, "stages": 0.5}, "got 0.5"),
         ({"share": 0.1, "stages": 3}, "stages=3: the network has 3, counted 0 to 2"),

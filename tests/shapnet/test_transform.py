@@ -13,7 +13,9 @@ from shapnet_contracts import slow_transform
 from torch import nn
 from torch.testing import assert_close
 
-from shapnotes.shapnet import ShapleyTransform, inner
+from shapnotes.shapnet import ShapleyTransform, use_backend
+from shapnotes.shapnet.inner.answers import CoalitionValues, Values
+from shapnotes.shapnet.inner.block import Block
 from shapnotes.shapnet.transform import contraction
 
 F64 = tolerance(torch.float64)
@@ -48,9 +50,8 @@ def test_lemma_1(sets, seed):
     assert_close(stage(x) @ a.T, mapped(x), **F64)
 
 
-@pytest.mark.parametrize("small", [0, inner.SMALL])
-def test_gradients_are_those_of_finite_differences(small, monkeypatch):
-    monkeypatch.setattr(inner, "SMALL", small)
+@pytest.mark.parametrize("backend", ["reference", "shared-sums"])
+def test_gradients_are_those_of_finite_differences(backend):
     stage = made([(0, 1), (2, 1, 3), (3,)], 4, 2, 2, hidden=(3, 2), negative_slope=0.2)
     x, reference = normal(2, 4, 2).requires_grad_(), normal(4, 2, seed=9).requires_grad_()
     names, weights = zip(*stage.named_parameters(), strict=True)
@@ -58,7 +59,8 @@ def test_gradients_are_those_of_finite_differences(small, monkeypatch):
     def f(x, reference, *weights):
         return torch.func.functional_call(stage, dict(zip(names, weights, strict=True)), (x, reference))
 
-    assert torch.autograd.gradcheck(f, (x, reference, *weights))
+    with use_backend(backend):
+        assert torch.autograd.gradcheck(f, (x, reference, *weights))
 
 
 def test_modules_that_are_called_in_turn_give_their_gradients():
@@ -70,14 +72,42 @@ def test_modules_that_are_called_in_turn_give_their_gradients():
     assert float(f[2].bias.grad.abs().max()) < 1e-12  # a constant is worth nothing
 
 
-def test_a_block_may_answer_with_values():
-    """The door for closed forms: two players of each of two modules."""
-    matrix = contraction([(0, 2), (2, 1)], 3, 4)
+def test_answers_say_what_they_are():
+    """Values of players are added up; those of coalitions are contracted first, with the empty one or without it."""
+    sets, numbers = [(0, 2), (2, 1)], normal(8, 1)
+    matrix = contraction(sets, 3, Values(numbers[:4]))
     assert matrix.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
-    worths = normal(2, 4, 1)
-    both = contraction([(0, 2), (2, 1)], 3, 8) @ worths.flatten(0, 1)
-    values = [by_permutations(w) for w in worths]
-    assert_close(both, torch.stack([values[0][0], values[1][1], values[0][1] + values[1][0]]), **F64)
+    tables = numbers.view(2, 4, 1)
+    for start in (tables, tables.clone().index_fill(1, torch.tensor([0]), 0)):
+        values = [by_permutations(table) for table in start]
+        expected = torch.stack([values[0][0], values[1][1], values[0][1] + values[1][0]])
+        whole = CoalitionValues(start.flatten(0, 1), with_empty=True)
+        assert_close(contraction(sets, 3, whole) @ whole.numbers, expected, **F64)
+    without = CoalitionValues(start[:, 1:].flatten(0, 1), with_empty=False)
+    assert_close(contraction(sets, 3, without) @ without.numbers, expected, **F64)
+
+
+def test_one_player_s_answer_is_not_guessed_from_its_rows():
+    """One row for a module of one player: its value, and also its only coalition's."""
+    for answer in (Values(normal(1, 3)), CoalitionValues(normal(1, 3), with_empty=False)):
+        assert contraction([(1,)], 2, answer).tolist() == [[0.0], [1.0]]
+    assert contraction([(1,)], 2, CoalitionValues(normal(2, 3), with_empty=True)).tolist() == [[0.0, 0.0], [-1.0, 1.0]]
+
+
+def test_a_block_may_have_a_closed_form():
+    """Two players share their product equally; sets that part the players need no addition, others do."""
+
+    class Products(Block):
+        def forward(self, present, absent):
+            vectors = self.members().gathered(present)
+            return Values(vectors.prod(1, keepdim=True).expand(-1, 2, -1).flatten(0, 1) / 2)
+
+    for sets in ([(0, 2), (3, 1)], [(0, 2), (2, 1), (3, 0)]):
+        x, stage = normal(5, 4, 1), ShapleyTransform(sets, 4, inner=lambda rows: rows.prod(1, keepdim=True))
+        expected = stage(x)
+        stage.blocks = nn.ModuleList([Products(sets, 4, 1)])
+        stage._arrange()
+        assert_close(stage(x), expected, **F64)
 
 
 def test_copies_and_precisions():
@@ -137,11 +167,8 @@ def test_inner_functions_that_do_not_fit_are_refused():
         ShapleyTransform([(0,)], 2, inner=[3])
     with pytest.raises(ValueError, match="it must return one result a row"):
         ShapleyTransform([(0, 1)], 2, inner=lambda rows: rows.sum(0))(normal(3, 2, 1))
-    for settings in ({"hidden": ()}, {"hidden": (0,)}, {"in_channels": 0}):
-        with pytest.raises(ValueError, match="at least one hidden layer, and widths of at least 1"):
-            ShapleyTransform([(0,)], 2, **settings)
-    with pytest.raises(ValueError, match="negative_slope must be at least 0"):
-        ShapleyTransform([(0,)], 2, negative_slope=-0.1)
+    with pytest.raises(ValueError, match="at least one hidden layer"):
+        ShapleyTransform([(0,)], 2, hidden=())
 
 
 def test_representations_that_do_not_fit_are_refused():
@@ -149,6 +176,11 @@ def test_representations_that_do_not_fit_are_refused():
     for shape in ((4, 3, 1), (4, 2, 2), (4, 6)):
         with pytest.raises(ValueError, match=r"3 players with 2 channels each takes \[batch, 3, 2\]; got shape"):
             stage(normal(*shape))
+
+
+def test_defaults_are_one_output_of_a_hundred_units():
+    stage = ShapleyTransform([(0, 1), (2,)], 3)
+    assert [block.widths for block in stage.blocks] == [(100, 1)] * 2 and stage.in_channels == 1
 
 
 def test_it_says_what_it_is():

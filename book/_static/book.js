@@ -1,0 +1,57 @@
+// What a style sheet cannot do: paper, and reaching by keyboard what scrolls sideways.
+"use strict";
+
+// On paper the theme is light, every fold is open and no formula is wider than the sheet; afterwards all is as it was.
+(() => {
+  const root = document.documentElement;
+  const SHEET = 590, SMALLER = 0.82;  // pixels a formula in a box has on A4; the size of formulas there, see book.css
+  let theme = null, closed = [];
+  addEventListener("beforeprint", () => {
+    if (theme !== null) return;
+    theme = root.dataset.theme ?? "";
+    root.dataset.theme = "light";
+    closed = [...document.querySelectorAll("article details:not([open])")];
+    closed.forEach(fold => { fold.open = true });
+    document.querySelectorAll("article div.math").forEach(formula => {
+      if (formula.scrollWidth * SMALLER > SHEET) formula.style.fontSize = `${SHEET / formula.scrollWidth}em`;
+    });
+  });
+  addEventListener("afterprint", () => {
+    if (theme === null) return;
+    root.dataset.theme = theme;
+    closed.forEach(fold => { fold.open = false });
+    document.querySelectorAll("article div.math").forEach(formula => formula.style.removeProperty("font-size"));
+    theme = null;
+  });
+})();
+
+// What is wider than its frame can be focused, so that the arrow keys scroll it; nothing else is a stop of the tab key.
+(() => {
+  const NAMES = [
+    ["div.math, mjx-container", "formula"],
+    ["pre", "code or output"],
+    [".cell_output .text_html, .pst-scrollable-table-container", "table"],
+  ];
+  const mark = () => {
+    for (const [selector, name] of NAMES) {
+      document.querySelectorAll(selector.split(", ").map(s => `article ${s}`).join(", ")).forEach(box => {
+        const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+        if (scrolls) {
+          box.tabIndex = 0;
+          box.setAttribute("role", "group");
+          box.setAttribute("aria-label", `${name}, scrolls sideways`);
+          box.dataset.scrolls = "";
+        } else if ("scrolls" in box.dataset) {
+          ["tabindex", "role", "aria-label", "data-scrolls"].forEach(attribute => box.removeAttribute(attribute));
+        }
+      });
+    }
+  };
+  let waiting;
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(mark, 100) };
+  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(soon));
+  addEventListener("resize", soon);
+  document.addEventListener("toggle", soon, true);  // a fold was opened
+  // Whatever else changes widths, as fonts that arrive late, changes the article's size.
+  addEventListener("DOMContentLoaded", () => new ResizeObserver(soon).observe(document.querySelector("article")));
+})();

@@ -1,0 +1,110 @@
+"""What a record says of one claim of a paper: statements, numbers beside the paper's, and the verdict that follows.
+
+The verdict is a consequence of these, never chosen. Of claims that are experiments it is one of
+
+    numbers agree      : every statement holds, also those about the size of the paper's numbers
+    directions agree   : every statement about a direction holds, and not every one about a size
+    disagrees          : at least one statement about a direction is refuted
+    smaller scale only : something was reduced, so that the paper's claim is neither confirmed nor refuted
+    not comparable     : the paper's numbers cannot be what they are said to be, or their setting cannot be known
+    open               : there are no runs, or their intervals do not decide
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shapnotes.experiments._harness.statistics import Interval
+
+Verdict = Literal["numbers agree", "directions agree", "disagrees", "smaller scale only", "not comparable", "open"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that the paper says or shows.
+
+    claim     : in words
+    criterion : what is asked of the record, in words
+    held      : True or False; None where the record does not decide
+    size      : whether it is about the size of the paper's numbers; else it is about a direction
+    """
+
+    claim: str
+    criterion: str
+    held: bool | None
+    size: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table: a setting and a model, our number with its interval, the paper's, and whether they agree.
+
+    paper : None where the paper has no number; agree: None where nothing is compared
+    form  : how the numbers are printed
+    """
+
+    setting: str
+    model: str
+    ours: Interval
+    paper: float | None = None
+    agree: bool | None = None
+    form: str = ".3f"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a record says of one claim.
+
+    decides    : the one number that decides, with what it is
+    reduced    : what was made smaller than in the paper, in words; empty at the paper's scale
+    comparable : whether the paper's numbers can be compared with ours at all
+    """
+
+    statements: tuple[Statement, ...]
+    table: tuple[Comparison, ...]
+    decides: str
+    reduced: str = ""
+    comparable: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        if not self.comparable:
+            return "not comparable"
+        if self.reduced:
+            return "smaller scale only"
+        directions = [s.held for s in self.statements if not s.size]
+        sizes = [s.held for s in self.statements if s.size]
+        if False in directions or (not directions and False in sizes):
+            return "disagrees"
+        if None in directions or not self.statements:
+            return "open"
+        return "numbers agree" if sizes and all(sizes) else "directions agree"
+
+    @property
+    def count(self) -> str:
+        """How many statements hold, for a summary."""
+        return f"{sum(s.held is True for s in self.statements)} of {len(self.statements)} statements hold"
+
+
+def above(lead: Interval, bound: float = 0.0) -> bool | None:
+    """Whether a number is above a bound: True or False where its whole interval is on one side, else None.
+
+    >>> above(Interval(0.2, 0.1)), above(Interval(0.2, 0.3)), above(Interval(-0.2, 0.1))
+    (True, None, False)
+    """
+    return True if lead.low > bound else False if lead.high < bound else None
+
+
+def below(lead: Interval, bound: float = 0.0) -> bool | None:
+    """Whether a number is below a bound: see `above`."""
+    return above(Interval(-lead.mean, lead.half), -bound)
+
+
+def matches(ours: Interval, paper: float) -> bool | None:
+    """Whether a number is the paper's, whose error is taken to be as large as ours; None for a single run."""
+    return None if ours.half != ours.half else abs(ours.mean - paper) <= 2**0.5 * ours.half
+
+
+def every(answers: Sequence[bool | None]) -> bool | None:
+    """Whether all hold: False where one is refuted, None where none is refuted and one is undecided."""
+    return False if False in answers else None if None in answers or not answers else True

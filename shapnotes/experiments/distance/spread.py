@@ -1,0 +1,123 @@
+"""SN-Tab6: how much the distances of SN-Tab3 vary (Shapley Explanation Networks, Table 6: "the same runs").
+
+The table has the standard deviation of the error over trials, for the same models and methods.
+
+Numbers that are not negative with mean m and n of them have a standard deviation of at most m sqrt(n), which they reach
+when all but one are zero. Tables 3 and 6 together can be held against that, and seven of the forty numbers are larger:
+so the two tables are not of the same runs, or one of them is wrong, and a record cannot agree with both.
+"""
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, every
+from shapnotes.experiments._harness.statistics import Interval, deviation, interval
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.distance import finding as distance_finding
+from shapnotes.experiments.distance.finding import PAPER_SPREAD, as_in_2020, named, of
+from shapnotes.experiments.distance.study import METHODS, NETWORKS, PAPER, TRAINED, TRIALS
+from shapnotes.experiments.tables import splits
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of Table 6, which cannot be of the runs of Table 3."""
+    impossible = [(key, method) for key in PAPER for method in METHODS if not possible(*key, method)]
+    table = [
+        Comparison(f"{setting}, {NETWORKS[model]}", named(one), spread(rows, one), theirs, form=".1e")
+        for (setting, model), row in PAPER_SPREAD.items()
+        if (rows := of(runs, setting, model))
+        for method, theirs in zip(METHODS, row, strict=True)
+        for one in [as_in_2020(rows, method)]
+    ]
+    count = len(PAPER) * len(METHODS)
+    decides = (
+        f"{len(impossible)} of the {count} standard deviations are larger than the means of Table 3 allow (E30): the "
+        "two tables are not of the same runs"
+    )
+    return Finding(
+        tuple(_statements(runs)), tuple(table), decides, distance_finding.reduced(runs), comparable=not impossible
+    )
+
+
+def _statements(runs: list[dict]) -> list[Statement]:
+    deep = {setting: of(runs, setting, "deep") for setting in TRIALS}
+    shallow = {setting: of(runs, setting, "shallow") for setting in TRIALS}
+    there = all(deep.values()) and all(shallow.values())
+    less = [spread(rows, "ours").mean < spread(rows, "deep_shap").mean for rows in deep.values() if rows]
+    ratios = [spread(deep[s], "ours").mean / PAPER_SPREAD[s, "deep"][0] for s in TRAINED if deep[s]]
+    steady = [
+        spread(rows, "ours").mean < distance_finding.ROUNDING * max(s for run in rows for s in run["result"]["size"])
+        for rows in shallow.values()
+        if rows
+    ]
+
+    def all_of(answers: list[bool]) -> bool | None:
+        return every(answers) if there else None
+
+    return [
+        Statement(
+            "a Deep ShapNet's own error varies less than that of Deep SHAP",
+            "the standard deviation over explanations is smaller, in all four settings",
+            all_of(less),
+        ),
+        Statement(
+            "a Shallow ShapNet's own error does not vary",
+            f"the standard deviation is below {distance_finding.ROUNDING:g} of the values' size, in all four settings",
+            all_of(steady),
+        ),
+        Statement(
+            "a Deep ShapNet's own error varies as in the table",
+            "the standard deviation is the paper's within a factor of two, in the three trained settings",
+            all_of([1 / 2 < ratio < 2 for ratio in ratios]),
+            True,
+        ),
+    ]
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per model and method: our standard deviation, the paper's, and whether that fits its mean.
+
+    Where no run has the first choice's sizes, those of other sizes are shown.
+    """
+    lines = [f"{'setting':13} {'explained':15} {'method':19} ours                   paper"]
+    for setting, model in PAPER:
+        key = {"setting": setting, "model": model}
+        group = of(runs, setting, model) or [run for run in runs if key.items() <= run["config"].items()]
+        for method, theirs in zip(METHODS, PAPER_SPREAD[setting, model], strict=True):
+            one = as_in_2020(group, method)
+            if group and one in group[0]["result"]["error"]:
+                note = "" if possible(setting, model, method) else "  too large for its mean"
+                cells = f"{spread(group, one).shown('.2e'):21}  {theirs:<9.3g}{note}"
+                lines.append(f"{setting:13} {NETWORKS[model]:15} {named(one):19} {cells}".rstrip())
+    return lines
+
+
+def spread(runs: list[dict], method: str) -> Interval:
+    """The standard deviation of the error over all explanations, and its interval by the jackknife over rounds.
+
+    The pseudo-values J s - (J - 1) s_j, where s_j is without round j, have their standard deviation as any J numbers do
+    (Tukey, 1958).
+    """
+    rounds: dict[int, list[float]] = {}
+    for one in runs:
+        rounds.setdefault(one["seed"] // splits.FOLDS, []).extend(one["result"]["error"][method])
+    whole = deviation(v for values in rounds.values() for v in values)
+    if len(rounds) < 3:
+        return Interval(whole, float("nan"))
+    without = [deviation(v for r, values in rounds.items() if r != out for v in values) for out in rounds]
+    pseudo = [len(rounds) * whole - (len(rounds) - 1) * one for one in without]
+    setting, seeds = runs[0]["config"]["setting"], [run["seed"] for run in runs]
+    return Interval(whole, interval(pseudo, shared=splits.shared(setting, seeds)).half)
+
+
+def possible(setting: str, model: str, method: str) -> bool:
+    """Whether the paper's standard deviation can be that of as many numbers >= 0 with the paper's mean."""
+    column = list(METHODS).index(method)
+    return PAPER_SPREAD[setting, model][column] <= PAPER[setting, model][column] * TRIALS[setting] ** 0.5
+
+
+CLAIM = Claim(
+    "SN-Tab6",
+    "Spread of the distance from the exact values",
+    finding,
+    study="SN-Tab3",
+    summary=summary,
+    about=__doc__ or "",
+)

@@ -1,0 +1,117 @@
+"""What the record says of figure 3: early accuracies of six activations, and the final ones."""
+
+from collections.abc import Callable
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, every, matches
+from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.mnist_perceptron import study
+from shapnotes.experiments.mnist_perceptron.study import HIDDEN, PAPER, REPEATS, STATED
+
+PACES = ("Adam 0.001", "SGD 0.5", "SGD 0.01")  # what the paper speaks of: Adam, a large rate of SGD and a small one
+SIMILAR = 0.02  # "similar convergence" here: no difference beyond this
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 3 and the text about it."""
+    tests = {a: interval(final_accuracy(group).values()) for a in STATED if (group := select(runs, a, "Adam 0.001"))}
+    leads = {(o, a): one for o in PACES for a in STATED[1:] if (one := lead(runs, a, o))}
+
+    def both(optimiser: str, judged: Callable[[Interval], bool | None]) -> bool | None:
+        return every([judged(leads[optimiser, a]) if (optimiser, a) in leads else None for a in STATED[1:]])
+
+    near = {a: matches(test, PAPER) for a, test in tests.items()}
+    ahead = "95 % intervals of both paired leads in training accuracy, mean over the first epoch, are above 0"
+    statements = (
+        Statement("ShapLU and SA learn faster than ReLU under Adam", ahead, both("Adam 0.001", above)),
+        Statement("they learn faster under SGD with a large rate (0.5)", ahead, both("SGD 0.5", above)),
+        Statement(
+            "similar convergence under SGD with a small rate (0.01)",
+            f"95 % intervals of both paired leads in the first epoch are between {-SIMILAR} and {SIMILAR}",
+            both("SGD 0.01", _similar),
+        ),
+        Statement(
+            "all three end near 86 % on the test images under Adam",
+            "each mean is within root 2 of its 95 % half-width of 0.86",
+            every([near.get(a) for a in STATED]),
+            size=True,
+        ),
+    )
+    table = [Comparison("test accuracy, Adam 0.001", a, test, PAPER, near[a]) for a, test in tests.items()]
+    table += [
+        Comparison(f"first epoch minus ReLU's, {optimiser}", a, one, form="+.3f")
+        for (optimiser, a), one in leads.items()
+    ]
+    shown = (f"{optimiser} {one.shown('+.3f')}" for (optimiser, a), one in leads.items() if a == "shaplu")
+    return Finding(statements, tuple(table), "lead of ShapLU in the first epoch: " + ", ".join(shown), _reduced(runs))
+
+
+def _similar(difference: Interval) -> bool | None:
+    """Whether a difference is small: True where all of its interval is within SIMILAR of 0, False where none is."""
+    sides = above(difference, -SIMILAR), below(difference, SIMILAR)
+    return False if False in sides else every(sides)
+
+
+def _reduced(runs: list[dict]) -> str:
+    """What is smaller than in the paper, in words."""
+    sizes = {tuple(run["config"]["hidden"]) for run in runs} - {HIDDEN}
+    parts = [f"hidden layers of {', '.join(map(str, size))} in place of 100, 50" for size in sizes]
+    counts = {(o, a): len(select(runs, a, o)) for o in PACES for a in STATED}
+    parts += [f"{n} of {REPEATS} runs ({a}, {o})" for (o, a), n in counts.items() if n < REPEATS]
+    return "; ".join(parts)
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per configuration: mean training accuracy in the first epoch, its lead over ReLU, final test accuracy."""
+    lines = [f"{'optimiser':11} {'activation':10} {'images':6} {'init':5} first epoch    minus ReLU      test"]
+    settings = dict.fromkeys(
+        (c["optimiser"], c["activation"], c["images"], c["init"]) for c in (run["config"] for run in runs)
+    )
+    for optimiser, activation, images, init in settings:
+        group = select(runs, activation, optimiser, images, init)
+        one = lead(runs, activation, optimiser, images, init)
+        early, test = (interval(of_seed(group).values()) for of_seed in (early_accuracy, final_accuracy))
+        lines.append(
+            f"{optimiser:11} {activation:10} {images:6} {init:5} {early.shown()}  "
+            f"{one.shown('+.3f') if one and activation != 'relu' else '':14}  {test.shown()}"
+        )
+    return lines
+
+
+def select(runs: list[dict], activation: str, optimiser: str, images: str = "first", init: str = "flux") -> list[dict]:
+    """The runs of one configuration."""
+    wanted = {"activation": activation, "optimiser": optimiser, "images": images, "init": init}
+    return [run for run in runs if wanted.items() <= run["config"].items()]
+
+
+def lead(
+    runs: list[dict], activation: str, optimiser: str, images: str = "first", init: str = "flux"
+) -> Interval | None:
+    """By how much an activation is ahead of ReLU in the first epoch, over pairs of seeds; None without a pair."""
+    ahead, relu = (early_accuracy(select(runs, a, optimiser, images, init)) for a in (activation, "relu"))
+    return paired_interval(ahead, relu) if ahead.keys() & relu.keys() else None
+
+
+def early_accuracy(runs: list[dict]) -> dict[int, float]:
+    """The mean training accuracy over the first epoch (100 steps) of each seed."""
+    means = {}
+    for one in runs:
+        result = one["result"]
+        early = [a for step, a in zip(result["steps"], result["train_accuracy"], strict=True) if 0 < step <= 100]
+        means[one["seed"]] = sum(early) / len(early)
+    return means
+
+
+def final_accuracy(runs: list[dict]) -> dict[int, float]:
+    """The final accuracy on the test images of each seed."""
+    return {one["seed"]: one["result"]["test_accuracy"] for one in runs}
+
+
+CLAIM = Claim(
+    "LC-F3",
+    "Training accuracy on 1,000 MNIST images",
+    finding,
+    study="LC-F3",
+    summary=summary,
+    about=study.__doc__ or "",
+)

@@ -1,0 +1,100 @@
+"""SN-F5: what pruning values after a stage costs (Shapley Explanation Networks, figure 5)."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from shapnotes.experiments._harness.finding import Comparison, Finding
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.regularised_images import study
+from shapnotes.experiments.regularised_images.study import INK, MODELS, SHARES, swept
+from shapnotes.experiments.regularised_images.trainings import (
+    Claims,
+    largest_share,
+    of,
+    over_all,
+    over_trainings,
+    reduced,
+    usable,
+)
+
+
+def _mean_area(result: dict) -> float:
+    return sum(result["pruned"]["area"]) / len(result["pruned"]["area"])
+
+
+def _earlier_stronger(results: dict[str, dict]) -> list[float]:
+    """How much more is left after the later of two neighbouring stages, of every network."""
+    return [after - before for result in results.values() for before, after in pairwise(result["pruned"]["area"])]
+
+
+def _l1_best(results: dict[str, dict]) -> list[float]:
+    none, l1, layers = (_mean_area(results[name]) for name in ("none", "l1", "l1-layers"))
+    return [l1 - none, layers - l1]
+
+
+def _can_go(result: dict) -> float:
+    """The share of pixels that can go, averaged over the stages."""
+    return sum(largest_share(result)) / len(result["pruned"]["accuracy"])
+
+
+CLAIMS: Claims = {
+    "pruning an earlier stage has at least as strong an effect as pruning a later one": (
+        "of each network the accuracy, averaged over the shares that are pruned, is higher from each stage to the next",
+        _earlier_stronger,
+    ),
+    "l1 keeps more accuracy, and on all stages most": (
+        "averaged over shares and stages, l1 is above no penalty, and l1 on all above l1",
+        _l1_best,
+    ),
+    "most values can be removed": (
+        "of each network the share of pixels that can go without a loss beyond the images' 95 % interval, averaged "
+        "over the stages, is above one half",
+        lambda results: [_can_go(result) - 0.5 for result in results.values()],
+    ),
+}
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 5's caption, which has no numbers."""
+    half = SHARES.index(0.5)
+    table = [
+        Comparison(f"half pruned after stage {stage + 1}", name, over_trainings(runs, name, _left(stage, half)))
+        for name, result in of(runs).items()
+        for stage in range(len(result["pruned"]["accuracy"]))
+    ]
+    share = over_trainings(runs, "none", _can_go)
+    return Finding(
+        over_all(runs, CLAIMS),
+        tuple(table),
+        f"without a penalty {share.mean:.0%} of the pixels can go, averaged over the stages",
+        reduced(runs),
+    )
+
+
+def _left(stage: int, share: int) -> Callable[[dict], float]:
+    return lambda result: result["pruned"]["accuracy"][stage][share]
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per network: accuracy, variation, small pixels, and what pruning half after each stage leaves."""
+    lines = [f"{'network':12} accuracy        cv     small pixels   after pruning half, stage by stage"]
+    half = SHARES.index(0.5)
+    for name, result in of(runs, [*MODELS, INK, *swept()]).items():
+        accuracy = over_trainings(runs, name, lambda r: r["accuracy"]).shown()
+        cv = over_trainings(runs, name, lambda r: r["shape"]["cv"]).mean
+        small = over_trainings(runs, name, lambda r: r["shape"]["small"][-1]).mean
+        stages = range(len(result["pruned"]["accuracy"]))
+        left = " ".join(f"{over_trainings(runs, name, _left(stage, half)).mean:.3f}" for stage in stages)
+        lines.append(f"{name:12} {accuracy:15} {cv:.2f}   {small:.3f}          {left}")
+    return lines
+
+
+CLAIM = Claim(
+    "SN-F5",
+    "Pruned values and removed pixels of four networks on MNIST",
+    finding,
+    study="SN-F5",
+    summary=summary,
+    usable=usable,
+    about=study.__doc__ or "",
+)

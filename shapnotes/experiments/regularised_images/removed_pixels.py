@@ -1,0 +1,81 @@
+"""SN-F7: what image ShapNets lose with pixels of the image, from the record of SN-F5 (figure 7).
+
+The caption: with a penalty the accuracy is "often" above that without one, in three orders of removal; l-infinity helps
+when the top 50 pixels or so are gone.
+"""
+
+from collections.abc import Callable
+
+from shapnotes.experiments._harness.finding import Comparison, Finding
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.regularised_images import trainings
+from shapnotes.experiments.regularised_images.study import ORDERS, REMOVED
+from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
+
+
+def _more_often(name: str) -> Callable[[dict[str, dict]], list[float]]:
+    """In which share of all steps of the three orders it keeps more than the network without a penalty, less a half."""
+    steps = range(1, len(REMOVED) - 1)  # with no pixel gone, or with all, there is nothing to compare
+
+    def of_training(results: dict[str, dict]) -> list[float]:
+        ours, plain = (results[which]["removed"] for which in (name, "none"))
+        more = [ours[o]["accuracy"][i] > plain[o]["accuracy"][i] for o in ORDERS for i in steps]
+        return [sum(more) / len(more) - 0.5]
+
+    return of_training
+
+
+def _helps_first(results: dict[str, dict]) -> list[float]:
+    few = [i for i, pixels in enumerate(REMOVED) if 0 < pixels <= 50]
+    linf, plain = (results[name]["removed"]["top"]["accuracy"] for name in ("linf", "none"))
+    return [linf[i] - plain[i] for i in few]
+
+
+_OFTEN = "the share of all steps, in three orders, with more accuracy than without a penalty is above one half"
+
+CLAIMS: Claims = {
+    "l1 often makes the model more robust": (_OFTEN, _more_often("l1")),
+    "l-infinity often does": (_OFTEN, _more_often("linf")),
+    "l-infinity helps when the top 50 pixels are gone": (
+        "the most important pixels first, the accuracy is above that without a penalty at each step up to 50 pixels",
+        _helps_first,
+    ),
+}
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 7's caption, which has no numbers."""
+    fifty = REMOVED.index(50)
+    table = [
+        Comparison(f"accuracy without 50 pixels, {order}", name, _left(runs, name, order, fifty))
+        for order in ORDERS
+        for name in of(runs)
+    ]
+    kept = {name: _left(runs, name, "top", fifty).mean for name in of(runs)}
+    decides = "accuracy without the top 50 pixels: " + ", ".join(f"{name} {value:.2f}" for name, value in kept.items())
+    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
+
+
+def _left(runs: list[dict], name: str, order: str, step: int):
+    return over_trainings(runs, name, lambda result: result["removed"][order]["accuracy"][step])
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per network and order: the accuracy when so many pixels are gone, the mean over trainings."""
+    lines = [f"{'network':10} {'order':7}" + "".join(f"{pixels:6}" for pixels in REMOVED)]
+    for name in of(runs):
+        for order in ORDERS:
+            left = (_left(runs, name, order, step).mean for step in range(len(REMOVED)))
+            lines.append(f"{name:10} {order:7}" + "".join(f"{accuracy:6.2f}" for accuracy in left))
+    return lines
+
+
+CLAIM = Claim(
+    "SN-F7",
+    "Removing pixels from regularised networks",
+    finding,
+    study="SN-F5",
+    summary=summary,
+    usable=trainings.usable,
+    about=__doc__ or "",
+)

@@ -1,0 +1,72 @@
+"""SN-F3: how many pixels are small after every stage, with l1 and without, from the record of SN-F5 (figure 3).
+
+The figure shows one image, for networks without a penalty, with l1 on the last representation and with l1 on all. Its
+caption: a pixel that comes close to the reference stays close, and l1 "promotes the sparsity". What is compared here
+are means over test images of the share of pixels below a hundredth of the image's largest.
+"""
+
+from itertools import pairwise
+
+from shapnotes.experiments._harness.finding import Comparison, Finding
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.regularised_images import trainings
+from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
+
+NETWORKS = ("none", "l1", "l1-layers")
+PIXELS = 32 * 32
+
+
+def _small(results: dict[str, dict]) -> dict[str, list[float]]:
+    return {name: results[name]["shape"]["small"] for name in NETWORKS}
+
+
+CLAIMS: Claims = {
+    "what is small stays small": (
+        "in each of the three networks every stage has more small pixels than the one before, less two per image",
+        lambda results: [b - a + 2 / PIXELS for stages in _small(results).values() for a, b in pairwise(stages)],
+    ),
+    "l1 on the last representation makes more pixels small there": (
+        "its share of small pixels after the last stage is above that without a penalty",
+        lambda results: [_small(results)["l1"][-1] - _small(results)["none"][-1]],
+    ),
+    "l1 on all makes more pixels small at every stage": (
+        "its share of small pixels is above that without a penalty after each stage",
+        lambda results: [a - b for a, b in zip(_small(results)["l1-layers"], _small(results)["none"], strict=True)],
+    ),
+}
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 3's caption, which has no numbers."""
+    table = [
+        Comparison(f"small pixels after stage {stage + 1}", name, _share(runs, name, stage))
+        for name, result in of(runs, NETWORKS).items()
+        for stage in range(len(result["shape"]["small"]))
+    ]
+    last = {name: _share(runs, name, -1).mean for name in of(runs, NETWORKS)}
+    decides = "small pixels at the end: " + ", ".join(f"{name} {share:.0%}" for name, share in last.items())
+    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
+
+
+def _share(runs: list[dict], name: str, stage: int):
+    return over_trainings(runs, name, lambda result: result["shape"]["small"][stage])
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per network: the share of small pixels after every stage, the mean over trainings."""
+    return [
+        f"{name:10} "
+        + " ".join(f"{_share(runs, name, stage).mean:.3f}" for stage in range(len(result["shape"]["small"])))
+        for name, result in of(runs, NETWORKS).items()
+    ]
+
+
+CLAIM = Claim(
+    "SN-F3",
+    "Small representations, stage by stage",
+    finding,
+    study="SN-F5",
+    summary=summary,
+    usable=trainings.usable,
+    about=__doc__ or "",
+)

@@ -1,0 +1,73 @@
+"""What is read from the trainings of four networks: numbers over them, and statements about differences."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from shapnotes.experiments._harness.finding import Statement, above, every
+from shapnotes.experiments._harness.statistics import Interval, interval, of_share
+from shapnotes.experiments.images.study import FIGURES
+from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES
+
+
+def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
+    """The results of one training of the networks, by name, those of the paper if no others are named."""
+    return {
+        name: run["result"]
+        for name in names
+        for run in runs
+        if run["config"]["network"] in (NETWORKS.get(name, name), f"digits-{name}") and run["seed"] == seed
+    }
+
+
+def trainings(runs: list[dict]) -> list[int]:
+    """The seeds with which all of the paper's networks were trained."""
+    return [seed for seed in sorted({run["seed"] for run in runs}) if len(of(runs, seed=seed)) == len(MODELS)]
+
+
+def usable(runs: list[dict]) -> bool:
+    """Whether there is one training of all four networks."""
+    return bool(trainings(runs))
+
+
+def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float]) -> Interval:
+    """A number of a network, with its interval over trainings."""
+    by_seed = [of(runs, [name], seed) for seed in sorted({run["seed"] for run in runs})]
+    return interval(number(results[name]) for results in by_seed if results)
+
+
+# By what is said: the differences that have to be above zero, in words and from the results of one training.
+Claims = dict[str, tuple[str, Callable[[dict[str, dict]], Sequence[float]]]]
+
+
+def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
+    """Statements that hold where the 95 % interval over trainings of each of its differences is above zero.
+
+    A training has the same first weights for all four networks, so that differences within it are paired.
+    """
+    results = [of(runs, seed=seed) for seed in trainings(runs)]
+    statements = []
+    for what, (differences, of_training) in claims.items():
+        leads = [interval(one) for one in zip(*map(of_training, results), strict=True)]
+        criterion = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
+        if len(leads) > 1:
+            criterion += f"; {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences are"
+        statements.append(Statement(what, criterion, every([above(lead) for lead in leads])))
+    return tuple(statements)
+
+
+def reduced(runs: list[dict]) -> str:
+    """What is smaller than in the paper, in words."""
+    config = runs[0]["config"]
+    parts = [f"{config['width']} channels in place of 128"] if config["width"] != 128 else []
+    parts += [f"{config['epochs']} epochs in place of {FIGURES}"] if config["epochs"] < FIGURES else []
+    if missing := [name for name in MODELS if name not in of(runs)]:
+        parts.append(f"no network {', '.join(missing)} yet")
+    return "; ".join(parts)
+
+
+def largest_share(result: dict) -> list[float]:
+    """After each stage, the largest share of its pixels that can go with no loss beyond the interval of the images."""
+    least = result["accuracy"] - of_share(result["accuracy"], result["images"])
+    return [
+        max(share for share, left in zip(SHARES, curve, strict=True) if left >= least)
+        for curve in result["pruned"]["accuracy"]
+    ]

@@ -1,0 +1,98 @@
+"""SN-F4: digit flipping, and removal of the least and of the most salient (Shapley Explanation Networks, figure 4)."""
+
+from shapnotes.experiments._harness.finding import Comparison, Finding
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.removal import study
+from shapnotes.experiments.removal.comparison import (
+    against,
+    better,
+    by_training,
+    in_trainings,
+    marks,
+    of,
+    over_trainings,
+    reduced,
+    usable,
+    whole,
+)
+from shapnotes.experiments.removal.methods import METHODS, RIVALS
+from shapnotes.experiments.removal.study import TEST_IMAGES
+
+TASKS = {  # claim: the task, the quantity, how many methods are ahead
+    "best in digit flipping": ("9->1", "change", 0),
+    "second in least-k removal": ("removal", "change", 1),
+    "best in top-k removal": ("removal", "remaining", 0),
+}
+
+
+def holds(runs: list[dict], task: str, quantity: str, ahead: int) -> bool | None:
+    """Whether in one training so many of the paper's five methods are ahead of ours, and all others behind.
+
+    None where a method that is level, with zero in the interval, could be on either side of it.
+    """
+    sides = [better(runs, task, method, quantity) for method in RIVALS]
+    most = sides.count(-1) + sides.count(0)
+    if not sides.count(-1) <= ahead <= most:
+        return False
+    return None if 0 in sides else True
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of figure 4 and its caption; the figure's own heights cannot be read from the text."""
+    own = whole(runs, ("9->1", "removal"))
+    statements = tuple(
+        in_trainings(
+            [holds(one, *where) for one in own.values()],
+            claim,
+            f"{where[2]} of five methods better than ours, all others worse, each by a 95 % interval over images",
+        )
+        for claim, where in TASKS.items()
+    )
+    table = tuple(
+        Comparison(claim, METHODS[m], over_trainings(runs, task, m, quantity), form=".3g")
+        for claim, (task, quantity, _) in TASKS.items()
+        for m in METHODS
+        if all(of(one, task, m) for one in own.values()) and own
+    )
+    best = {m: over_trainings(runs, "9->1", m).mean for m in ("ours", *RIVALS)} if own else {}
+    decides = "change of log-odds, 9 to 1: " + ", ".join(f"{METHODS[m]} {value:.3g}" for m, value in best.items())
+    return Finding(statements, table, decides, reduced(runs, ("9->1", "removal")))
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per training, test and method: the mean, and our explanations less it with t and Cohen's d_z."""
+    lines = [
+        "training, test            method               images  mean       ours minus it, 95 %            t      d_z"
+    ]
+    for seed, own in by_training(runs).items():
+        for task in TEST_IMAGES:
+            for quantity in ("change", "remaining") if task == "removal" else ("change",):
+                for method in METHODS:
+                    if of(own, task, method):
+                        lines.append(_line(own, seed, task, method, quantity))
+        gaps = {m: [of(own, t, m)["gap"] for t in TEST_IMAGES if of(own, t, m)] for m in METHODS}
+        shown = ", ".join(f"{METHODS[m]} {max(values):.1g}" for m, values in gaps.items() if values)
+        lines.append(f"{seed}: largest mean gap of a sum, in parts of the sizes: {shown}")
+    return lines
+
+
+def _line(runs: list[dict], seed: int, task: str, method: str, quantity: str) -> str:
+    values = marks(runs, task, method, quantity)
+    test = f"{seed}, {f'removal, {quantity}' if task == 'removal' else task}"
+    line = f"{test:25} {METHODS[method]:20} {len(values):6d}  {float(values.mean()):<9.4g}  "
+    if method != "ours" and of(runs, task, "ours"):
+        paired = against(runs, task, method, quantity)
+        span = f"{paired.mean:.4g} ({paired.low:.4g} to {paired.high:.4g})"
+        line += f"{span:28} {paired.t:7.2f} {paired.effect_size:6.2f}"
+    return line.rstrip()
+
+
+CLAIM = Claim(
+    "SN-F4",
+    "Digit flipping and removal on MNIST",
+    finding,
+    study="SN-F4",
+    summary=summary,
+    usable=usable,
+    about=study.__doc__ or "",
+)

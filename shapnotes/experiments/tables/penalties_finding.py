@@ -1,0 +1,124 @@
+"""What the record says of Table 4: the shape of explanations with penalties, and what they cost."""
+
+import json
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below
+from shapnotes.experiments._harness.statistics import Interval
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.tables import penalties as study
+from shapnotes.experiments.tables.accuracy_finding import lead, mean
+from shapnotes.experiments.tables.penalties import PAPER, PENALTIES, SPARSE, SPARSE_OF_LARGEST, configuration
+
+UNHARMED = 0.003  # of accuracy: the largest loss in the paper's table
+
+
+def of(runs: list[dict], data: str, penalty: str, **choice) -> list[dict]:
+    """The runs of one configuration, the first choice where none is named."""
+    config = configuration(data, penalty, **choice)
+    return [run for run in runs if run["config"] == config]
+
+
+def against_none(runs: list[dict], config: dict, quantity: str) -> Interval:
+    """The paired difference of a configuration from no penalty, with its interval over rounds."""
+    pair = [run for run in runs if run["config"] == config], of(runs, config["data"], "none")
+    return lead(*(_defined(part, quantity) for part in pair), quantity)
+
+
+def average(runs: list[dict], quantity: str) -> Interval | None:
+    """The mean over rounds, with its interval; None where no run has one."""
+    defined = _defined(runs, quantity)
+    return mean(defined, quantity) if defined else None
+
+
+def _defined(runs: list[dict], quantity: str) -> list[dict]:
+    return [run for run in runs if run["result"][quantity] is not None]
+
+
+CV, ACCURACY = "cv", "test"
+COLUMNS = {CV: "coefficient of variation", SPARSE: "share within 0.001 of 0", ACCURACY: "accuracy"}
+DIRECTIONS = (  # which way the paper's table goes from no penalty: table, penalty, quantity, side
+    ("yeast", "linf", CV, -1),
+    ("yeast", "l1", CV, 1),
+    ("yeast", "linf", SPARSE, 1),
+    ("yeast", "l1", SPARSE, 1),
+    ("breast_cancer", "linf", CV, -1),
+    ("breast_cancer", "linf", SPARSE, 1),
+    ("breast_cancer", "l1", SPARSE, 1),
+)
+
+
+def finding(runs: list[dict]) -> Finding:
+    """What the record says of Table 4: the directions in which the penalties move its numbers, and the accuracy.
+
+    Of sizes nothing is said: strength and threshold were chosen by the table.
+    """
+    cells = {(data, penalty): of(runs, data, penalty) for data in PAPER for penalty in PENALTIES}
+    count = len(DIRECTIONS) + 4
+    judged = [_direction(runs, *one, count) for one in DIRECTIONS]
+    judged += [_unharmed(runs, data, penalty, count) for data in PAPER for penalty in ("linf", "l1")]
+    table = [
+        Comparison(f"{data}, {COLUMNS[quantity]}", penalty, ours, theirs)
+        for (data, penalty), cell in cells.items()
+        for quantity, theirs in zip(COLUMNS, PAPER[data][penalty], strict=True)
+        if (ours := average(cell, quantity)) is not None
+    ]
+    short = [f"{data}, {penalty}: {len(cell)} of 50 runs" for (data, penalty), cell in cells.items() if len(cell) < 50]
+    held = sum(one.held is True for one in judged[: len(DIRECTIONS)])
+    wrong = [one.claim for one in judged if one.held is False]
+    decides = f"{held} of {len(DIRECTIONS)} directions as in the table" + (
+        f"; not: {'; '.join(wrong)}" if wrong else ""
+    )
+    return Finding(
+        tuple(judged), tuple(table), f"{decides}. Strength and threshold were chosen by the table", "; ".join(short)
+    )
+
+
+OVER = "the 95 % interval, over rounds, of the paired difference from no penalty is"
+
+
+def _direction(runs: list[dict], data: str, penalty: str, quantity: str, side: int, count: int) -> Statement:
+    """That a penalty moves a number to the paper's side."""
+    verb, where, judge = ("raises", "above", above) if side > 0 else ("lowers", "below", below)
+    lead = _lead(runs, data, penalty, quantity)
+    claim = f"{data}: {penalty} {verb} the {COLUMNS[quantity]}"
+    return Statement(claim, f"{OVER} {where} 0; one of {count} comparisons", None if lead is None else judge(lead))
+
+
+def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statement:
+    """That a penalty costs no more accuracy than in the paper."""
+    lead = _lead(runs, data, penalty, ACCURACY)
+    criterion = f"{OVER} above -{UNHARMED:g}, the largest loss in the table; one of {count} comparisons"
+    return Statement(
+        f"{data}: {penalty} costs no accuracy", criterion, None if lead is None else above(lead, -UNHARMED)
+    )
+
+
+def _lead(runs: list[dict], data: str, penalty: str, quantity: str) -> Interval | None:
+    there = of(runs, data, penalty) and of(runs, data, "none")
+    return against_none(runs, configuration(data, penalty), quantity) if there else None
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A line per configuration: means, and in brackets the difference from no penalty, with their intervals."""
+    columns = {CV: "variation", SPARSE: "within .001", SPARSE_OF_LARGEST: "within 1 % of largest", ACCURACY: "accuracy"}
+    head = " ".join(f"{name:34}" for name in columns.values())
+    lines = [f"{'data':13} {'penalty':7} {'strength':8} {'layers':6} runs  {head}  undefined"]
+    for key in dict.fromkeys(json.dumps(run["config"], sort_keys=True) for run in runs):
+        config = json.loads(key)
+        group = [run for run in runs if run["config"] == config]
+        cells = []
+        for quantity in columns:
+            ours = average(group, quantity)
+            cell = "-" if ours is None else ours.shown(".4f")
+            if config["penalty"] != "none" and ours is not None and of(runs, config["data"], "none"):
+                cell += f" ({against_none(runs, config, quantity).shown('+.4f')})"
+            cells.append(f"{cell:34}")
+        undefined = sum(run["result"]["undefined"] for run in group) / len(group)
+        name = f"{config['data']:13} {config['penalty']:7} {config.get('strength', ''):<8} {config.get('layers', ''):6}"
+        lines.append(f"{name} {len(group):4}  {' '.join(cells)}  {undefined:.4f}")
+    return lines
+
+
+CLAIM = Claim(
+    "SN-Tab4", "Flat or sparse explanations", finding, study="SN-Tab4", summary=summary, about=study.__doc__ or ""
+)

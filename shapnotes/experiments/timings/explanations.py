@@ -1,0 +1,44 @@
+"""SN-Tab5: what an explanation costs, beside Deep SHAP and Kernel SHAP (Shapley Explanation Networks, Table 5).
+
+Seconds of another machine cannot be compared, so ratios are: of each method's time to that of the Deep ShapNet's own
+explanation, in a plain loop over its modules, which is the form of the layers that the paper's authors released. All
+are timed in turn by `shapnotes bench explain`, whose page says what the models are. Ours, without the loop, is faster
+still and does not enter.
+"""
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every
+from shapnotes.experiments._harness.statistics import Interval
+from shapnotes.experiments._harness.study import Claim
+
+
+def finding(bench: dict) -> Finding:
+    """What the timings say of Table 5: which methods take longer than the ShapNet's own explanation."""
+    rows = [row for row in bench["rows"] if row["paper_over_loop"] and row["method"] != "loop"]
+    ratios = {(row["model"], row["method"]): Interval(*row["over_loop_interval"]) for row in rows}
+    paper = {(row["model"], row["method"]): row["paper_over_loop"] for row in rows}
+    longer = {key: above(ratio, 1.0) for key, ratio in ratios.items()}
+    same = {key: None if answer is None else answer == (paper[key] > 1) for key, answer in longer.items()}
+    statements = []
+    for model in dict.fromkeys(model for model, _ in ratios):
+        keys = [key for key in ratios if key[0] == model]
+        wanted = sum(paper[key] > 1 for key in keys)
+        statements.append(
+            Statement(
+                f"{wanted} of {len(keys)} methods take longer to explain the {model} than the ShapNet does for itself",
+                "the 95 % interval of each ratio is on the paper's side of 1",
+                every([same[key] for key in keys]),
+            )
+        )
+    near = [2 / 3 < ratio.mean / paper[key] < 3 / 2 for key, ratio in ratios.items()]
+    statements.append(
+        Statement("by the table's ratios", "each is within a factor of 1.5 of the table's", all(near), size=True)
+    )
+    table = tuple(
+        Comparison(model, method, ratio, paper[model, method], same[model, method], ".2f")
+        for (model, method), ratio in ratios.items()
+    )
+    sides = [answer is True for answer in same.values()]
+    return Finding(tuple(statements), table, f"{sum(sides)} of {len(sides)} ratios on the table's side of 1")
+
+
+CLAIM = Claim("SN-Tab5", "Time to explain", finding, bench="bench_explain.json", about=__doc__ or "")

@@ -1,0 +1,60 @@
+"""The verdict is a consequence of the statements, whatever else is said."""
+
+import pytest
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, every, matches
+from shapnotes.experiments._harness.statistics import Interval
+from shapnotes.experiments._harness.tables import comparison, statements
+
+
+def made(directions=(), sizes=(), **more) -> Finding:
+    said = [Statement(f"direction {i}", "interval", held) for i, held in enumerate(directions)]
+    said += [Statement(f"size {i}", "interval", held, size=True) for i, held in enumerate(sizes)]
+    return Finding(tuple(said), (), "", **more)
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict"),
+    [
+        (made([True, True], [True]), "numbers agree"),
+        (made([], [True, True]), "numbers agree"),
+        (made([True, True], [True, False]), "directions agree"),
+        (made([True], [None]), "directions agree"),
+        (made([True, True]), "directions agree"),
+        (made([True, False], [True]), "disagrees"),
+        (made([None, False]), "disagrees"),
+        (made([], [False]), "disagrees"),
+        (made([True, None], [True]), "open"),
+        (made([]), "open"),
+        (made([True], [True], reduced="two epochs"), "smaller scale only"),
+        (made([False], reduced="two epochs"), "smaller scale only"),
+        (made([True], [True], comparable=False), "not comparable"),
+    ],
+)
+def test_the_verdict_follows(finding, verdict):
+    assert finding.verdict == verdict
+
+
+def test_sides_are_decided_by_whole_intervals():
+    for mean, half, answer in ((0.3, 0.2, True), (0.1, 0.2, None), (-0.3, 0.2, False)):
+        assert above(Interval(mean, half)) is answer
+        assert below(Interval(mean, half)) is (None if answer is None else not answer)
+        assert above(Interval(mean + 1, half), 1.0) is answer and below(Interval(1 - mean, half), 1.0) is answer
+    assert above(Interval(5.0, float("nan"))) is None  # a single run decides nothing
+
+
+def test_a_number_is_the_papers_within_the_error_of_both():
+    assert matches(Interval(1.0, 0.1), 1.14) and not matches(Interval(1.0, 0.1), 1.15)
+    assert matches(Interval(1.0, float("nan")), 1.0) is None
+
+
+def test_every():
+    assert every([True, True]) is True and every([True, None]) is None and every([None, False]) is False
+    assert every([]) is None
+
+
+def test_findings_as_tables():
+    one = Finding(
+        (Statement("faster", "interval above 0", None),), (Comparison("here", "SA", Interval(0.5, 0.1), 0.6),), ""
+    )
+    assert "undecided" in statements(one, "said").text and "0.500\u00a0±\u00a00.100" in comparison(one, "numbers").html

@@ -1,0 +1,59 @@
+"""A table shows what it was given, and nothing of it as HTML."""
+
+from html.parser import HTMLParser
+
+import pytest
+
+from shapnotes.experiments._harness.tables import table
+
+
+class Cells(HTMLParser):
+    """The cells of a table, row by row, with their tags."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.rows, self.caption, self._tag = [], "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self._tag = tag
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append([tag, dict(attrs).get("scope"), ""])
+
+    def handle_data(self, data):
+        if self._tag in ("th", "td"):
+            self.rows[-1][-1][2] += data
+        elif self._tag == "caption":
+            self.caption += data.strip()
+
+    def handle_endtag(self, tag):
+        self._tag = ""
+
+
+def test_cells_are_where_they_belong():
+    made = table(["", "a", "b"], [["one", 1, 2.5], ["two", "3 ± 4", ""]], "Numbers, ± a 95 % interval")
+    found = Cells(made._repr_html_())
+    assert found.rows == [
+        [["th", "col", ""], ["th", "col", "a"], ["th", "col", "b"]],
+        [["th", "row", "one"], ["td", None, "1"], ["td", None, "2.5"]],
+        [["th", "row", "two"], ["td", None, "3\u00a0±\u00a04"], ["td", None, ""]],
+    ]
+    assert found.caption == "Numbers, ± a 95 % interval"
+    assert repr(made).splitlines() == ["Numbers, ± a 95 % interval", "     a      b", "one  1      2.5", "two  3 ± 4"]
+
+
+@pytest.mark.parametrize("where", ["head", "first", "cell", "caption"])
+def test_what_is_html_is_shown_as_written(where):
+    bad = '<img src=x onerror="alert(1)"> & more'
+    words = {"head": "a", "first": "b", "cell": "c", "caption": "d", where: bad}
+    html = table(["", words["head"]], [[words["first"], words["cell"]]], words["caption"])._repr_html_()
+    assert "<img" not in html and "&lt;img" in html and "&amp; more" in html
+    shown = Cells(html)
+    assert bad in [shown.caption, *(cell for row in shown.rows for _, _, cell in row)]
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"needs 3 cells, as its head has; got 2: \['one', '1'\]"):
+        table(["", "a", "b"], [["one", 1]], "Numbers")
