@@ -1,52 +1,170 @@
-"""One door for the values of ReLU neurons: the methods, what they can serve, and sums that close."""
+"""Which method computes the values of ReLU neurons: what each can serve and why not, and sums that close."""
 
-from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import is_recording
 from shapnotes.neuron import lattice, li_cui, normal, profile, reference
+from shapnotes.neuron.owen import gain
 
-METHODS = ("enumeration", "lattice", "edgeworth", "normal", "li-cui")
-MANY = 48  # terms from which a polynomial in the term is faster than term by term
+MANY_TERMS = 48  # from which a polynomial in the term is faster than term by term (measured)
 
 
-def values(terms: Tensor, offset: Tensor, method: str, *, nodes: int = 16, accuracy: float = 1e-6) -> Tensor:
-    """Values of max(offset + sum of terms, 0), for every row, by a method: terms [..., n], offset [...] -> [..., n].
+class Call(NamedTuple):
+    """What the values of neurons are asked for.
 
+    Attributes
+    ----------
+    terms : Tensor
+        [rows, n], one neuron at one input per row.
+    offset : Tensor
+        [rows], what the neuron is given when every player is absent.
+    nodes : int
+        Of the quadrature in the time of arrival.
+    accuracy : float
+        The largest error wanted, in units of the mean size of a neuron's values.
+    """
+
+    terms: Tensor
+    offset: Tensor
+    nodes: int
+    accuracy: float
+
+    def needs_gradient(self) -> bool:
+        """Whether autograd records the call."""
+        return torch.is_grad_enabled() and (self.terms.requires_grad or self.offset.requires_grad)
+
+
+class Method(Protocol):
+    """One way to the values of neurons."""
+
+    name: str
+
+    def unsupported(self, call: Call) -> str | None:
+        """Why it cannot serve this call, and what to do, in words; None where it can."""
+
+    def compute(self, call: Call) -> Tensor:
+        """Values [rows, n], before their sums are closed."""
+
+
+class Enumeration:
+    """All coalitions: exact, for few inputs."""
+
+    name = "enumeration"
+
+    def unsupported(self, call: Call) -> str | None:
+        n = call.terms.shape[1]
+        if n <= reference.MAX_PLAYERS:
+            return None
+        return (
+            f"takes up to {reference.MAX_PLAYERS} inputs, and {n} have 2**{n} coalitions; method='lattice' takes any "
+            "number, to a wanted accuracy"
+        )
+
+    def compute(self, call: Call) -> Tensor:
+        return reference.values(call.terms, call.offset)
+
+
+class Lattice:
+    """Terms on a grid: exact to a wanted accuracy."""
+
+    name = "lattice"
+
+    def unsupported(self, call: Call) -> str | None:
+        if call.needs_gradient():
+            return "has no gradients; call it under torch.no_grad(), or take method='edgeworth', which has"
+        return None
+
+    def compute(self, call: Call) -> Tensor:
+        return lattice.values(call.terms, call.offset, call.accuracy)
+
+
+class Normal:
+    """A distribution for every time of arrival: normal, or with two terms of Edgeworth's series."""
+
+    def __init__(self, name: str, edgeworth: bool) -> None:
+        self.name, self.edgeworth = name, edgeworth
+
+    def unsupported(self, call: Call) -> str | None:
+        return None
+
+    def compute(self, call: Call) -> Tensor:
+        by_polynomial = call.terms.shape[1] >= MANY_TERMS and not _is_transformed()
+        return (profile if by_polynomial else normal).values(call.terms, call.offset, call.nodes, self.edgeworth)
+
+
+class LiCui:
+    """One normal distribution for all times of arrival."""
+
+    name = "li-cui"
+
+    def unsupported(self, call: Call) -> str | None:
+        return None
+
+    def compute(self, call: Call) -> Tensor:
+        return li_cui.values(call.terms, call.offset)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (Enumeration(), Lattice(), Normal("edgeworth", True), Normal("normal", False), LiCui())
+}
+
+
+class NeuronValues(NamedTuple):
+    """Shapley values of neurons, and how far a method was from closing their sums.
+
+    Attributes
+    ----------
+    values : Tensor
+        [..., n]; they sum to the change of the neuron's output, max(offset + sum of terms, 0) - max(offset, 0).
+    missing : Tensor
+        [...], what their sum lacked before it was closed.
+    """
+
+    values: Tensor
+    missing: Tensor
+
+
+def relu_values(
+    terms: Tensor, offset: Tensor, *, method: str = "edgeworth", nodes: int = 16, accuracy: float = 1e-6
+) -> NeuronValues:
+    """The Shapley values of the players of max(offset + sum of terms, 0), for many neurons at once.
+
+    terms    : [..., n], what each player adds when it is present, w_k (x_k - r_k)
+    offset   : [...], what the neuron is given when all are absent, w r + b
+    method   : one of METHODS
     nodes    : of the quadrature in the time of arrival, for "normal" and "edgeworth"
     accuracy : for "lattice", the largest error in units of the mean size of a neuron's values
+
+    Exactly 0 for a term that is 0. What a method's sum lacks is shared in proportion to the squares of the terms, their
+    parts of the variance. Gradients to terms and offset but with "lattice". Raises ValueError for an unknown method, and
+    where a method cannot serve the call.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    rows, b = terms.flatten(0, -2), offset.flatten()
-    gradients = torch.is_grad_enabled() and (terms.requires_grad or offset.requires_grad)
-    if method == "lattice" and gradients:
-        raise ValueError(
-            "method='lattice' has no gradients: call it under torch.no_grad(), or take method='edgeworth', which has"
-        )
-    serve: dict[str, Callable[[], Tensor]] = {
-        "enumeration": lambda: reference.values(rows, b),
-        "lattice": lambda: lattice.values(rows, b, accuracy),
-        "li-cui": lambda: li_cui.values(rows, b),
-    }
-    if method in serve:
-        found = serve[method]()
-    else:
-        way = normal if gradients or rows.shape[1] < MANY else profile
-        found = way.values(rows, b, nodes, method == "edgeworth")
-    return found.reshape(terms.shape)
+    chosen = METHODS.get(method)
+    if chosen is None:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
+        raise ValueError(f"nodes must be a whole number, at least 1; got {nodes!r}")
+    n = terms.shape[-1]
+    call = Call(terms.reshape(-1, n), offset.reshape(-1), nodes, accuracy)
+    reason = chosen.unsupported(call)
+    if reason is not None:
+        raise ValueError(f"method={method!r} {reason}")
+    values = chosen.compute(call).reshape(terms.shape) if call.terms.numel() else torch.zeros_like(terms)
+    return _closed(values, terms, offset)
 
 
-def closed(values: Tensor, terms: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Values that sum to the neuron's change of output exactly, and what was missing before: [..., n] and [...].
-
-    What is missing is shared out in proportion to the squares of the terms, their parts of the variance: a term of zero
-    keeps its zero.
-    """
-    change = torch.relu(offset + terms.sum(-1)) - torch.relu(offset)
-    missing = change - values.sum(-1)
+def _closed(values: Tensor, terms: Tensor, offset: Tensor) -> NeuronValues:
+    missing = gain(offset, terms.sum(-1)) - values.sum(-1)
     unit = terms.detach().abs().amax(-1, keepdim=True)
     share = (terms / torch.where(unit > 0, unit, 1.0)).square()
     total = share.sum(-1, keepdim=True)
-    return values + missing[..., None] * share / torch.where(total > 0, total, 1.0), missing
+    return NeuronValues(values + missing[..., None] * share / torch.where(total > 0, total, 1.0), missing)
+
+
+def _is_transformed() -> bool:
+    """Whether operations are traced or transformed, so that nothing may depend on the numbers."""
+    return torch.compiler.is_compiling() or is_recording() or torch._C._are_functorch_transforms_active()

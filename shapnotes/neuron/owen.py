@@ -27,10 +27,16 @@ import torch
 from torch import Tensor
 
 
+def gain(before: Tensor, term: Tensor) -> Tensor:
+    """max(before + term, 0) - max(before, 0), without the rounding of a difference of large numbers."""
+    return torch.where(before > 0, torch.maximum(term, -before), torch.relu(before + term))
+
+
 def nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes in (0, 1), [count], and weights that sum to 1, [count]."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        return tuple(t.to(device, dtype) for t in _nodes(count))
+        q, w = _nodes(count)
+        return q.to(device, dtype), w.to(device, dtype)
 
 
 @lru_cache(maxsize=64)

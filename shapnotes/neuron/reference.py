@@ -5,7 +5,7 @@ from torch import Tensor
 
 from shapnotes.coalitions import masks, member_sums, sizes, value_weights
 
-MOST = 20  # players
+MAX_PLAYERS = 20
 
 
 def values(terms: Tensor, offset: Tensor) -> Tensor:
@@ -14,9 +14,9 @@ def values(terms: Tensor, offset: Tensor) -> Tensor:
     Differentiable, in float64 inside. Cost: 2**n additions and maxima per row.
     """
     n = terms.shape[1]
-    if n > MOST:
+    if n > MAX_PLAYERS:
         raise ValueError(
-            f"{n} inputs have 2**{n} coalitions; method='enumeration' takes up to {MOST} (method='lattice' takes any "
+            f"{n} inputs have 2**{n} coalitions; method='enumeration' takes up to {MAX_PLAYERS} (method='lattice' takes any "
             "number, to a wanted accuracy)"
         )
     present = masks(n, device=terms.device).to(torch.float64)
