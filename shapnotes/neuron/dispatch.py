@@ -5,11 +5,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from shapnotes._runtime.tensors import is_recording
-from shapnotes.neuron import lattice, li_cui, normal, profile, reference
+from shapnotes.neuron import lattice, li_cui, normal, reference
 from shapnotes.neuron.owen import gain
-
-MANY_TERMS = 48  # from which a polynomial in the term is faster than term by term (measured)
 
 
 class Call(NamedTuple):
@@ -91,8 +88,7 @@ class Normal:
         return None
 
     def compute(self, call: Call) -> Tensor:
-        by_polynomial = call.terms.shape[1] >= MANY_TERMS and not _is_transformed()
-        return (profile if by_polynomial else normal).values(call.terms, call.offset, call.nodes, self.edgeworth)
+        return normal.values(call.terms, call.offset, call.nodes, self.edgeworth)
 
 
 class LiCui:
@@ -163,8 +159,3 @@ def _closed(values: Tensor, terms: Tensor, offset: Tensor) -> NeuronValues:
     share = (terms / torch.where(unit > 0, unit, 1.0)).square()
     total = share.sum(-1, keepdim=True)
     return NeuronValues(values + missing[..., None] * share / torch.where(total > 0, total, 1.0), missing)
-
-
-def _is_transformed() -> bool:
-    """Whether operations are traced or transformed, so that nothing may depend on the numbers."""
-    return torch.compiler.is_compiling() or is_recording() or torch._C._are_functorch_transforms_active()

@@ -17,7 +17,6 @@ from math import pi
 
 import torch
 from torch import Tensor
-from torch.special import ndtr
 
 from shapnotes._runtime.chunking import recomputed
 from shapnotes.neuron.owen import gain, smooth_nodes
@@ -25,9 +24,7 @@ from shapnotes.neuron.owen import gain, smooth_nodes
 BLOCK_NUMBERS = 2**16  # worked on at once: few enough for the cache
 KEPT_NUMBERS = 2**20  # terms times nodes up to which a backward pass keeps what it needs; beyond, it is computed again
 STILL = 1e-12  # sum of the other terms' squares, in units of the largest: below, nothing else moves
-ROOT = (2 * pi) ** 0.5
-
-Sums = tuple[Tensor, ...]  # of the first four powers of terms
+ROOT = pi**0.5
 
 
 def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool) -> Tensor:
@@ -59,41 +56,39 @@ def in_units(terms: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return terms / unit, (offset[:, None] / unit).clamp(-most, most), unit
 
 
-def power_sums(a: Tensor) -> Sums:
-    """Sums of the first four powers, [rows, 1] each, added in float64: a large term is taken away from them again."""
-    square = a.square()
-    return tuple(power.sum(1, keepdim=True, dtype=torch.float64) for power in (a, square, square * a, square.square()))
-
-
-def marginal(one: Tensor, sums: Sums, b: Tensor, nodes: int, edgeworth: bool) -> Tensor:
-    """phi of players with the terms `one` [rows, players] among terms with these sums [rows, 1]; b [rows, 1]."""
-    dtype, square = one.dtype, one.square()
-    own = one, square, square * one, square.square()
-    first, second, third, fourth = ((total - power).to(dtype) for total, power in zip(sums, own, strict=True))
-    still = second <= STILL
-    second = torch.where(still, 1.0, second)
-    q, w = (t[:, None, None] for t in smooth_nodes(nodes, dtype, one.device))
-    p = q * (1 - q)
-    s = (p * second).sqrt()  # [nodes, rows, players], as all that follows
-    before = b + q * first
-    z, z_after = before / s, (before + one) / s
-    below, below_after = ndtr(z), ndtr(z_after)
-    density, density_after = torch.exp(z.square() / -2) / ROOT, torch.exp(z_after.square() / -2) / ROOT
-    if edgeworth:
-        skew = p * (1 - 2 * q) * third / s**3
-        shape = skew / 6, p * (1 - 6 * p) * fourth / s**4 / 24, skew.square() / 72
-        density, density_after = density * _series(z, shape), density_after * _series(z_after, shape)
-    # Terms of the size of the answer, however far the neuron is from its kink.
-    change = one * below_after + before * (below_after - below) + s * (density_after - density)
-    return (w * torch.where(still, gain(before, one), change)).sum(0)
-
-
-def _series(z: Tensor, shape: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """By how much Edgeworth's series multiplies the density in E max."""
-    third, fourth, squared = shape
-    square = z.square()
-    return 1 - third * z + fourth * (square - 1) + squared * (square * (square - 6) + 3)
-
-
 def _block(a: Tensor, b: Tensor, nodes: int, edgeworth: bool) -> Tensor:
-    return marginal(a, power_sums(a), b, nodes, edgeworth)
+    """The integral over the times of arrival q of all players, terms a [rows, n], offsets b [rows, 1]: [rows, n].
+
+    All is measured in units of the size of the other terms, the root r of the sum of their squares, so that at time q
+    their standard deviation is sqrt(q (1 - q)).
+    """
+    square = a.square()
+    # Sums in float64: a large term is taken away from its own again.
+    powers = (a, square, square * a, square.square()) if edgeworth else (a, square)
+    others = [(x.sum(1, keepdim=True, dtype=torch.float64) - x).to(a.dtype) for x in powers]
+    still = others[1] <= STILL
+    r = torch.where(still, 1.0, others[1]).sqrt()
+    one, total, far = a / r, others[0] / r, b / r
+    q, w = (t[:, None, None] for t in smooth_nodes(nodes, a.dtype, a.device))
+    s = (2 * q * (1 - q)).sqrt()
+    z = torch.addcmul(far / s, total, q / s)  # the standard score over the root of 2 [nodes, rows, n], as all below
+    after = z + one / s
+    square, square_after = z.square(), after.square()
+    density, density_after = torch.exp(-square), torch.exp(-square_after)
+    if edgeworth:
+        skew, kurtosis = others[2] / r**3, others[3] / r**4
+        third, fourth = skew * ((1 - 2 * q) / s / 18**0.5), kurtosis * ((1 / s**2 - 3) / 12)  # L3 / 6 and L4 / 24
+        squared = third.square() / 2
+        even = 1 - fourth + 3 * squared, 2 * fourth - 12 * squared, 4 * squared
+        density = density * _series(z, square, third, *even)
+        density_after = density_after * _series(after, square_after, third, *even)
+    chance_after = torch.erf(after)  # twice the chance that the neuron is on, less 1
+    # Terms of the size of the answer, however far the neuron is from its kink.
+    change = torch.addcmul(density_after - density, z, chance_after - torch.erf(z), value=ROOT)
+    smooth = one * (1 + (w * chance_after).sum(0)) / 2 + (w * s / ROOT / 2 * change).sum(0)
+    return torch.where(still, gain(b, a), r * smooth)
+
+
+def _series(z: Tensor, square: Tensor, third: Tensor, c0: Tensor, c2: Tensor, c4: Tensor) -> Tensor:
+    """By how much Edgeworth's series multiplies the density in E max."""
+    return torch.addcmul(torch.addcmul(c0, torch.addcmul(c2, c4, square), square), third, z, value=-(2**0.5))
