@@ -42,7 +42,9 @@ def finding(runs: list[dict]) -> Finding:
     *_, most = sampled(runs)
     told = "95 % interval of the paired difference of errors is below 0"
     statements = [
-        Statement(f"{what}: {NAMES[one]} is nearer than {NAMES[other]}", told, nearer(f"{what}, {one}", f"{what}, {other}"))
+        Statement(
+            f"{what}: {NAMES[one]} is nearer than {NAMES[other]}", told, nearer(f"{what}, {one}", f"{what}, {other}")
+        )
         for what in ("neurons", "outputs")
         for one, other in (("edgeworth", "normal"), ("normal", "li-cui"))
     ]
@@ -55,14 +57,18 @@ def finding(runs: list[dict]) -> Finding:
     )
     small = error(runs, "outputs, edgeworth")
     statements.append(
-        Statement(f"Edgeworth's error is below {SMALL:.1%} of the size", "95 % interval is below it", below(small, SMALL))
+        Statement(
+            f"Edgeworth's error is below {SMALL:.1%} of the size", "95 % interval is below it", below(small, SMALL)
+        )
     )
     table = [
         Comparison(what, name, error(runs, f"{what}, {key}"), form=".5f")
         for what in ("neurons", "outputs")
         for key, name in NAMES.items()
     ]
-    table += [Comparison("outputs", name.removeprefix("outputs, "), error(runs, name), form=".4f") for name in sampled(runs)]
+    table += [
+        Comparison("outputs", name.removeprefix("outputs, "), error(runs, name), form=".4f") for name in sampled(runs)
+    ]
     kept = len({run["seed"] for run in runs})
     reduced = "" if kept >= REPEATS else f"{kept} of {REPEATS} trainings"
     return Finding(tuple(statements), tuple(table), f"Edgeworth's error {small.shown('.5f')}", reduced)

@@ -2,10 +2,10 @@
 
 A perceptron 784-100-10, trained on all 60,000 images for three epochs in batches of 64 by Adam with its defaults, from
 PyTorch's first weights; images in [0, 1], absent pixels are blank (0). On the first test images the values of its
-hidden neurons, and of its ten outputs, are computed on a grid to 1e-5 of their mean size. What is compared: one normal
-distribution (Li and Cui, as the paper has it and closed), one for each time of arrival, Edgeworth's series, and
-random orders with their reverses. An error is the mean distance from the values on the grid, over the mean size of
-these; blank pixels, whose values are zero for every method, are left out of both.
+hidden neurons, and of its ten outputs, are computed to 1e-5 of their mean size ("lattice"). What is compared: one
+normal distribution (Li and Cui, as the paper has it and closed), one for each time of arrival, Edgeworth's series, and
+random orders with their reverses. An error is the mean distance from the exact values, over the mean size of these;
+blank pixels, whose values are zero for every method, are left out of both.
 """
 
 import time
@@ -20,7 +20,7 @@ from shapnotes import datasets
 from shapnotes.experiments._harness.study import Batch, Study
 from shapnotes.neuron import li_cui, relu_values
 
-ACCURACY = 1e-5  # of the values on the grid, in units of their mean size
+ACCURACY = 1e-5  # of the exact values, in units of their mean size
 NORMALS = ("normal", "edgeworth", "li-cui")
 HIDDEN, EPOCHS, IMAGES, REPEATS = 100, 3, 10, 3
 PERMUTATIONS = (16, 64, 256)
@@ -113,7 +113,7 @@ def _error(values: Tensor, exact: Tensor) -> float:
 
 
 def _map(net: nn.Sequential, x: Tensor, generator: torch.Generator) -> dict:
-    """Values of the predicted class for one image, by grid, by Edgeworth, and sampled for as long as Edgeworth took."""
+    """Values of the predicted class for one image, exact, by Edgeworth, and sampled for as long as Edgeworth took."""
     label = int(net(x[None])[0].argmax())
     terms, offset = net[0].weight * x, net[0].bias
     begin = time.process_time()
