@@ -175,3 +175,16 @@ def test_the_public_address_is_the_same_everywhere():
     ]
     assert {path for path, _ in found} >= {"_config.yml", "book/01_games.ipynb"}
     assert [(path, stated) for path, stated in found if stated != owner] == []
+
+
+def test_what_is_changed_once_a_week_is_there():
+    """The parts of the workflow are those that are set up, as TOML with what they share, and name files that exist."""
+    parts = {path.stem for path in (ROOT / "tests/mutation").glob("*.toml")} - {"common"}
+    workflow = (ROOT / ".github/workflows/mutants.yml").read_text()
+    assert set(re.search(r"part: \[(.*)\]", workflow)[1].split(", ")) == parts
+    for part in parts:
+        text = "".join((ROOT / f"tests/mutation/{name}.toml").read_text() for name in (part, "common"))
+        settings = tomllib.loads(text)["cosmic-ray"]
+        tests = [word.split("::")[0] for word in settings["test-command"].split() if word.startswith("tests/")]
+        missing = [path for path in (*settings["module-path"], *tests) if not (ROOT / path).exists()]
+        assert tests and settings["filters"] and not missing
