@@ -79,8 +79,8 @@ def records(
     device: torch.device | str = "cpu",
     hours: float | None = None,
     scale: str = "paper",
-    own: Path = OWN,
-    book: Path = BOOK,
+    own: Path | str = OWN,
+    book: Path | str = BOOK,
 ) -> Records:
     """The records of a chapter; with `anew` its runs are done first, as far as the time allows.
 
@@ -88,17 +88,18 @@ def records(
     device      : where to train
     hours       : after which to stop; None: never. Training stops between two steps, with its state on disk
     scale       : "paper"; "smoke" is a rehearsal of a minute, of networks that learn nothing
-    own         : the folder of one's own runs. The same call goes on from what is there, also after an interruption
+    own         : the folder of one's own runs, which has to outlive the session where training is to go on in another.
+                  The same call goes on from what is there, also after an interruption
 
     Of all studies the first stage is done first, then the second, and so on, each after what it needs. Prints what is
     read from where. Raises ValueError as `sweep` does.
     """
     if not anew:
-        return Records(book)
+        return Records(Path(book))
     if hours is not None and not hours > 0:
         raise ValueError(f"hours must be above 0, or None for no limit; got {hours!r}")
     deadline = None if hours is None else time.monotonic() + 3600 * hours
-    chosen = Records(book, Path(own), scale)
+    chosen = Records(Path(book), Path(own), scale)
     try:
         with _single_precision():
             _train([study(one) for one in identifiers], chosen, str(device), deadline)
@@ -115,9 +116,7 @@ def _train(studies: list[Study], chosen: Records, device: str, deadline: float |
         for one in studies:
             needed = [study(one.needs)] if one.needs else []
             for part in (*needed, one) if stage in stages[one.id] else ():
-                sweep(
-                    part, chosen.scale, record_of(part, chosen.own), device=device, deadline=deadline, stages={stage}
-                )
+                sweep(part, chosen.scale, record_of(part, chosen.own), device=device, deadline=deadline, stages={stage})
 
 
 @contextmanager
