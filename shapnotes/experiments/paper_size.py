@@ -92,7 +92,7 @@ def records(
                   The same call goes on from what is there, also after an interruption
 
     Of all studies the first stage is done first, then the second, and so on, each after what it needs. Prints what is
-    read from where. Raises ValueError as `sweep` does.
+    read from where, and what lacks a package or data here and is passed over. Raises ValueError as `sweep` does.
     """
     if not anew:
         return Records(Path(book))
@@ -116,7 +116,11 @@ def _train(studies: list[Study], chosen: Records, device: str, deadline: float |
         for one in studies:
             needed = [study(one.needs)] if one.needs else []
             for part in (*needed, one) if stage in stages[one.id] else ():
-                sweep(part, chosen.scale, record_of(part, chosen.own), device=device, deadline=deadline, stages={stage})
+                record = record_of(part, chosen.own)
+                try:
+                    sweep(part, chosen.scale, record, device=device, deadline=deadline, stages={stage})
+                except (ImportError, OSError) as error:  # a package or data that this machine has not
+                    print(f"{part.id}, stage {stage}: passed over, {error}")
 
 
 @contextmanager

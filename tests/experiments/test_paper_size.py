@@ -60,6 +60,23 @@ def test_first_stages_come_first_and_each_after_what_it_needs(tmp_path, monkeypa
     assert done == [*begun, ("LC-F5", 1), ("image-networks", 2), ("SN-F5", 2)]
 
 
+@pytest.mark.parametrize("error", [ImportError("needs a package"), FileNotFoundError("has no such data")])
+def test_what_this_machine_lacks_is_passed_over(tmp_path, capsys, monkeypatch, error):
+    """The other studies are done."""
+    sweep = paper_size.sweep
+
+    def lacking(one, *args, **how):
+        if one.id == "LC-F5":
+            raise error
+        return sweep(one, *args, **how)
+
+    monkeypatch.setattr(paper_size, "sweep", lacking)
+    read = rehearsed("LC-F5", SPEED, own=tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"LC-F5, stage 1: passed over, {error}" and told[-1].startswith(f"{SPEED}: 48 runs of your own")
+    assert read.runs("LC-F5") == recorded("LC-F5", BOOK)
+
+
 def test_time_and_device_reach_the_training(tmp_path, monkeypatch):
     settings = {}
     monkeypatch.setattr(paper_size, "sweep", lambda *args, **how: settings.update(how))
