@@ -15,9 +15,10 @@ export PYTHONHASHSEED := 0
 export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 
-# The first Python that is new enough; 3.11 first, since the stored outputs were made with it.
+# Python 3.12 where it is there, which has the newest shap and NumPy and is Colab's; else the first that is new enough.
+# The stored outputs are the same with 3.11 and 3.12.
 # Another one: make PYTHON=/path/to/python book
-PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 # A machine without a GPU saves gigabytes with PyTorch's CPU build:
 # make TORCH_INDEX=https://download.pytorch.org/whl/cpu book
@@ -30,6 +31,8 @@ TOOLS := $(VENV)/.installed-tools
 WORKERS := 2
 # The release that made the stored outputs; the next one is taken on purpose, and then `make notebooks ALL=1`.
 LOCKED := torch==2.13.0
+# Whose environments constraints.txt holds, the older one first: make lock PYTHONS="/path/to/python3.11 /path/to/python3.12"
+PYTHONS := python3.11 python3.12
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +43,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then
 		echo "shapnotes needs Python 3.11 or newer, and found none on the PATH." >&2
-		echo "Install one and run make again, or name it: make PYTHON=/path/to/python3.11 book" >&2
+		echo "Install one and run make again, or name it: make PYTHON=/path/to/python3.12 book" >&2
 		exit 1
 	fi
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -131,18 +134,18 @@ gpu: $(STAMP)  ## on a GPU: public calls, benchmarks, and BUDGET seconds of the 
 
 # --- upkeep ---------------------------------------------------------------------------------------
 
-lock:  ## write constraints.txt anew: the newest versions that pyproject.toml allows
-	@rm -rf _build/lock && "$(PYTHON)" -m venv _build/lock
-	_build/lock/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-		print("$(LOCKED)", *p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")' > _build/lock/requirements.txt
-	_build/lock/bin/python -m pip install --quiet -r _build/lock/requirements.txt
-	{
-		echo "# The environment in which the notebooks were executed and are compared. Made by: make lock"
-		echo "# (pip freeze, in a fresh environment, of what pyproject.toml names, without local labels such as +cpu"
-		echo "# and without the CUDA libraries, which only the GPU builds of PyTorch ask for)."
-		_build/lock/bin/python -m pip freeze | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia-|cuda-|triton=)'
-	} > constraints.txt
-	rm -rf _build/lock
+lock:  ## write constraints.txt anew: the newest versions that pyproject.toml allows, for both Pythons
+	@rm -rf _build/lock && mkdir -p _build/lock
+	for python in $(PYTHONS); do
+		made=_build/lock/$$("$$python" -c 'import sys; print("{}.{}".format(*sys.version_info))')
+		"$$python" -m venv "$$made"
+		"$$made/bin/python" -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+			print("$(LOCKED)", *p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")' > "$$made.in"
+		"$$made/bin/python" -m pip install --quiet -r "$$made.in"
+		"$$made/bin/python" -m pip freeze > "$$made.txt"
+	done
+	$(RUN) book/_tools/lock.py _build/lock/*.txt > _build/lock/constraints
+	mv _build/lock/constraints constraints.txt && rm -rf _build/lock
 
 clean:  ## remove what was built; .venv stays
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis book/_static/vendor book/_static/vendor.part

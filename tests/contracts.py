@@ -1,20 +1,26 @@
 """What any implementation of the package must satisfy, as functions of the package.
 
-`test_contracts.py` runs them on the package, `test_mutants.py` on packages that were broken on purpose: each check
-earns its place by rejecting at least one of those.
+Beside each contract stand the wrong implementations that it must reject: (what is wrong, which part of the package it
+takes the place of, how it is made from the right one). `test_contracts.py` holds both the package and them to it.
 """
 
+import copy
+import dataclasses
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
+from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from oracles import by_dividends, by_permutations, model_values, table_of, tolerance
-from shapnet_contracts import CONTRACTS as SHAPNET_CONTRACTS
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
+from wrong import rejects
+
+from shapnotes import GapError
+from shapnotes.nn.functional import shapley_activation
 
 F64 = tolerance(torch.float64)
 
@@ -37,21 +43,48 @@ class Constant(nn.Module):
         return self.rows[: len(z)]
 
 
-@contextmanager
-def unguarded(sn) -> Iterator[None]:
-    """The package without its own look at sums, so that wrong values are met by right ones and not by a GapError."""
-    assert sn.exact.shapley_values is sn.shapley_values  # not a second copy of the module
-    kept, sn.exact.check_closure = sn.exact.check_closure, lambda *_, **__: None
-    try:
-        yield
-    finally:
-        sn.exact.check_closure = kept
-
-
 def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+def marginal(table, weight, counts=lambda coalition, n: True):
+    """Marginal contributions to the coalitions of others that count, by a weight of their size: [n, ...]."""
+    n = len(table).bit_length() - 1
+    return torch.stack(
+        [
+            sum(
+                weight(n, coalition.bit_count()) * (table[coalition | 1 << i] - table[coalition])
+                for coalition in range(2**n)
+                if not coalition >> i & 1 and counts(coalition, n)
+            )
+            + 0 * table[0]
+            for i in range(n)
+        ]
+    )
+
+
+def shapley_weight(n, size):
+    return 1 / (n * comb(n - 1, size))
+
+
+@rejects(
+    (
+        "marginal weights of n players",
+        "shapley_from_table",
+        lambda right: lambda table: marginal(table, lambda n, size: 1 / (n * comb(n, size))),
+    ),
+    (
+        "Banzhaf's weights",
+        "shapley_from_table",
+        lambda right: lambda table: marginal(table, lambda n, size: 1 / 2 ** (n - 1)),
+    ),
+    ("two halves of the players exchanged", "shapley_from_table", lambda right: lambda table: right(table).roll(1, 0)),
+    (
+        "sums over some coalitions only",
+        "shapley_from_table",
+        lambda right: lambda table: marginal(table, shapley_weight, lambda coalition, n: coalition < 2 ** (n - 1)),
+    ),
+)
 def table_agrees_with_both_oracles(sn):
     for n in range(1, 6):
         table = normal(2**n, 2, seed=n)
@@ -59,6 +92,10 @@ def table_agrees_with_both_oracles(sn):
         assert_close(sn.shapley_from_table(table), by_dividends(table), **F64)
 
 
+@rejects(
+    ("subsets in another order", "coalitions.shapley_matrix", lambda right: lambda n: right(n).roll(1, 1)),
+    ("no term for absent players", "coalitions.shapley_matrix", lambda right: lambda n: right(n).clamp(min=0)),
+)
 def matrix_is_the_table_rule(sn):
     for n in range(1, 7):
         matrix, table = sn.coalitions.shapley_matrix(n), normal(2**n, seed=n)
@@ -68,6 +105,11 @@ def matrix_is_the_table_rule(sn):
         assert_close(matrix.sum(0), efficiency, **F64)
 
 
+@rejects(
+    ("empty sizes", "coalitions.sizes", lambda right: lambda n: 0 * right(n)),
+    ("the absent taken for present", "coalitions.masks", lambda right: lambda n: ~right(n)),
+    ("bits from the other end", "coalitions.masks", lambda right: lambda n: right(n).flip(1)),
+)
 def coalitions_are_bits(sn):
     for n in range(1, 6):
         expected = torch.tensor([[bool(row >> i & 1) for i in range(n)] for row in range(2**n)])
@@ -75,6 +117,75 @@ def coalitions_are_bits(sn):
         assert torch.equal(sn.coalitions.sizes(n), expected.sum(1))
 
 
+class Streamed:
+    """Exact values a table at a time: the low players vary in a table, the high ones from table to table."""
+
+    def __call__(self, game, chunk_size, progress, values_per_table):
+        n = game.n
+        low = min(n, values_per_table.bit_length() - 1)
+        values = []
+        for x, baseline in zip(game.x, game.baseline, strict=True):
+            phi = 0
+            for high in range(2 ** (n - low)):
+                rows = torch.tensor([[self.is_present(i, c, high, low) for i in range(n)] for c in range(2**low)])
+                worths = game.f(torch.where(rows, x, baseline))
+                phi = self.added(phi, torch.einsum("ic,co->io", self.weights(n, low, high), worths))
+            values.append(phi)
+        return torch.stack(values), None, None
+
+    def is_present(self, player, code, high, low):
+        return bool((code if player < low else high) >> (player if player < low else player - low) & 1)
+
+    def weights(self, n, low, high):
+        """What each player takes of each value of a table: [n, 2**low]."""
+        return torch.tensor(
+            [[self.weight(n, self.size(code, high), self.bit(i, code, high, n, low)) for code in range(2**low)]
+             for i in range(n)],
+            dtype=torch.float64,
+        )  # fmt: skip
+
+    def weight(self, n, size, present):
+        return shapley_weight(n, size - 1) if present else -shapley_weight(n, size) if size < n else 0.0
+
+    def size(self, code, high):
+        return code.bit_count() + high.bit_count()
+
+    def bit(self, player, code, high, n, low):
+        return code >> player & 1 if player < low else high >> (player - low) & 1
+
+    def added(self, phi, part):
+        return phi + part
+
+
+class HighPlayersUncounted(Streamed):
+    def size(self, code, high):
+        return code.bit_count()
+
+    def weight(self, n, size, present):
+        return super().weight(n, max(size, present), present)
+
+
+class OtherPlayersTables(Streamed):
+    def bit(self, player, code, high, n, low):
+        return super().bit(player if player < low else low + n - 1 - player, code, high, n, low)
+
+
+class LastTableOnly(Streamed):
+    def added(self, phi, part):
+        return part
+
+
+class HighPlayersAbsent(Streamed):
+    def is_present(self, player, code, high, low):
+        return player < low and super().is_present(player, code, high, low)
+
+
+@rejects(
+    ("high players not counted in the size", "exact.exact_values", lambda right: HighPlayersUncounted()),
+    ("tables filed under the wrong player", "exact.exact_values", lambda right: OtherPlayersTables()),
+    ("the last table only", "exact.exact_values", lambda right: LastTableOnly()),
+    ("high players absent from every row", "exact.exact_values", lambda right: HighPlayersAbsent()),
+)
 def streaming_agrees_with_the_definition(sn):
     """Every split of players into low, middle and high ones, opaque and with a shared first layer."""
     x, baseline = normal(3, 5), normal(5, seed=2)
@@ -86,22 +197,46 @@ def streaming_agrees_with_the_definition(sn):
         for chunk_size in (None, 1, 2, 7, 32, 100):
             for f, truth in ((model, expected), (lambda z: model(z), expected), (other, expected_of_other)):
                 for graph in (False, True):
-                    with unguarded(sn), torch.set_grad_enabled(graph):
+                    with torch.set_grad_enabled(graph):
                         game = sn.game.Game(f, x, baseline)
                         values, *_ = sn.exact.exact_values(game, chunk_size, None, values_per_table)
                     assert values.requires_grad == graph
                     assert_close(values.detach(), truth, **F64)
 
 
+@rejects(
+    (
+        "far players always present",
+        "shapley_values",
+        lambda right: (
+            lambda f, x, baseline, chunk_size: right(
+                lambda z: f(torch.cat([z[:, :9], x[:, 9:].expand(len(z), -1)], 1)), x, baseline
+            )
+        ),
+    ),
+)
 def chunks_may_be_much_smaller_than_the_game(sn):
     x, baseline = normal(1, 11), normal(11, seed=2)
     for f in (network(11, 1), lambda z: network(11, 1)(z)):
-        with unguarded(sn), torch.no_grad():
+        with torch.no_grad():
             table = table_of(f, x[0], baseline, list(range(11)))[:, 0]
             got = sn.shapley_values(f, x, baseline, chunk_size=2)
             assert_close(got[0, :, 0], sn.coalitions.shapley_matrix(11) @ table, **F64)
 
 
+@rejects(
+    (
+        "no gradient at the baseline",
+        "shapley_values",
+        lambda right: lambda f, x, r, **k: torch.where((x == r)[:, :, None], 0.0, right(f, x, r, **k)),
+    ),
+    (
+        "present and absent exchanged",
+        "shapley_values",
+        lambda right: lambda f, x, r, **k: right(f, r.expand_as(x), x, **k),
+    ),
+    ("moved by the baseline", "shapley_values", lambda right: lambda f, x, r, **k: right(f, x + r, r, **k)),
+)
 def gradients_are_those_of_the_definition(sn):
     model = network(4, 2)
     for chunk_size in (None, 2, 8):
@@ -111,8 +246,7 @@ def gradients_are_those_of_the_definition(sn):
             x.requires_grad_()
             leaves = [x, baseline, *model.parameters()]
             weight = normal(2, 4, 2, seed=3)
-            with unguarded(sn):
-                values = sn.shapley_values(f, x, baseline, chunk_size=chunk_size)
+            values = sn.shapley_values(f, x, baseline, chunk_size=chunk_size)
             ours = torch.autograd.grad((values * weight).sum(), leaves)
             tables = torch.stack([table_of(model, one, baseline, [0, 1, 2, 3]) for one in x])
             slow = torch.stack([sn.coalitions.shapley_matrix(4) @ table for table in tables])
@@ -120,6 +254,42 @@ def gradients_are_those_of_the_definition(sn):
                 assert_close(got, expected, **F64)
 
 
+def zero_where_nothing_moved(method):
+    """A value of zero, which is right, and a gradient of zero, which is not."""
+
+    def values(f, x, baseline, **settings):
+        result = method(f, x, baseline, **settings)
+        values, *rest = result if isinstance(result, tuple) else (result,)
+        shape = *x.shape, *[1] * (values.dim() - 2)
+        values = torch.where((x == baseline).view(shape), 0.0, values)
+        return (values, *rest) if isinstance(result, tuple) else values
+
+    return values
+
+
+@rejects(
+    ("no gradient there", "shapley_values", zero_where_nothing_moved),
+    ("rounding left there", "shapley_values", lambda right: lambda *a, **k: right(*a, **k) + 1e-17),
+    ("sampled without those there", "sample_shapley_values", zero_where_nothing_moved),
+    (
+        "no gradient to x alone",
+        "shapley_values",
+        lambda right: (
+            lambda f, x, r, **k: (
+                right(f, x, r, **k) if r.requires_grad else zero_where_nothing_moved(right)(f, x, r, **k)
+            )
+        ),
+    ),
+    (
+        "sampled with no gradient to x alone",
+        "sample_shapley_values",
+        lambda right: (
+            lambda f, x, r, **k: (
+                right(f, x, r, **k) if r.requires_grad else zero_where_nothing_moved(right)(f, x, r, **k)
+            )
+        ),
+    ),
+)
 def players_at_the_baseline_have_gradients(sn):
     """To x alone, where a value is zero since x_i = r_i; and the value is zero without any rounding."""
     model, baseline = network(3, 1), normal(3, seed=2)
@@ -139,6 +309,40 @@ def players_at_the_baseline_have_gradients(sn):
     assert_close(got, expected, **F64)
 
 
+def with_kept_matrices(right):
+    """The definition, with matrices that are kept as they come, of inference mode as well."""
+    kept = {}
+
+    def values(f, x):
+        n = x.shape[1]
+        rows = masks_of(n)
+        if n not in kept:
+            here, sizes = rows.T.double(), rows.sum(1)
+            kept[n] = here * sizes.reciprocal().nan_to_num(posinf=0.0)  # of a game that needs all players, the share
+        table = f(torch.where(rows, x, 0.0))
+        return (kept[n] @ (table * (rows.all(1))))[None]
+
+    return values
+
+
+def masks_of(n):
+    return torch.tensor([[bool(code >> i & 1) for i in range(n)] for code in range(2**n)])
+
+
+def kept_once(right):
+    kept = []
+
+    def sums(table):
+        kept.append(right(table))
+        return kept[0]
+
+    return sums
+
+
+@rejects(
+    ("cached tensors without a gradient", "shapley_values", with_kept_matrices),
+    ("fake tensors cached", "coalitions.member_sums", kept_once),
+)
 def kept_tensors_serve_everywhere(sn):
     """Tables of weights made in inference mode, or of tensors without numbers, are good for gradients afterwards."""
     x = normal(1, 9)  # a size that no other contract has, so that the tables are made here
@@ -146,8 +350,7 @@ def kept_tensors_serve_everywhere(sn):
         sn.shapley_values(lambda z: z.prod(1), x)
     leaf = x.clone().requires_grad_()
     try:
-        with unguarded(sn):
-            values = sn.shapley_values(lambda z: z.prod(1), leaf)
+        values = sn.shapley_values(lambda z: z.prod(1), leaf)
         got = torch.autograd.grad(values.square().sum(), leaf)[0]
     except RuntimeError as error:
         raise AssertionError("no gradient after inference mode") from error
@@ -159,6 +362,26 @@ def kept_tensors_serve_everywhere(sn):
     assert type(sn.coalitions.member_sums(table)) is torch.Tensor
 
 
+def names_in_alphabetical_order(right):
+    def values(f, x, groups):
+        if isinstance(groups, list) and isinstance(groups[0], str):
+            groups = [sorted(set(groups)).index(name) for name in groups]
+        return right(f, x, groups=groups)
+
+    return values
+
+
+def dictionaries_from_their_end(right):
+    def values(f, x, groups):
+        return right(f, x, groups=dict(reversed(groups.items())) if isinstance(groups, dict) else groups)
+
+    return values
+
+
+@rejects(
+    ("names in the order of the alphabet", "shapley_values", names_in_alphabetical_order),
+    ("a dictionary read from its end", "shapley_values", dictionaries_from_their_end),
+)
 def groups_are_written_in_many_ways(sn):
     x, f = normal(1, 4), lambda z: z[:, 0] * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 0]
     expected = sn.shapley_values(f, x, groups=torch.tensor([0, 1, 0, 2]))
@@ -177,11 +400,29 @@ def groups_are_written_in_many_ways(sn):
         assert_close(sn.shapley_values(f, x, groups=groups), expected, **F64)
 
 
+def other_activations_as_relu(right):
+    def values(f, x, baseline, **settings):
+        layers = f if isinstance(f, nn.Sequential) else []
+        f = nn.Sequential(*[nn.ReLU() if isinstance(m, nn.Tanh) else m for m in layers]) if layers else f
+        return right(f, x, baseline, **settings)
+
+    return values
+
+
+@rejects(
+    ("other activations taken for a ReLU", "shapley_values", other_activations_as_relu),
+    (
+        "every feature a player",
+        "shapley_values",
+        lambda right: lambda f, x, r, groups, chunk_size: right(f, x, r)[:, :3],
+    ),
+    ("products of x instead of x - r", "shapley_values", lambda right: lambda f, x, r, **k: right(f, x + r, r, **k)),
+)
 def groups_are_single_players(sn):
     x, baseline, labels = normal(2, 5), normal(5, seed=2), [0, 1, 0, 2, 1]
     model = network(5, 2)
     expected = model_values(model, x, baseline, labels).detach()
-    with unguarded(sn), torch.no_grad():
+    with torch.no_grad():
         for f in (model, lambda z: model(z)):
             for groups in (torch.tensor(labels), [[0, 2], [1, 4], [3]]):
                 for chunk_size in (None, 2):
@@ -189,15 +430,31 @@ def groups_are_single_players(sn):
                     assert_close(got, expected, **F64)
 
 
+@rejects(
+    (
+        "features of no player set to zero",
+        "shapley_values",
+        lambda right: (
+            lambda f, x, r: torch.cat(
+                [right(lambda z, one=one: f(torch.where(one == r, 0.0, z)), one[None], r) for one in x]
+            )
+        ),
+    ),
+    (
+        "every input with the players of the first",
+        "shapley_values",
+        lambda right: lambda f, x, r: right(f, torch.where(x[:1] == r, r, x), r),
+    ),
+    ("rounding left there", "shapley_values", lambda right: lambda f, x, r: right(f, x, r) + 1e-17),
+)
 def players_at_the_baseline_are_exactly_zero(sn):
     x, baseline = normal(20, 5), normal(5, seed=2)
     x[:, 2], x[1::2, 4] = baseline[2], baseline[4]
     x[::4, 1], x[2::4, 0] = baseline[1], baseline[0]  # as many players, and not the same ones
     model = network(5, 1)
-    with unguarded(sn):
-        values = sn.shapley_values(model, x, baseline)
-        with torch.no_grad():
-            assert_close(sn.shapley_values(lambda z: model(z), x, baseline), values, **F64)
+    values = sn.shapley_values(model, x, baseline)
+    with torch.no_grad():
+        assert_close(sn.shapley_values(lambda z: model(z), x, baseline), values, **F64)
     estimate, _ = sn.sample_shapley_values(
         model, x, baseline, permutations=4, generator=torch.Generator().manual_seed(0)
     )
@@ -207,6 +464,33 @@ def players_at_the_baseline_are_exactly_zero(sn):
     assert_close(values, model_values(model, x, baseline).detach(), **F64)
 
 
+def relu_in_place(right):
+    """Memory that is not ours is written to."""
+
+    def values(f, x, baseline, **settings):
+        if isinstance(f, nn.Sequential):
+            f = nn.Sequential(*[nn.ReLU(inplace=True) if type(m) is nn.ReLU else m for m in f])
+        return right(f, x, baseline, **settings)
+
+    return values
+
+
+def rows_of_the_caller(right):
+    """f is given x itself for the coalition of all."""
+
+    def values(f, x, baseline, **settings):
+        found = right(f, x, baseline, **settings)
+        f(x)
+        return found
+
+    return values
+
+
+@rejects(
+    ("a ReLU in memory that is not ours", "shapley_values", relu_in_place),
+    ("f writes into x", "shapley_values", rows_of_the_caller),
+    ("f writes into x when sampled", "sample_shapley_values", rows_of_the_caller),
+)
 def functions_may_do_as_they_like_with_their_input(sn):
     """f may write into its rows, or return a view of them; neither the values nor the caller's tensors change."""
     x, baseline, model = normal(2, 5), normal(5, seed=2), network(5, 1)
@@ -234,6 +518,15 @@ def functions_may_do_as_they_like_with_their_input(sn):
         assert_close(sn.shapley_values(view, x, baseline, chunk_size=4), expected, **F64)
 
 
+@rejects(
+    ("gaps silenced", "shapley_values", lambda right: lambda f, x: model_values(f, x, 0 * x[0])),
+    ("rows mixed", "sample_shapley_values", lambda right: lambda f, x, **k: Sampler()(f, x, 0.0, **k)),
+    (
+        "gaps reported where there are none",
+        "explain",
+        lambda right: lambda f, x: SimpleNamespace(gap=lambda: f(x) / 10),
+    ),
+)
 def gaps_are_found(sn):
     """A function that mixes rows has no Shapley values, and no estimates of any; a right one has no gap."""
     x = normal(4, 3)
@@ -247,6 +540,25 @@ def gaps_are_found(sn):
         raise AssertionError("a function that mixes rows was explained without complaint")
 
 
+def keeping_views(f, x, chunk_size=None):
+    """The definition, from answers that are kept as f gives them: by the time they are read they are all the last."""
+    values = [by_permutations(table_of(f, one, 0 * one, list(range(len(one))))) for one in x]
+    return SimpleNamespace(attributions=torch.stack(values), prediction=f(x).clone())
+
+
+def with_an_answer_that_is_kept(right):
+    def curve(f, x, scores, fractions):
+        prediction = f(x)
+        return dataclasses.replace(right(f, x, scores, fractions), prediction=prediction)
+
+    return curve
+
+
+@rejects(
+    ("exact values of answers that f writes over", "explain", lambda right: keeping_views),
+    ("sampled values of answers that f writes over", "sample_shapley_values", lambda right: Sampler(keeps_views=True)),
+    ("a curve of answers that f writes over", "metrics.removal_curve", with_an_answer_that_is_kept),
+)
 def answers_may_lie_in_memory_of_the_function(sn):
     """As those of programs that were captured once, and write over their last answer."""
     answers = torch.empty(2**9, dtype=torch.float64)
@@ -261,8 +573,7 @@ def answers_may_lie_in_memory_of_the_function(sn):
     for x in (normal(1, 5), normal(3, 5)):
         expected = sn.explain(lambda z: z.prod(1), x)
         for chunk_size in (2, 4, None):
-            with unguarded(sn):
-                ours = sn.explain(f, x, chunk_size=chunk_size)
+            ours = sn.explain(f, x, chunk_size=chunk_size)
             assert_close(ours.attributions, expected.attributions, **F64)
             assert_close(ours.prediction, expected.prediction, **F64)
             runs = [
@@ -281,6 +592,9 @@ def answers_may_lie_in_memory_of_the_function(sn):
         assert_close(curves[0].prediction, curves[1].prediction, **F64)
 
 
+@rejects(
+    ("a baseline in its own dtype", "shapley_values", lambda right: lambda f, x, r: model_values(f, x, r).to(x.dtype)),
+)
 def baselines_have_any_dtype(sn):
     x = normal(2, 3, dtype=torch.float32)
     linear = nn.Linear(3, 1).requires_grad_(False)
@@ -293,6 +607,77 @@ def baselines_have_any_dtype(sn):
             assert_close(got, sn.shapley_values(f, x, baseline.float()))
 
 
+class Sampler:
+    """Random orders and their reverses, as plainly as can be; each way to be wrong is a method."""
+
+    def __init__(self, keeps_views=False):
+        self.keeps_views = keeps_views
+
+    def __call__(self, f, x, baseline=0.0, *, permutations, generator=None, chunk_size=None):
+        n, pairs, found = x.shape[1], permutations // 2, []
+        for one in x:
+            rows = torch.where(masks_of(n), one, baseline)
+            answers = [f(row[None])[0] for row in rows] if self.keeps_views else f(rows)
+            table = torch.stack(list(answers)).double().view(2**n, -1)
+            draws = torch.rand(pairs, n, generator=generator, dtype=torch.float64)
+            orders = self.orders(draws)
+            gains = (self.gains(table, orders) + self.gains(table, self.second(orders))) / 2
+            found.append((gains.mean(0), self.errors(gains, chunk_size)))
+        values, errors = (torch.stack(part) for part in zip(*found, strict=True))
+        return values.squeeze(-1) if f(x).dim() == 1 else values, errors
+
+    def gains(self, table, orders):
+        """Of each player in each order: [orders, n, outputs]."""
+        after = (2**orders).cumsum(1)
+        gains = table[after] - table[after - 2**orders]
+        return torch.zeros_like(gains).index_put((torch.arange(len(orders))[:, None], orders), gains)
+
+    def orders(self, draws):
+        return draws.argsort(1)
+
+    def second(self, orders):
+        return orders.flip(1)
+
+    def errors(self, gains, chunk_size):
+        return gains.std(0) / len(gains) ** 0.5
+
+
+class OneOrder(Sampler):
+    def orders(self, draws):
+        return torch.arange(draws.shape[1]).expand(draws.shape)
+
+
+class NoReverse(Sampler):
+    def second(self, orders):
+        return orders
+
+
+class UnrelatedPairs(Sampler):
+    def second(self, orders):
+        return orders.roll(1, 1)
+
+
+class Deviation(Sampler):
+    def errors(self, gains, chunk_size):
+        return gains.std(0)
+
+
+class VarianceOverPairs(Sampler):
+    def errors(self, gains, chunk_size):
+        return gains.std(0, correction=0) / len(gains) ** 0.5
+
+
+class SpreadWithinChunks(Sampler):
+    def errors(self, gains, chunk_size):
+        parts = gains.split(max(1, (chunk_size or 100) // 7))
+        squares = sum(((part - part.mean(0)) ** 2).sum(0) for part in parts)
+        return (squares / (len(gains) - 1) / len(gains)).sqrt()
+
+
+@rejects(
+    ("one order for all", "sample_shapley_values", lambda right: OneOrder()),
+    ("standard deviation for standard error", "sample_shapley_values", lambda right: Deviation()),
+)
 def sampling_agrees_with_exact_values(sn):
     """Unbiased within its own errors, which are those of the spread between repeats; efficient in every order."""
     x, baseline = normal(2, 6), normal(6, seed=2)
@@ -313,6 +698,11 @@ def sampling_agrees_with_exact_values(sn):
     assert 0.75 < float(ratio.min()) and float(ratio.max()) < 1.25
 
 
+@rejects(
+    ("a variance over pairs, not over one less", "sample_shapley_values", lambda right: VarianceOverPairs()),
+    ("standard deviation for standard error", "sample_shapley_values", lambda right: Deviation()),
+    ("spread between chunks lost", "sample_shapley_values", lambda right: SpreadWithinChunks()),
+)
 def errors_are_those_of_few_pairs(sn):
     """With two pairs, by hand: half the distance of their means; with three, one chunk at a time or all together."""
     x, model = normal(1, 4), network(4, 1)
@@ -342,6 +732,10 @@ def errors_are_those_of_few_pairs(sn):
                 assert_close(errors[0, :, 0], samples.std(0) / pairs**0.5, **F64)
 
 
+@rejects(
+    ("no reverse orders", "sample_shapley_values", lambda right: NoReverse()),
+    ("pairs of unrelated orders", "sample_shapley_values", lambda right: UnrelatedPairs()),
+)
 def pairs_cancel_pairwise_interactions(sn):
     """An order and its reverse together are exact when no interaction has more than two players."""
     a = normal(5, 5)
@@ -352,6 +746,7 @@ def pairs_cancel_pairwise_interactions(sn):
     assert float(errors.max()) < 1e-12
 
 
+@rejects(("spread between chunks lost", "sample_shapley_values", lambda right: SpreadWithinChunks()))
 def sampling_does_not_depend_on_the_chunk(sn):
     x, model = normal(2, 6), network(6, 1)
     runs = [
@@ -363,6 +758,26 @@ def sampling_does_not_depend_on_the_chunk(sn):
         assert_close(errors, runs[0][1], **F64)
 
 
+def neuron(x, weight, bias=None, *, squares=1 / 6, square_of_sum=1 / 12, shared=True, unit=1.0):
+    """Li and Cui's equation 1 for all neurons, in one precision and one unit: [..., out, in]."""
+    terms = weight * x[..., None, :]
+    bias = unit * (torch.zeros_like(weight[:, 0]) if bias is None else bias)
+    total = terms.sum(-1)
+    z = (total / 2 + bias) / (squares * (terms**2).sum(-1) + square_of_sum * total**2).sqrt()
+    return torch.special.ndtr(z)[..., None] * (terms + shared * bias[:, None] / terms.shape[-1])
+
+
+@rejects(
+    *(
+        (what, "nn.functional.relu_shapley_values", lambda right, wrong=wrong: partial(neuron, **wrong))
+        for what, wrong in (
+            ("sixth and twelfth exchanged", {"squares": 1 / 12, "square_of_sum": 1 / 6}),
+            ("dropout's variance", {"squares": 1 / 4, "square_of_sum": 0}),
+            ("the bias not shared", {"shared": False}),
+            ("the bias in another unit than the terms", {"unit": 2.0}),
+        )
+    )
+)
 def neuron_has_its_closed_form(sn):
     """Li and Cui, equation 1, term by term; and Table 1, exactly."""
     x, weight, bias = normal(3, 4), normal(5, 4, seed=2), normal(5, seed=3)
@@ -384,6 +799,7 @@ def neuron_has_its_closed_form(sn):
     assert_close(table_1, torch.tensor([[[-1 / 6, 4 / 3, -7 / 6]]], dtype=torch.float64), **F64)
 
 
+@rejects(("a square root at zero", "nn.functional.relu_shapley_values", lambda right: neuron))
 def neuron_has_its_limit(sn):
     """No term, no spread: Phi becomes a step, and value and gradient stay finite."""
     for dtype in (torch.float32, torch.float64):
@@ -422,6 +838,41 @@ def surrogate_by_loops(x, weight, bias, gradient, full):
     return on_x, on_weight, on_bias
 
 
+def activation(x, weight, bias=None, *, squares=1 / 6, of_squares=None, of_sigma=None, of_bias=None):
+    """The sum of a neuron's values, with autograd's derivatives, in one precision: [..., out]."""
+    terms = weight * x[..., None, :]
+    bias = torch.zeros_like(weight[:, 0]) if bias is None else bias
+    total, square = terms.sum(-1), (terms**2).sum(-1)
+    variance = squares * (of_squares or same)(square) + total**2 / 12
+    z = (total / 2 + (of_bias or same)(bias)) / (of_sigma or same)(variance.sqrt())
+    return torch.special.ndtr(z) * (total + bias)
+
+
+def same(t):
+    return t
+
+
+def half_the_slope(t):
+    return (t + t.detach()) / 2
+
+
+@rejects(
+    (
+        "squares at half their weight",
+        "nn.functional.shapley_activation",
+        lambda right: partial(activation, squares=1 / 12),
+    ),
+    (
+        "SA is ReLU",
+        "nn.functional.shapley_activation",
+        lambda right: lambda *layer: torch.relu(nn.functional.linear(*layer)),
+    ),
+    (
+        "SA without its bias",
+        "nn.functional.shapley_activation",
+        lambda right: lambda x, weight, bias: right(x, weight),
+    ),
+)
 def shapley_activation_sums_the_closed_form(sn):
     F = sn.nn.functional
     x, weight, bias = normal(7, 6), normal(5, 6, seed=2), normal(5, seed=3)
@@ -433,6 +884,64 @@ def shapley_activation_sums_the_closed_form(sn):
     assert_close(F.shapley_activation(x[2], weight, bias), block[2, 0], **F64)
 
 
+class Surrogate(torch.autograd.Function):
+    """ReLU forward, equation 4 backward, written once for all neurons; each way to be wrong is a rule."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, full, wrong):
+        ctx.save_for_backward(x, weight, bias)
+        ctx.settings = full, wrong
+        y = nn.functional.linear(x, weight, bias)
+        return y if wrong == "no ReLU forward" else torch.relu(y)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x, weight, bias), (full, wrong) = ctx.saved_tensors, ctx.settings
+        terms, n = weight * x[:, None], x.shape[1]
+        total = terms.sum(-1)
+        mu, sigma = total / 2, ((terms**2).sum(-1) / 6 + total**2 / 12).sqrt()
+        z = (mu + bias) / sigma
+        share = bias[:, None] / (1 if wrong == "the bias not shared" else n)
+        g = (torch.exp(-(z**2) / 2) / (2 * torch.pi) ** 0.5)[..., None] * (terms + share)
+        sixth = 3 if wrong == "a third for a sixth" else -6 if wrong == "the sign of sigma's part" else 6
+        cubes = sigma ** (2 if wrong == "cubes of another unit" else 3)
+        t = (1 / (2 * sigma))[..., None] - ((mu + bias) / (sixth * cubes))[..., None] * (terms + mu[..., None])
+        slope = grad[..., None] * (torch.special.ndtr(z)[..., None] + full * g * t)
+        on_bias = torch.special.ndtr(z)
+        if wrong != "Phi constant in b":
+            on_bias = on_bias + g.sum(-1) / sigma
+        if wrong == "a term of the inputs in b's gradient":
+            on_bias = on_bias + (g * t).sum(-1)
+        on_x = (slope * (1 if wrong == "x's gradient without the weight" else weight)).sum(1)
+        on_weight = (slope * (1 if wrong == "the weight's gradient without x" else x[:, None])).sum(0)
+        return on_x, on_weight, (grad * on_bias).sum(0), None, None
+
+
+WRONG_SURROGATES = (
+    "no ReLU forward",
+    "the bias not shared",
+    "a third for a sixth",
+    "the sign of sigma's part",
+    "cubes of another unit",
+    "Phi constant in b",
+    "a term of the inputs in b's gradient",
+    "x's gradient without the weight",
+    "the weight's gradient without x",
+)
+
+
+@rejects(
+    *(
+        (
+            what,
+            "nn.functional.shaplu",
+            lambda right, what=what: (
+                lambda x, weight, bias, full_gradient: Surrogate.apply(x, weight, bias, full_gradient, what)
+            ),
+        )
+        for what in WRONG_SURROGATES
+    )
+)
 def shaplu_is_relu_with_the_shapley_gradient(sn):
     x, weight, bias, gradient = normal(3, 4), normal(5, 4, seed=2), normal(5, seed=3), normal(3, 5, seed=4)
     leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
@@ -444,6 +953,23 @@ def shaplu_is_relu_with_the_shapley_gradient(sn):
             assert_close(got, value, **F64)
 
 
+@rejects(
+    (
+        "images moved",
+        "nn.functional.shapley_activation_conv2d",
+        lambda right: lambda x, *layer, **k: right(x.roll(1, -1), *layer, **k),
+    ),
+    (
+        "each neuron with another's bias",
+        "nn.functional.shapley_activation_conv2d",
+        lambda right: lambda x, weight, bias, **k: right(x, weight, bias.flip(0), **k),
+    ),
+    (
+        "full_gradient ignored",
+        "nn.functional.shaplu_conv2d",
+        lambda right: lambda *layer, full_gradient, **k: right(*layer, full_gradient=False, **k),
+    ),
+)
 def convolutions_are_layers_on_patches(sn):
     """Padding is part of a patch; groups are layers side by side."""
     F = sn.nn.functional
@@ -472,6 +998,10 @@ def convolutions_are_layers_on_patches(sn):
             assert_close(got, expected, **F64)
 
 
+@rejects(
+    ("a spread of zero", "nn.functional.shapley_activation", lambda right: activation),
+    ("ReLU's own slope", "nn.functional.shaplu", lambda right: lambda x, w, b, **k: torch.relu(x @ w.T + b)),
+)
 def activations_have_their_limit(sn):
     """No term, no spread: max(b, 0), and gradients 1, 0 and, at the kink, one half."""
     F, step = sn.nn.functional, torch.tensor([1.0, 0.0, 0.5])
@@ -491,6 +1021,14 @@ def activations_have_their_limit(sn):
             assert_close(on_weight, step.to(dtype)[:, None].expand(3, 4))
 
 
+@rejects(
+    ("squares of unscaled terms", "nn.functional.shapley_activation", lambda right: activation),
+    (
+        "squares of unscaled terms backward",
+        "nn.functional.shaplu",
+        lambda right: lambda *layer, full_gradient=False: Surrogate.apply(*layer, full_gradient, ""),
+    ),
+)
 def activations_bear_any_scale(sn):
     """In float32 as in float64, where the squares of the float32 numbers would overflow or vanish."""
     F = sn.nn.functional
@@ -520,6 +1058,7 @@ def activations_bear_any_scale(sn):
                 assert_close(got.double() / unit, expected / unit, **tolerance(torch.float32))
 
 
+@rejects(("sums that overflow", "nn.functional.shapley_activation", lambda right: activation))
 def activations_bear_sums_that_overflow(sn):
     """SA of terms whose sum is too large for float32, while its own value and gradients are not."""
     F, results = sn.nn.functional, []
@@ -532,12 +1071,66 @@ def activations_bear_sums_that_overflow(sn):
         assert_close(got.double() / expected, torch.ones_like(expected), **tolerance(torch.float32))
 
 
+class HalfSecondDerivative(torch.autograd.Function):
+    """SA with its gradient, of which half is taken for constant."""
+
+    @staticmethod
+    def forward(ctx, *layer):
+        ctx.save_for_backward(*layer)
+        return activation(*layer)
+
+    @staticmethod
+    def backward(ctx, grad):
+        with torch.enable_grad():
+            layer = [t if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors]
+            return tuple(map(half_the_slope, torch.autograd.grad(activation(*layer), layer, grad, create_graph=True)))
+
+
+@rejects(
+    ("sigma constant", "nn.functional.shapley_activation", lambda right: partial(activation, of_sigma=torch.detach)),
+    (
+        "Phi constant in b",
+        "nn.functional.shapley_activation",
+        lambda right: partial(activation, of_bias=torch.detach),
+    ),
+    (
+        "squares of half their slope",
+        "nn.functional.shapley_activation",
+        lambda right: partial(activation, of_squares=half_the_slope),
+    ),
+    (
+        "half of the second derivative",
+        "nn.functional.shapley_activation",
+        lambda right: HalfSecondDerivative.apply,
+    ),
+)
 def shapley_activation_has_its_derivatives(sn):
     leaves = [tensor.requires_grad_() for tensor in (normal(2, 3), normal(2, 3, seed=2), normal(2, seed=3))]
     assert torch.autograd.gradcheck(sn.nn.functional.shapley_activation, leaves, raise_exception=False)
     assert torch.autograd.gradgradcheck(sn.nn.functional.shapley_activation, leaves, raise_exception=False)
 
 
+def without_full_gradient(right):
+    class Layer(right):
+        def __init__(self, *sizes, full_gradient=False, **settings):
+            super().__init__(*sizes, **settings)
+
+    return Layer
+
+
+def without_bias(right):
+    class Layer(right):
+        def forward(self, x):
+            return shapley_activation(x, self.weight, 0 * self.bias)
+
+    return Layer
+
+
+@rejects(
+    ("full_gradient ignored", "nn.ShapLULinear", without_full_gradient),
+    ("full_gradient ignored in images", "nn.ShapLUConv2d", without_full_gradient),
+    ("a layer without its bias", "nn.SALinear", without_bias),
+)
 def layers_are_their_functions(sn):
     F = sn.nn.functional
     image, rows = normal(2, 4, 6, 5), normal(3, 4)
@@ -586,6 +1179,62 @@ class Residual(nn.Module):
         return self.fc4(torch.relu(logits) + logits)
 
 
+def changed(change, at=("sa", "shaplu", "relu")):
+    """Swapping that ends with something done to what it returns, or to what it was given."""
+
+    def make(right):
+        def swap(model, to):
+            swapped = right(model, to=to)
+            if to in at:
+                change(swapped, model)
+            return swapped
+
+        return swap
+
+    return make
+
+
+def share_weights(swapped, model):
+    for ours, theirs in zip(swapped.parameters(), model.parameters(), strict=True):
+        ours.data = theirs.data
+
+
+def turn_training(swapped, model):
+    for module in swapped.modules():
+        module.training = not module.training
+
+
+def swap_the_linear_layer_too(swapped, model):
+    swapped.fc3.__class__ = type(swapped.fc1)
+
+
+def make_convolutions_linear(swapped, model):
+    swapped.conv1 = type(swapped.fc1)(4, 4)
+
+
+def put_back_the_absolute_value(swapped, model):
+    swapped.fc1.register_forward_hook(lambda layer, _, y: y.abs())
+
+
+@rejects(
+    (
+        "a layer swapped whose output is used twice",
+        "nn.swap_activations",
+        changed(swap_the_linear_layer_too, at=("sa", "shaplu")),
+    ),
+    ("the model itself changed", "nn.swap_activations", changed(share_weights)),
+    ("training flags turned over", "nn.swap_activations", changed(turn_training)),
+    (
+        "something else than ReLU put back",
+        "nn.swap_activations",
+        changed(put_back_the_absolute_value, at=("relu",)),
+    ),
+    (
+        "convolutions become linear layers",
+        "nn.swap_activations",
+        changed(make_convolutions_linear, at=("sa", "shaplu")),
+    ),
+)
 def swapping_keeps_weights_and_comes_back(sn):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -630,6 +1279,39 @@ class Halved(nn.Module):
         return x / 2 if by is None else x / by
 
 
+def forwards_of_the_class(right):
+    """As if a layer's forward were always that of its class."""
+
+    def values(f, x, **settings):
+        f = copy.deepcopy(f)
+        for module in f.modules():
+            vars(module).pop("forward", None)
+        return right(f, x, **settings)
+
+    return values
+
+
+def forwards_without_hooks(right):
+    def values(f, x, **settings):
+        def run(z):
+            for layer in f:
+                z = layer.forward(z)
+            return z
+
+        return right(run, x, **settings)
+
+    return values
+
+
+@rejects(
+    ("forwards of instances not seen", "shapley_values", forwards_of_the_class),
+    ("hooks of all modules not seen", "shapley_values", forwards_without_hooks),
+    (
+        "defaults not taken",
+        "nn.swap_activations",
+        lambda right: lambda model, to: lambda x: 2 * right(model, to)(x),
+    ),
+)
 def models_are_taken_as_they_are(sn):
     """With defaults, hooks of all modules, and forwards that were replaced on an instance."""
     x, model = normal(2, 3), Halved()
@@ -651,6 +1333,29 @@ def models_are_taken_as_they_are(sn):
         handle.remove()
 
 
+def gradient_terms(f, x, baseline):
+    """What the rescale rule gives where it sees no activation: gradients times distances."""
+    x = x.detach().requires_grad_()
+    y = f(x)
+    outputs = y.view(len(x), -1)
+    parts = [torch.autograd.grad(out.sum(), x, retain_graph=True)[0] * (x - baseline) for out in outputs.unbind(1)]
+    return torch.stack(parts, -1).detach() if y.dim() > 1 else parts[0].detach()
+
+
+def where(kind, wrong):
+    """Another method for models with a layer of some kind."""
+    return lambda right: lambda f, *a: (wrong if any(kind(m) for m in f.modules()) else right)(f, *a)
+
+
+@rejects(
+    (
+        "methods not seen",
+        "explainers.deeplift",
+        where(lambda m: not type(m).__module__.startswith("torch."), gradient_terms),
+    ),
+    ("inputs shared", "explainers.deeplift", where(lambda m: isinstance(m, nn.MaxPool1d), gradient_terms)),
+    ("no rule for a ReLU in deep_shap", "explainers.deep_shap", lambda right: gradient_terms),
+)
 def deeplift_follows_what_is_called(sn):
     """A ReLU for two calls, and one called as a function, as if each were a module; and one right after a pooling."""
     relu, x, r = nn.ReLU(), normal(3, 4), normal(4, seed=2)
@@ -671,6 +1376,24 @@ def deeplift_follows_what_is_called(sn):
     assert_close(found, torch.tensor([[[3.0, 0.0]]]).double(), **F64)
 
 
+@rejects(
+    (
+        "a sum for the mean over players",
+        "metrics.shapley_error",
+        lambda right: lambda a, exact, logits: right(a, exact, logits) * a[0, ..., 0].numel(),
+    ),
+    (
+        "classes weighted equally",
+        "metrics.shapley_error",
+        lambda right: lambda a, exact, logits: right(a, exact, 0 * logits),
+    ),
+    (
+        "the other variance",
+        "metrics.coefficient_of_variation",
+        lambda right: lambda a: right(a, correction=1),
+    ),
+    ("negative counted as zero", "metrics.sparsity", lambda right: lambda a: right(a.clamp(min=0))),
+)
 def errors_are_means_under_the_predicted_probabilities(sn):
     """Shapley Explanation Networks, equation 8 and appendix G.1, term by term; Table 4's two columns by their words."""
     gamma, phi, logits = normal(2, 2, 3, 4), normal(2, 2, 3, 4, seed=2), normal(2, 4, seed=3)
@@ -688,6 +1411,69 @@ def errors_are_means_under_the_predicted_probabilities(sn):
         assert_close(sn.metrics.sparsity(gamma)[i, 1].item(), sizes.count(0.0) / 6, **F64)
 
 
+def flipped_by(change):
+    """Digit flipping from class 1 to 0 by attributions whose difference is another."""
+
+    def make(right):
+        def log_odds(f, x, attributions, source, target, fraction):
+            difference = change(attributions[..., source], attributions[..., target])
+            changed = torch.stack([0 * difference, difference], -1)
+            return right(f, x, changed, source, target, fraction=fraction)
+
+        return log_odds
+
+    return make
+
+
+def scored_by(change):
+    return lambda right: lambda f, x, scores, *a, **k: right(f, x, change(scores), *a, **k)
+
+
+def without_its_width(right):
+    """The curve with an area that is not divided by its width."""
+
+    def curve(*arguments, **settings):
+        found = right(*arguments, **settings)
+        width = float(found.fractions[-1] - found.fractions[0])
+
+        class Curve(type(found)):
+            def area(self, values):
+                return super().area(values) * width
+
+        return Curve(found.fractions, found.outputs, found.prediction)
+
+    return curve
+
+
+def in_parts_of_the_variance(right):
+    return lambda a, b: dataclasses.replace(
+        found := right(a, b), effect_size=found.effect_size / float((a - b).double().std())
+    )
+
+
+@rejects(
+    ("what speaks against the class erased too", "metrics.log_odds_change", flipped_by(lambda s, t: s - t + 10)),
+    ("no difference", "metrics.log_odds_change", flipped_by(lambda s, t: s)),
+    (
+        "the least erased first",
+        "metrics.log_odds_change",
+        flipped_by(lambda s, t: torch.where(s > t, 1 / (s - t), s - t)),
+    ),
+    ("after minus before", "metrics.log_odds_change", lambda right: lambda *a, **k: -right(*a, **k)),
+    ("top and least exchanged", "metrics.removal_curve", scored_by(torch.neg)),
+    (
+        "an order for ranks",
+        "metrics.removal_curve",
+        scored_by(lambda scores: -torch.argsort(-scores.flatten(1)).view(scores.shape).double()),
+    ),
+    (
+        "the others removed",
+        "metrics.removal_curve",
+        lambda right: lambda f, x, scores, fractions, **k: right(f, x, -scores, [1 - q for q in fractions][::-1], **k),
+    ),
+    ("the effect in parts of the variance", "metrics.paired_comparison", in_parts_of_the_variance),
+    ("an area without its width", "metrics.removal_curve", without_its_width),
+)
 def the_players_named_are_removed(sn):
     """In a model that adds up its inputs, what is gone can be read off the answer; a pixel goes with its channels."""
     x = torch.tensor([[[[1.0, 2.0, 4.0]], [[8.0, 16.0, 32.0]]]]).double()  # [batch 1, channels 2, height 1, width 3]
@@ -710,6 +1496,69 @@ def the_players_named_are_removed(sn):
     assert_close(found.t, 10 / 3 / deviation * 3**0.5, **F64)
 
 
+def explained(methods, change):
+    """explain_with, where some methods end with another answer: change(found, model)."""
+
+    def make(right):
+        def explain(method, f, x, baseline):
+            found = right(method, f, x, baseline)
+            return change(found, f) if method in methods else found
+
+        return explain
+
+    return make
+
+
+def attributing(change):
+    return lambda found, f: SimpleNamespace(attributions=change(found.attributions))
+
+
+def forget_gradients(found, f):
+    for parameter in f.parameters():
+        parameter.grad = None
+    return found
+
+
+def silenced(method):
+    def make(right):
+        def explain(name, *arguments):
+            try:
+                return right(name, *arguments)
+            except GapError:
+                if name != method:
+                    raise
+
+        return explain
+
+    return make
+
+
+def largest_ten(attributions):
+    """shap's own regularisation, which leaves ten players."""
+    least = attributions.abs().topk(10, 1).values[:, -1:]
+    return torch.where(attributions.abs() >= least, attributions, 0.0)
+
+
+@rejects(
+    (
+        "no baseline",
+        "explainers.explain_with",
+        lambda right: lambda method, f, x, r: right(method, f, x, 0 * r if method == "input_x_gradient" else r),
+    ),
+    ("shap's regularisation", "explainers.explain_with", explained(["kernel_shap"], attributing(largest_ten))),
+    (
+        "the gradients of the model's owner lost",
+        "explainers.explain_with",
+        explained(["deep_shap"], forget_gradients),
+    ),
+    (
+        "outputs before players",
+        "explainers.explain_with",
+        explained(["gradient_shap"], attributing(lambda a: a.transpose(1, 2))),
+    ),
+    ("gaps of captum's silenced", "explainers.explain_with", silenced("deeplift")),
+    ("gaps of shap's silenced", "explainers.explain_with", silenced("deep_shap")),
+)
 def other_methods_meet_their_closed_forms(sn):
     """A linear model's terms; the rescale rule at one ReLU; and nothing left on the model."""
     linear, x, r = network(12, 3)[:1], normal(2, 12), normal(2, 12, seed=2)
@@ -732,44 +1581,3 @@ def other_methods_meet_their_closed_forms(sn):
         except sn.GapError:
             continue
         raise AssertionError("a gap was not raised")
-
-
-# The quick ones first: a mutant is done with at the first that rejects it.
-CONTRACTS = [
-    coalitions_are_bits,
-    neuron_has_its_closed_form,
-    neuron_has_its_limit,
-    shapley_activation_sums_the_closed_form,
-    shaplu_is_relu_with_the_shapley_gradient,
-    convolutions_are_layers_on_patches,
-    activations_have_their_limit,
-    activations_bear_any_scale,
-    activations_bear_sums_that_overflow,
-    shapley_activation_has_its_derivatives,
-    layers_are_their_functions,
-    swapping_keeps_weights_and_comes_back,
-    models_are_taken_as_they_are,
-    errors_are_means_under_the_predicted_probabilities,
-    the_players_named_are_removed,
-    other_methods_meet_their_closed_forms,
-    deeplift_follows_what_is_called,
-    table_agrees_with_both_oracles,
-    matrix_is_the_table_rule,
-    gaps_are_found,
-    baselines_have_any_dtype,
-    groups_are_written_in_many_ways,
-    kept_tensors_serve_everywhere,
-    answers_may_lie_in_memory_of_the_function,
-    errors_are_those_of_few_pairs,
-    players_at_the_baseline_have_gradients,
-    players_at_the_baseline_are_exactly_zero,
-    functions_may_do_as_they_like_with_their_input,
-    pairs_cancel_pairwise_interactions,
-    sampling_does_not_depend_on_the_chunk,
-    groups_are_single_players,
-    gradients_are_those_of_the_definition,
-    streaming_agrees_with_the_definition,
-    chunks_may_be_much_smaller_than_the_game,
-    sampling_agrees_with_exact_values,
-    *SHAPNET_CONTRACTS,
-]

@@ -55,22 +55,42 @@ def test_environment_yml_takes_only_the_package_itself_from_pip():
     assert conda()["dependencies"][-1] == {"pip": ["--no-deps -e ."]}
 
 
-def locked() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
-    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
-    assert all(len(pair) == 2 for pair in pairs), "constraints.txt holds only NAME==VERSION"
-    return {name.lower().replace("_", "-"): version for name, version in pairs}
+LINE = re.compile(r'([\w.-]+)==([\w.]+)(?:; python_version (<|>=) "3\.12")?')
+
+
+def locked() -> dict[str, set[str]]:
+    """Versions by package: one for all Pythons, or one per side of 3.12."""
+    versions: dict[str, set[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text("utf8").splitlines():
+        if not line.startswith("#"):
+            found = LINE.fullmatch(line)
+            assert found, f"constraints.txt holds only NAME==VERSION, with a marker at most; got {line}"
+            versions.setdefault(found[1].lower().replace("_", "-"), set()).add(found[2])
+    return versions
+
+
+def test_both_pythons_of_the_lock_are_merged_line_by_line(tmp_path):
+    older = "alpha==1.0\nnumpy==2.4.6\nold==1\ntorch==2.13.0+cpu\n-e .\n"
+    newer = "alpha==1.0\nnew==3\nnumpy==2.5.5\nnvidia-nccl-cu13==2.29.7\nsetuptools==84.2.1\ntorch==2.13.0+cu130\n"
+    files = [tmp_path / name for name in ("older.txt", "newer.txt")]
+    for file, text in zip(files, (older, newer), strict=True):
+        file.write_text(text, "utf8")
+    tool = [sys.executable, ROOT / "book" / "_tools" / "lock.py", *files]
+    printed = subprocess.run(tool, check=True, capture_output=True, text=True).stdout
+    assert [line for line in printed.splitlines() if not line.startswith("#")] == [
+        "alpha==1.0",
+        'new==3; python_version >= "3.12"',
+        'numpy==2.4.6; python_version < "3.12"',
+        'numpy==2.5.5; python_version >= "3.12"',
+        'old==1; python_version < "3.12"',
+        "torch==2.13.0",
+    ]
 
 
 def test_the_lock_holds_every_package_that_pyproject_names():
     lines = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
     named = {bounds(line)[0].lower().replace("_", "-") for line in lines}
     assert named - set(locked()) == set()
-
-
-def test_the_lock_is_usable_on_every_machine():
-    """No local label such as +cpu, no editable line, no path."""
-    assert not [version for version in locked().values() if not re.fullmatch(r"[\w.]+", version)]
 
 
 def test_actions_are_pinned_to_commits():
@@ -155,3 +175,16 @@ def test_the_public_address_is_the_same_everywhere():
     ]
     assert {path for path, _ in found} >= {"_config.yml", "book/01_games.ipynb"}
     assert [(path, stated) for path, stated in found if stated != owner] == []
+
+
+def test_what_is_changed_once_a_week_is_there():
+    """The parts of the workflow are those that are set up, as TOML with what they share, and name files that exist."""
+    parts = {path.stem for path in (ROOT / "tests/mutation").glob("*.toml")} - {"common"}
+    workflow = (ROOT / ".github/workflows/mutants.yml").read_text()
+    assert set(re.search(r"part: \[(.*)\]", workflow)[1].split(", ")) == parts
+    for part in parts:
+        text = "".join((ROOT / f"tests/mutation/{name}.toml").read_text() for name in (part, "common"))
+        settings = tomllib.loads(text)["cosmic-ray"]
+        tests = [word.split("::")[0] for word in settings["test-command"].split() if word.startswith("tests/")]
+        missing = [path for path in (*settings["module-path"], *tests) if not (ROOT / path).exists()]
+        assert tests and settings["filters"] and not missing

@@ -74,7 +74,7 @@ def recorded(identifier: str, results: Path) -> list[Run]:
     """
     read, source = claim(identifier), study(identifier)
     record = record_of(source, results)
-    usable = read.usable if read else bool
+    usable = (read and read.usable) or bool
     with told_of(record.path):
         return next((runs for scale in ("paper", "cpu") if usable(runs := record.select(scale))), [])
 

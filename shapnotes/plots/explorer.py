@@ -49,10 +49,13 @@ def explore(
 
     Examples
     --------
-    >>> import shapnotes as sn
-    >>> def draw(bias):
-    ...     return f"a neuron with bias {bias}"
-    >>> sliders = sn.plots.explore(draw, bias=(-2.0, 2.0, 0.1))
+    In a cell of a running notebook, as its last line::
+
+        def draw(bias):
+            plt.plot(x, torch.relu(x + bias))
+            return f"a neuron with bias {bias}"
+
+        sn.plots.explore(draw, bias=(-2.0, 2.0, 0.1))
     """
     if not choices:
         raise ValueError("explore needs at least one choice, as bias=(-2.0, 2.0); got none")

@@ -51,7 +51,7 @@ class Claim:
     finding : what runs say of it; of runs and a part where the claim has `parts`, of a benchmark where there is `bench`
     study   : the id of the study whose runs it reads
     bench   : the file of the benchmark that it reads instead
-    usable  : whether runs that are not complete yet are enough for the finding
+    usable  : whether runs that are not complete yet are enough for the finding; None: it can be read from any
     about   : what the paper leaves open and what was chosen
     """
 
@@ -61,6 +61,6 @@ class Claim:
     study: str | None = None
     bench: str | None = None
     summary: Callable[[list[Run]], list[str]] | None = None
-    usable: Callable[[list[Run]], bool] = bool
+    usable: Callable[[list[Run]], bool] | None = None
     parts: tuple[str, ...] = ()
     about: str = ""

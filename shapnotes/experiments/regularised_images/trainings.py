@@ -1,17 +1,31 @@
 """What is read from the trainings of four networks: numbers over them, and statements about differences."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from shapnotes.experiments._harness.finding import Statement, above, every
 from shapnotes.experiments._harness.statistics import Interval, interval, of_share
 from shapnotes.experiments.images.study import FIGURES
-from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES
+from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES, network
+from shapnotes.shapnet import ImageShapNet
 
 
 def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
     """The results of one training of the networks, by name, those of the paper if no others are named."""
+    return {name: run["result"] for name, run in _runs(runs, names, seed).items()}
+
+
+def networks(runs: list[dict], folder: Path, seed: int = 0) -> dict[str, ImageShapNet]:
+    """The paper's networks of one training, by name, from the weights that were kept.
+
+    folder : of the records
+    """
+    return {name: network(folder, run["config"], seed)[0] for name, run in _runs(runs, MODELS, seed).items()}
+
+
+def _runs(runs: list[dict], names: Iterable[str], seed: int) -> dict[str, dict]:
     return {
-        name: run["result"]
+        name: run
         for name in names
         for run in runs
         if run["config"]["network"] in (NETWORKS.get(name, name), f"digits-{name}") and run["seed"] == seed
