@@ -9,8 +9,8 @@ from shapnotes.experiments.one_layer import study
 from shapnotes.experiments.one_layer.study import REPEATS
 
 NAMES = {
-    "li-cui, as printed": "Li and Cui, as printed",
-    "li-cui": "Li and Cui, closed",
+    "li-cui, as printed": "Li and Cui, equation 1",
+    "li-cui": "the same without b / n, closed",
     "normal": "normal per rate",
     "edgeworth": "Edgeworth",
 }
