@@ -10,6 +10,7 @@ from types import ModuleType
 
 from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance, shapnet
 from shapnotes._runtime.devices import device
+from shapnotes.bounds.certificate import ShapleyBounds, shapley_bounds
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
 from shapnotes.sampling import sample_shapley_values
@@ -17,6 +18,7 @@ from shapnotes.sampling import sample_shapley_values
 __all__ = [
     "Explanation",
     "GapError",
+    "ShapleyBounds",
     "coalitions",
     "datasets",
     "device",
@@ -28,6 +30,7 @@ __all__ = [
     "plots",
     "relevance",
     "sample_shapley_values",
+    "shapley_bounds",
     "shapley_from_table",
     "shapley_values",
     "shapnet",
