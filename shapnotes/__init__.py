@@ -13,6 +13,7 @@ from shapnotes._runtime.devices import device
 from shapnotes.bounds.certificate import ShapleyBounds, shapley_bounds
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
+from shapnotes.moments.propagated import propagated_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "metrics",
     "nn",
     "plots",
+    "propagated_shapley_values",
     "relevance",
     "sample_shapley_values",
     "shapley_bounds",

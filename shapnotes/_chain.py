@@ -1,6 +1,7 @@
 """A Sequential model as a chain of steps that can be followed by other things than numbers: bounds, or moments.
 
-A step is linear but for a bias, reshapes, is a ReLU (leaky or not), or takes the maxima of windows. Weights are float64.
+A step is linear but for a bias, changes the shape, is a ReLU (leaky or not), or takes the maxima of windows. Weights
+are float64.
 """
 
 from collections.abc import Callable
@@ -101,7 +102,8 @@ def chain_of(game: Game, probe: Probe, *, name: str, maxima: bool) -> list[Step]
                 "with few players, shapley_values, which take any function"
             )
         step = _step(layer, z, where)
-        z = step(z)
+        with torch.no_grad():
+            z = step(z)
         steps.append(step)
     _refuse_another(z, probe, name)
     return steps
@@ -216,3 +218,31 @@ def _maximum(layer: nn.MaxPool2d, where: str) -> Maximum:
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+# --- up to the first linear layer everything is a sum over players ----------------------------------------------------
+
+
+def up_to_first_linear(chain: list[Step]) -> tuple[list[Linear | Reshape], list[Step]]:
+    """The steps up to and with the first linear layer, if only changes of shape come before it; and the rest."""
+    leading: list[Linear | Reshape] = []
+    for step in chain:
+        if not isinstance(step, Linear | Reshape):
+            break
+        leading.append(step)
+        if isinstance(step, Linear):
+            break
+    return leading, chain[len(leading) :]
+
+
+def effects(leading: list[Linear | Reshape], change: Tensor, players: Tensor) -> Tensor:
+    """What each of `players`, flat numbers [players], adds to the units behind the leading steps: [players, *units].
+
+    change : [*features], by how much a feature differs from its baseline
+    """
+    row = torch.arange(len(players), device=change.device)
+    z = change.new_zeros(len(players), change.numel()).index_put((row, players), change.flatten()[players])
+    z = z.view(-1, *change.shape)
+    for step in leading:
+        z = step.apply(z, step.weight) if isinstance(step, Linear) else step(z)
+    return z

@@ -4,18 +4,18 @@ A band says of every unit h, for all coalitions s in {0, 1}^n of a sub-cube,
 
     lower_0 + sum_i lower_i s_i  <=  h(s)  <=  upper_0 + sum_i upper_i s_i.
 
-A linear layer takes the lower bound where a weight is positive and the upper one where it is negative. A ReLU that may be
-on or off between l and u is below the chord from (l, relu(l)) to (u, relu(u)), and above every line through 0 with a slope
-from 0 to 1.
+A linear layer takes the lower bound where a weight is positive and the upper one where it is negative. A ReLU that may
+be on or off between l and u is below the chord from (l, relu(l)) to (u, relu(u)), and above every line through 0 with a
+slope from 0 to 1.
 
-Three bands go through the layers together: of the units without the player, of those with it, and of the difference d that
-it makes. For a ReLU the difference of outputs has two bounds each way. It lies between 0 and d, whatever else is unknown;
-and between the difference of the two units' own bounds, which knows nothing of d, but much in small sub-cubes. Of every unit
-that one is taken which is tighter on the average of the sub-cube.
+Three bands go through the layers together: of the units without the player, of those with it, and of the difference d
+that it makes. For a ReLU the difference of outputs has two bounds each way. It lies between 0 and d, whatever else is
+unknown; and between the difference of the two units' own bounds, which knows nothing of d, but much in small sub-cubes.
+For every unit that one is taken which is tighter on the average of the sub-cube.
 
-**Rounding.** A sum of m products in float64 errs by at most m eps / 2 times the sum of their sizes, in whatever order it is
-taken (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). `_widened` moves both constants outward by
-twice as much and some, after every step. What cannot be represented, below 1e-300, is covered by a constant.
+**Rounding.** A sum of m products in float64 errs by at most m eps / 2 times the sum of their sizes, to first order, in
+whatever order it is taken (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). `_widened` moves both
+constants outward by twice as much and some, after every step. What is lost below 1e-300 is covered by a constant.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from shapnotes._chain import Linear, Rectifier, Reshape, Step
+from shapnotes._chain import Linear, Rectifier, Reshape, Step, effects, up_to_first_linear
 from shapnotes.bounds.cubes import Cubes
 
 EPS = 2.0**-52
@@ -92,7 +92,7 @@ class Start:
     rest: list[Step]
 
     def bands(self, cubes: Cubes) -> tuple[Band, Band]:
-        """Of the units, [2 cubes, 1 + n, *units]: without the player, then with it; and of the difference, [cubes, ...]."""
+        """Of units without the player, then with it, [2 cubes, 1 + n, *units]; and of the difference, [cubes, ...]."""
         effects = self.effects.flatten(1)
         own = effects[cubes.player]
         slack = (_rounding(self.terms) * self.size).expand(2 * len(own), *self.size.shape)
@@ -102,27 +102,25 @@ class Start:
         units[len(own) :, 0] += own
         change = torch.zeros_like(terms)
         change[:, 0] = own
-        units, change = (band.unflatten(2, self.size.shape) if self.size.dim() != 1 else band for band in (units, change))
+        units, change = (
+            band.unflatten(2, self.size.shape) if self.size.dim() != 1 else band for band in (units, change)
+        )
         return _widened(units, units.clone(), slack), _widened(change, change.clone(), slack[: len(own)])
 
 
 def start_of(chain: list[Step], x: Tensor, baseline: Tensor, players: Tensor) -> Start:
     """From an input and its baseline, float64 [*features] each, of which only `players`, flat numbers [n], differ."""
-    alone = torch.zeros(len(players), x.numel(), dtype=x.dtype, device=x.device)
-    change = (x - baseline).flatten()[players]
-    alone[torch.arange(len(players), device=x.device), players] = change
-    alone, base, size = alone.view(-1, *x.shape), baseline[None], baseline.abs()[None]
-    terms, rest = 1, list(chain)
-    while rest and isinstance(rest[0], Linear | Reshape):
-        step = rest.pop(0)
+    leading, rest = up_to_first_linear(chain)
+    alone = effects(leading, x - baseline, players)
+    base, size, terms = baseline[None], baseline.abs()[None], len(players)
+    for step in leading:
+        base = step(base)
         if isinstance(step, Linear):
-            alone, base = step.apply(alone, step.weight), step(base)
-            size, terms = step.apply(size, step.weight.abs()), step.terms
+            size, terms = step.apply(size, step.weight.abs()), terms + step.terms
             size = size if step.bias is None else size + step.bias.abs()
-            break
-        alone, base, size = step(alone), step(base), step(size)
-    size = size[0] + alone.abs().sum(0)
-    return Start(base[0], alone, size, terms + len(players), rest)
+        else:
+            size = step(size)
+    return Start(base[0], alone, size[0] + alone.abs().sum(0), terms, rest)
 
 
 # --- from layer to layer ----------------------------------------------------------------------------------------------
@@ -180,7 +178,8 @@ def _times(bound: Tensor, line: _Chord) -> Tensor:
 def _rectified(band: Band, low: Tensor, high: Tensor, slope: float) -> Band:
     """max(slope t, t) of units between low and high [cubes, *units]."""
     upper = _times(band.upper, _chord(low, high, slope))
-    lower = band.lower * torch.where(low + high > 0, 1.0, slope)[:, None]
+    rate = torch.full_like(low, slope).masked_fill(low + high > 0, 1.0)
+    lower = band.lower * rate[:, None]
     size = torch.maximum(lower.abs().sum(1), upper.abs().sum(1))
     return _widened(lower, upper, _rounding(4) * size)
 
@@ -194,15 +193,13 @@ def _change_rectified(
     units     : the units before, without the player and then with it; after, low, high: the same after, and their range
     """
     half = len(change.lower)
-    # Between slope d and d: max(slope d, d) is below its chord, and min(slope d, d) = -max(-slope d, -d) above the other.
+    # Between slope d and d: max(slope d, d) is below its chord, and min(slope d, d) = -max(-slope d, -d) above another.
     least, most = change.extremes()
     upper = _times(change.upper, _chord(least, most, slope))
     lower = -_times(-change.lower, _chord(-most, -least, slope))
-    rate = torch.where((low[:half] >= 0) & (low[half:] >= 0), 1.0, float("nan"))  # on in both: d itself
-    rate = torch.where((high[:half] <= 0) & (high[half:] <= 0), slope, rate)  # off in both
-    known = ~rate.isnan()[:, None]
-    rate = rate.nan_to_num(0.0)[:, None]
-    upper, lower = torch.where(known, change.upper * rate, upper), torch.where(known, change.lower * rate, lower)
+    on, off = ((t[:half] & t[half:])[:, None] for t in (low >= 0, high <= 0))  # in both: d itself, or slope d
+    upper = torch.where(on, change.upper, torch.where(off, slope * change.upper, upper))
+    lower = torch.where(on, change.lower, torch.where(off, slope * change.lower, lower))
     apart_upper = after.upper[half:] - after.lower[:half]
     apart_lower = after.lower[half:] - after.upper[:half]
     upper = torch.where((_at(apart_upper, chance) < _at(upper, chance))[:, None], apart_upper, upper)

@@ -165,9 +165,9 @@ class _Search:
             widest = gap.topk(count).indices
             kept = torch.ones_like(self.open)
             kept[widest] = False
-            new = self.cubes[widest].split(self.by[widest])
+            new = self.cubes.part(widest).split(self.by[widest])
             old = self.lower[kept], self.upper[kept], self.by[kept], self.open[kept]
-            self.cubes = joined([self.cubes[kept], new])
+            self.cubes = joined([self.cubes.part(kept), new])
             parts = zip(old, self._bounded(new), strict=True)
             self.lower, self.upper, self.by, self.open = (torch.cat(pair) for pair in parts)
 
@@ -182,7 +182,7 @@ class _Search:
         return torch.maximum(lower, left - slack), torch.minimum(upper, spare + slack)
 
     def _summed(self, bound: Tensor) -> Tensor:
-        """Sums over the sub-cubes of each player, exact but for their last rounding: [cubes, outputs] -> [n, outputs]."""
+        """Sums over the sub-cubes of each player, rounded once: [cubes, outputs] -> [n, outputs]."""
         sizes = torch.bincount(self.cubes.player, minlength=len(self.start.effects)).tolist()
         parts = bound[self.cubes.player.argsort()].split(sizes)
         sums = [[fsum(of_output) for of_output in part.T.tolist()] for part in parts]
@@ -193,7 +193,7 @@ class _Search:
         self.spent += len(cubes.player)
         parts = []
         for first in range(0, len(cubes.player), self.at_once):
-            part = cubes[slice(first, first + self.at_once)]
+            part = cubes.part(slice(first, first + self.at_once))
             answer = contributions(self.start, part)
             parts.append((answer.lower, answer.upper, self._by(part, answer), answer.open))
         lower, upper, by, is_open = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Sub-cubes of coalitions: some players present, some absent, the others free; one player's contributions to all of them.
+"""Sub-cubes of coalitions that a player can join: some of the others are present, some absent, some free.
 
 The Shapley weights of the coalitions in a sub-cube with p present and a absent players sum to
 
@@ -8,17 +8,18 @@ the chance that, in a random order, the player comes after the p and before the 
 before it with chance (p + 1) / (p + a + 2). So a function that is linear in who is there has a known average.
 """
 
+from dataclasses import dataclass
 from math import comb
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Cubes(NamedTuple):
+@dataclass(frozen=True)
+class Cubes:
     """Sub-cubes, each of the coalitions that one player can join.
 
-    player  : [cubes]
+    player  : int64 [cubes]
     free    : bool [cubes, n], who may be present or not; never the player
     present : bool [cubes, n], who is present; all others are absent
     """
@@ -27,7 +28,7 @@ class Cubes(NamedTuple):
     free: Tensor
     present: Tensor
 
-    def __getitem__(self, part: Tensor | slice) -> "Cubes":  # type: ignore[override]
+    def part(self, part: Tensor | slice) -> "Cubes":
         return Cubes(self.player[part], self.free[part], self.present[part])
 
     def weights(self) -> Tensor:
@@ -63,4 +64,4 @@ def all_coalitions(n: int, device: torch.device) -> Cubes:
 
 
 def joined(parts: list[Cubes]) -> Cubes:
-    return Cubes(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    return Cubes(*(torch.cat([getattr(part, name) for part in parts]) for name in ("player", "free", "present")))
