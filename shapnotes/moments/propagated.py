@@ -168,7 +168,7 @@ def _integral(rest: list[Step], own: Tensor, q: Tensor, w: Tensor, mean: Tensor,
         moments = Moments(torch.cat([mean, mean + own]).flatten(0, 1), torch.cat([others, others]).flatten(0, 1))
         for step in rest:
             moments = after(step, moments)
-        absent, present = moments.mean.flatten(1).view(2, len(q), len(own), -1)
+        absent, present = moments.mean.flatten(1).unflatten(0, (2, len(q), len(own)))
         total: Tensor = (w[:, None, None] * (present - absent)).sum(0)
         return total
 

@@ -1,25 +1,22 @@
 """Bounds hold, always; they meet where they must; what they cost is what they say."""
 
-import sys
 from fractions import Fraction
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from bound_networks import exact_values, random_network
 from contracts import normal
 from torch import nn
 from torch.testing import assert_close
 
 import shapnotes as sn
 
-sys.path.insert(0, str(Path(__file__).parent))
-from networks import exact_values, random_network  # noqa: E402
-
 
 def network(*sizes: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (into, out) in enumerate(pairwise(sizes)):
         layer = nn.Linear(into, out, dtype=dtype)
         with torch.no_grad():
             layer.weight.copy_(normal(out, into, seed=seed + 2 * i) / into**0.5)
@@ -86,7 +83,7 @@ def test_budgets_are_kept_and_buy_width():
         assert bool((bounds.evaluations <= budget).all()) and bool((bounds.evaluations >= min(budget - 1, 12)).all())
         assert not bool(bounds.met.any())
         widths.append(float((bounds.upper - bounds.lower).mean()))
-    assert all(wide > 1.2 * narrow for wide, narrow in zip(widths, widths[1:], strict=False)), widths
+    assert all(wide > 1.2 * narrow for wide, narrow in pairwise(widths)), widths
 
 
 def test_many_players_are_bounded():
@@ -152,7 +149,9 @@ def test_bounds_are_rounded_outward(dtype):
     bounds, fine = sn.shapley_bounds(model, x), sn.shapley_bounds(model.double(), x.double())
     assert bounds.lower.dtype == bounds.upper.dtype == dtype
     assert bool((bounds.lower.double() <= fine.lower).all()) and bool((fine.upper <= bounds.upper.double()).all())
-    assert float((bounds.upper - bounds.lower).double().max()) < 4 * torch.finfo(dtype).eps * float(fine.upper.abs().max())
+    assert float((bounds.upper - bounds.lower).double().max()) < 4 * torch.finfo(dtype).eps * float(
+        fine.upper.abs().max()
+    )
 
 
 def test_inputs_are_bounded_each_by_itself_and_without_a_graph():

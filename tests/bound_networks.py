@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def random_network(rng: np.random.Generator, n: int, dtype: torch.dtype) -> nn.Sequential:
-    """One to three hidden layers of ReLUs, leaky or not; some weights are 0, some layers of whole numbers, of any size."""
+    """One to three hidden layers of ReLUs, leaky or not; some weights 0, some layers whole numbers, all of any size."""
     sizes = [n, *rng.integers(1, 7, rng.integers(0, 4)), rng.integers(1, 3)]
     layers: list[nn.Module] = []
     for into, out in pairwise(int(size) for size in sizes):
