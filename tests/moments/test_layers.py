@@ -47,12 +47,12 @@ def test_the_larger_of_two_by_integration():
 
 
 def test_the_largest_of_a_window_is_near_that_of_many_draws():
-    """Not equal: the larger of two is taken to be normal in turn. For alike units within 2 %, variances 10 %."""
+    """Not equal: the larger of two is taken to be normal in turn. For alike units within 2 %, variances 20 %."""
     mean, variance = normal(9) / 4, torch.ones(9).double()
     found = _largest(Moments(mean, variance))
     draws = multivariate_normal(mean.numpy(), np.diag(variance.numpy()), seed=0).rvs(200_000).max(1)
     assert float(found.mean) == pytest.approx(draws.mean(), rel=0.02)
-    assert float(found.variance) == pytest.approx(draws.var(), rel=0.1)
+    assert float(found.variance) == pytest.approx(draws.var(), rel=0.2)
 
 
 def test_what_does_not_move_is_known_exactly():
