@@ -659,11 +659,43 @@ MUTANTS = [
     ),
     Mutant("shapnet/penalties.py", "z.abs().flatten(1, -2).sum(1)", "z.flatten(1, -2).sum(1).abs()", "sums cancel"),
     Mutant("shapnet/penalties.py", "amax(1)", "amax(2)", "the largest channel, not the largest player"),
+    Mutant(
+        "bounds/cubes.py",
+        "(present + 1).double() / (present + absent + 2)",
+        "(present + 1).double() / (present + absent + 1)",
+        "another chance of the free",
+    ),
+    Mutant("bounds/cubes.py", "(p + a + 1) * comb(p + a, p)", "2 ** (p + a)", "Banzhaf's weights of sub-cubes"),
+    Mutant(
+        "bounds/bands.py",
+        "_times(change.upper, _chord(least, most, slope))",
+        "change.upper",
+        "a difference that a ReLU cannot raise",
+    ),
+    Mutant(
+        "bounds/bands.py",
+        "step.apply(low, positive) + step.apply(high, negative)",
+        "step.apply(low, step.weight)",
+        "no sign",
+    ),
+    Mutant("bounds/certificate.py", "upper.sum(0) - upper)", "lower.sum(0) - lower)", "efficiency with the wrong rest"),
+    Mutant(
+        "moments/propagated.py",
+        "mean[:, None] - chance * own",
+        "mean[:, None] + 0 * own",
+        "the player in everybody's mean",
+    ),
+    Mutant("moments/layers.py", "step.weight.square()", "step.weight.abs()", "deviations for variances"),
+    Mutant(
+        "moments/layers.py", "torch.where(still, torch.maximum(one.mean, other.mean), mean)", "mean", "nothing is still"
+    ),
 ]
 
 
 # For each contract a mutant that it rejects, so that no time is lost in looking for one.
 EARNED = {
+    "bounds_hold_and_meet": "efficiency with the wrong rest",
+    "propagated_values_are_exact_where_nothing_is_assumed": "the player in everybody's mean",
     "coalitions_are_bits": "empty sizes",
     "neuron_has_its_closed_form": "sixth and twelfth exchanged",
     "neuron_has_its_limit": "a square root at zero",
