@@ -748,10 +748,10 @@ def rectified(*sizes: int, slope: float = 0.0) -> nn.Sequential:
 
 def bounds_hold_and_meet(sn):
     """At any budget the exact values are inside; at a large one there is nothing else."""
-    for sizes, slope in (((4, 6, 2), 0.0), ((5, 5, 5, 1), 0.2)):
+    for sizes, slope in (((3, 6, 2), 0.0), ((4, 5, 5, 1), 0.2)):
         model, x, baseline = rectified(*sizes, slope=slope), normal(2, sizes[0]), normal(sizes[0], seed=3)
         exact = model_values(model, x, baseline)
-        for budget in (sizes[0], 20, 60):
+        for budget in (sizes[0], 12):
             bounds = sn.shapley_bounds(model, x, baseline, budget=budget)
             assert bool((bounds.lower <= exact + 1e-13).all()) and bool((exact <= bounds.upper + 1e-13).all())
             assert bool((bounds.evaluations <= budget).all())

@@ -184,13 +184,12 @@ def _rectified(band: Band, low: Tensor, high: Tensor, slope: float) -> Band:
     return _widened(lower, upper, _rounding(4) * size)
 
 
-def _change_rectified(
-    change: Band, units: Band, after: Band, low: Tensor, high: Tensor, slope: float, chance: Tensor
-) -> Band:
+def _change_rectified(change: Band, after: Band, low: Tensor, high: Tensor, slope: float, chance: Tensor) -> Band:
     """The difference that the player makes after a ReLU: the better of two bounds, for every unit of every sub-cube.
 
     change    : its difference before
-    units     : the units before, without the player and then with it; after, low, high: the same after, and their range
+    after     : the units after, without the player and then with it
+    low, high : the range of the same units before
     """
     half = len(change.lower)
     # Between slope d and d: max(slope d, d) is below its chord, and min(slope d, d) = -max(-slope d, -d) above another.
@@ -239,7 +238,7 @@ def contributions(start: Start, cubes: Cubes) -> Answer:
             first = doubt if first is None else first
             anywhere = anywhere | doubt.any(1)
             after = _rectified(units, low, high, step.slope)
-            units, change = after, _change_rectified(change, units, after, low, high, step.slope, chance)
+            units, change = after, _change_rectified(change, after, low, high, step.slope, chance)
     lower, upper = (bound.flatten(1) for bound in change.average(chance))
     if first is None:
         first = torch.zeros_like(start.size).flatten().bool().expand(len(chance), -1)
