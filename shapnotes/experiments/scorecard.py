@@ -114,8 +114,8 @@ def page(results: Path) -> str:
     lines = [
         "# Scorecard",
         "",
-        "What of the two papers stands, and what this book adds, under ids with X. Each row is one claim. The verdict of",
-        "a claim that is derived rests on the boxes that the row names and on the [errata](errata.ipynb); that of an",
+        "What of the two papers stands, and what this book adds, under ids with X. Each row is one claim. The verdict",
+        "of a claim that is derived rests on the boxes that the row names and on the [errata](errata.ipynb); that of an",
         "experiment rests on the record of its runs, folded under the row with all its numbers. `shapnotes scorecard`",
         "writes this page. ± is the half-width of a 95 % interval, as everywhere in this book.",
         "",
