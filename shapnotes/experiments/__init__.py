@@ -22,6 +22,7 @@ STUDIES = {  # the module whose STUDY it is
     "SN-Tab3": "distance.study",
     "SN-Tab4": "tables.penalties",
     "rivals": "tables.rivals",
+    "wide": "tables.wide",
     "image-networks": "images.study",
     "SN-F5": "regularised_images.study",
     "SN-F4": "removal.study",
