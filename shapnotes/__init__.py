@@ -12,6 +12,7 @@ from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, rele
 from shapnotes._runtime.devices import device
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
+from shapnotes.neuron import hidden_layer_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "estimators",
     "explain",
     "explainers",
+    "hidden_layer_shapley_values",
     "metrics",
     "nn",
     "plots",

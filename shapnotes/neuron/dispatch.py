@@ -21,7 +21,7 @@ class Call(NamedTuple):
     nodes : int
         Of the quadrature in the time of arrival.
     accuracy : float
-        The largest error wanted, in units of the mean size of a neuron's values.
+        The largest error wanted, in units of the mean size of a neuron's values (`lattice.row`).
     """
 
     terms: Tensor
@@ -100,7 +100,8 @@ class LiCui:
         return None
 
     def compute(self, call: Call) -> Tensor:
-        return li_cui.values(call.terms, call.offset)
+        # Without the share of the bias: the values of the definition sum to what the terms change, and have none.
+        return li_cui.values(call.terms, call.offset, shares_bias=False)
 
 
 METHODS: dict[str, Method] = {
@@ -125,7 +126,7 @@ class NeuronValues(NamedTuple):
 
 
 def relu_values(
-    terms: Tensor, offset: Tensor, *, method: str = "edgeworth", nodes: int = 16, accuracy: float = 1e-6
+    terms: Tensor, offset: Tensor, *, method: str = "edgeworth", nodes: int = 16, accuracy: float = 1e-5
 ) -> NeuronValues:
     """The Shapley values of the players of max(offset + sum of terms, 0), for many neurons at once.
 
@@ -136,14 +137,16 @@ def relu_values(
     accuracy : for "lattice", the largest error in units of the mean size of a neuron's values
 
     Exactly 0 for a term that is 0. What a method's sum lacks is shared in proportion to the squares of the terms, their
-    parts of the variance. Gradients to terms and offset but with "lattice". Raises ValueError for an unknown method, and
-    where a method cannot serve the call.
+    parts of the variance. Gradients to terms and offset but with "lattice". Raises ValueError for an unknown method,
+    and where a method cannot serve the call.
     """
     chosen = METHODS.get(method)
     if chosen is None:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
     if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
         raise ValueError(f"nodes must be a whole number, at least 1; got {nodes!r}")
+    if not 0 < accuracy < 1:
+        raise ValueError(f"accuracy must be a share of the mean value, between 0 and 1; got {accuracy!r}")
     n = terms.shape[-1]
     call = Call(terms.reshape(-1, n), offset.reshape(-1), nodes, accuracy)
     reason = chosen.unsupported(call)

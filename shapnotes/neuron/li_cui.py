@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def values(terms: Tensor, offset: Tensor) -> Tensor:
+def values(terms: Tensor, offset: Tensor, shares_bias: bool = True) -> Tensor:
     """Phi((mu + b) / sigma) (a_k + b / n): terms [..., n], offset b [...] -> [..., n].
 
     mu and sigma are mean and standard deviation of the sum of a random prefix of the terms. The values sum to the
@@ -23,4 +23,4 @@ def values(terms: Tensor, offset: Tensor) -> Tensor:
     sigma = torch.where(moving, variance, 1.0).sqrt()
     step = (torch.sign(b.detach()) + 1) / 2  # the limit of Phi as sigma goes to 0; one half is the middle at b = 0
     gate = torch.where(moving, torch.special.ndtr((total / 2 + b / unit) / sigma), step)
-    return gate * (terms + b / terms.shape[-1])
+    return gate * (terms + b / terms.shape[-1] if shares_bias else terms)

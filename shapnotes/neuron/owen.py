@@ -1,7 +1,7 @@
 """Owen's multilinear extension: a Shapley value as an integral over the chance q of being present.
 
-A neuron's game with terms a_i and offset b is v(S) = max(b + sum_{i in S} a_i, 0). Let every other player be present with
-probability q, independently, and S_q be the sum of their terms. Then (Owen, 1972)
+A neuron's game with terms a_i and offset b is v(S) = max(b + sum_{i in S} a_i, 0). Let every other player be present
+with probability q, independently, and S_q be the sum of their terms. Then (Owen, 1972)
 
     phi_k = integral over q in (0, 1) of D_k(q),      D_k(q) = E[max(S_q + a_k + b, 0) - max(S_q + b, 0)],
 
@@ -11,10 +11,10 @@ polynomial of degree n - 1 in q, so that Gauss-Legendre quadrature with n/2 node
     Proposition. With m nodes the error is at most 64/15 |a_k| / 2 * ((r + 1/r) / 2)^(n - 1) r^(-2m) / (1 - r^-2)
     for every r > 1.
 
-    Proof. For complex q the weights q and 1 - q of a player have sizes whose sum is |q| + |1 - q|, so the expectation of
-    something of size at most |a_k| is at most |a_k| (|q| + |1 - q|)^(n - 1). On the ellipse with foci 0 and 1 that is the
-    image of the circle of radius r that sum is (r + 1/r) / 2 throughout. A function analytic inside the ellipse and
-    bounded on it by M has a Gauss-Legendre error of at most 64/15 M r^(-2m) / (1 - r^-2) on an interval of length 2
+    Proof. For complex q the weights q and 1 - q of a player have sizes whose sum is |q| + |1 - q|, so the expectation
+    of something of size at most |a_k| is at most |a_k| (|q| + |1 - q|)^(n - 1). On the ellipse with foci 0 and 1 that
+    is the image of the circle of radius r that sum is (r + 1/r) / 2 throughout. A function analytic inside the ellipse
+    and bounded on it by M has a Gauss-Legendre error of at most 64/15 M r^(-2m) / (1 - r^-2) on an interval of length 2
     (Trefethen, Approximation Theory and Approximation Practice, theorem 19.3), half of that on (0, 1).
 
 With r = 1 + 2m/n the bound is about exp(-2 m^2 / n): sqrt(n/2 log(1/e)) nodes for an error of e.
@@ -61,7 +61,7 @@ def smooth_nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[
 
 
 def quadrature_error(n: int, count: int) -> float:
-    """A bound on the error of `count` nodes for n players, in units of |a_k|: the proposition above, best r of a grid."""
+    """A bound on the error of `count` nodes for n players, in units of |a_k|: the proposition, at the best r of some."""
     if 2 * count >= n:
         return 0.0  # exact: a polynomial of degree n - 1 <= 2 count - 1
 

@@ -14,11 +14,6 @@ def values(terms: Tensor, offset: Tensor) -> Tensor:
     Differentiable, in float64 inside. Cost: 2**n additions and maxima per row.
     """
     n = terms.shape[1]
-    if n > MAX_PLAYERS:
-        raise ValueError(
-            f"{n} inputs have 2**{n} coalitions; method='enumeration' takes up to {MAX_PLAYERS} (method='lattice' takes any "
-            "number, to a wanted accuracy)"
-        )
     present = masks(n, device=terms.device).to(torch.float64)
     table = torch.relu(present @ terms.double().T + offset.double())  # [2**n, rows]
     a, w = (weights.to(terms.device)[sizes(n, device=terms.device)] for weights in value_weights(n))
