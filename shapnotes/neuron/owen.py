@@ -35,8 +35,13 @@ def gain(before: Tensor, term: Tensor) -> Tensor:
 def nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes in (0, 1), [count], and weights that sum to 1, [count]."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        q, w = _nodes(count)
+        q, w = _constant_nodes(count)
         return q.to(device, dtype), w.to(device, dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor need a compiler look into the solver
+def _constant_nodes(count: int) -> tuple[Tensor, Tensor]:
+    return _nodes(count)
 
 
 @lru_cache(maxsize=64)
