@@ -1,6 +1,7 @@
 """Wide ShapNets: Theorem 3 and Corollary 4, one stage as a perceptron, values beside exact ones, and the door."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -147,7 +148,7 @@ def test_random_weights_keep_the_size(n):
     x = normal(200, n).float()
     with torch.no_grad():
         sizes = [1.0, *(float((z**2).mean()) for z in net.layers(x)[:-1])]
-        assert all(0.8 < after / before < 1.35 for before, after in zip(sizes, sizes[1:], strict=False)), sizes
+        assert all(0.8 < after / before < 1.35 for before, after in pairwise(sizes)), sizes
         assert 0.5 < float(net(x).square().mean()) / sizes[-1] < 2
         assert all(not bool(stage.bias.any()) for stage in net.stages)
     vectors = WideShapNet(n, (60, 60), 1, in_channels=20, generator=torch.Generator().manual_seed(1))

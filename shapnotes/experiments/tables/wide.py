@@ -48,7 +48,7 @@ EXPLAINED = {"yeast": 20, "breast_cancer": 5, "synthetic": 5, "mnist": 3}  # inp
 
 
 def batches(scale: str) -> list[Batch]:
-    """The first fold of each round, tables before MNIST; "cpu" has the first two rounds and one network of each kind."""
+    """The first fold of each round, tables before MNIST; "cpu" has two rounds, and one network of each kind."""
     if scale == "smoke":
         small = {"explained": 2, "permutations": 4, "repeats": 1, "epochs": 1}
         return [
@@ -59,7 +59,7 @@ def batches(scale: str) -> list[Batch]:
         ]
     rounds = {"paper": ROUNDS, "cpu": 2}[scale]
     seeds = tuple(range(0, FOLDS * rounds, FOLDS))
-    tables = [Batch(configuration(data, "wide", size), (seed,)) for data in DEEP for size in SIZES for seed in seeds]
+    tables = [Batch(configuration(data, "wide", size), (seed,)) for seed in seeds for data in DEEP for size in SIZES]
     repeats = {"paper": 3, "cpu": 1}[scale]
     return tables + [Batch(configuration("mnist", *one), (seed,), stage=1) for seed in range(repeats) for one in MNIST]
 
@@ -130,7 +130,7 @@ def _on_images(config: dict, seed: int, checkpoint: Checkpoint | None) -> dict:
 
 
 def by_lattice(net: WideShapNet, x: Tensor, accuracy: float = 1e-3) -> Tensor:
-    """The exact values of a network of one stage whose baseline is 0, as far as the lattice goes: [batch, n, outputs]."""
+    """Exact values, to an accuracy, of a network of one stage whose baseline is 0: [batch, n, outputs]."""
     (stage,) = net.stages
     terms = x[:, None] * stage.weight[..., 0]
     values = relu_values(terms, stage.bias.expand(terms.shape[:2]), method="lattice", accuracy=accuracy).values
