@@ -474,6 +474,14 @@ MUTANTS = [
         "parameter.detach()[: len(modules)]",
         "others' weights",
     ),
+    Mutant("shapnet/wide.py", "self.bias + self.weight", "self.bias - self.weight", "a neuron at the reference"),
+    Mutant(
+        "shapnet/wide.py", "change = gain(offset, moved", "change = gain(0 * offset, moved", "a neuron without its bias"
+    ),
+    Mutant("shapnet/wide.py", "values @ self.readout.T", "values @ self.readout.abs().T", "another readout"),
+    Mutant("shapnet/wide.py", "terms, offset.to(terms.dtype)", "terms, 0 * offset", "values without the bias"),
+    Mutant("shapnet/wide.py", "1 / (channels * value", "1 / (value", "weights that vectors make too large"),
+    Mutant("shapnet/wide.py", "variance = 2 / (channels * n)", "variance = 2 / channels", "answers that grow with n"),
     Mutant("shapnet/windows/batched.py", "[masks(k), ", "[masks(k).flip(1), ", "terms of players in another order"),
     Mutant(
         "shapnet/windows/batched.py",
@@ -664,6 +672,8 @@ MUTANTS = [
 
 # For each contract a mutant that it rejects, so that no time is lost in looking for one.
 EARNED = {
+    "wide_networks_hand_on_values_of_neurons": "a neuron without its bias",
+    "wide_weights_keep_the_size": "answers that grow with n",
     "coalitions_are_bits": "empty sizes",
     "neuron_has_its_closed_form": "sixth and twelfth exchanged",
     "neuron_has_its_limit": "a square root at zero",
