@@ -172,21 +172,13 @@ MUTANTS = [
         "players.py", "dict.fromkeys(labels.flat)", "sorted(set(labels.flat))", "names in the order of the alphabet"
     ),
     Mutant("players.py", "list(groups.values())", "list(groups.values())[::-1]", "a dictionary read from its end"),
+    Mutant("neuron/li_cui.py", "/ 6 + total.square() / 12", "/ 12 + total.square() / 6", "sixth and twelfth exchanged"),
+    Mutant("neuron/li_cui.py", "/ 6 + total.square() / 12", "/ 4", "dropout's variance"),
     Mutant(
-        "nn/functional.py",
-        "/ 6 + total**2 / 12",
-        "/ 12 + total**2 / 6",
-        "sixth and twelfth exchanged",
+        "neuron/li_cui.py", "(terms + b / terms.shape[-1] if shares_bias else terms)", "terms", "the bias not shared"
     ),
-    Mutant("nn/functional.py", "/ 6 + total**2 / 12", "/ 4", "dropout's variance"),
-    Mutant("nn/functional.py", "(terms + b * guard / n)", "terms", "the bias not shared"),
-    Mutant("nn/functional.py", "b * guard / unit", "b", "the bias not rescaled"),
-    Mutant(
-        "nn/functional.py",
-        "torch.where(moving, variance, 1.0).sqrt()",
-        "variance.sqrt()",
-        "a square root at zero",
-    ),
+    Mutant("neuron/li_cui.py", "b / unit", "b", "the bias not rescaled"),
+    Mutant("neuron/li_cui.py", "torch.where(moving, variance, 1.0).sqrt()", "variance.sqrt()", "a square root at zero"),
     Mutant(
         "nn/functional.py",
         "padding = (down // 2, right // 2)",

@@ -97,7 +97,8 @@ def hidden_layer_shapley_values(
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+    >>> hidden, out = nn.Linear(784, 100), nn.Linear(100, 10)
+    >>> model = nn.Sequential(hidden, nn.ReLU(), out)
     >>> hidden_layer_shapley_values(model, torch.rand(2, 784)).shape
     torch.Size([2, 784, 10])
     """

@@ -24,6 +24,7 @@ from shapnotes.neuron.owen import gain, smooth_nodes
 BLOCK_NUMBERS = 2**16  # worked on at once: few enough for the cache
 KEPT_NUMBERS = 2**20  # terms times nodes up to which a backward pass keeps what it needs; beyond, it is computed again
 STILL = 1e-12  # sum of the other terms' squares, in units of the largest: below, nothing else moves
+FARTHEST = 28.0  # exp(-28^2) is 0 in double precision too: times a power of more it could be no number
 ROOT = pi**0.5
 
 
@@ -73,22 +74,22 @@ def _block(a: Tensor, b: Tensor, nodes: int, edgeworth: bool) -> Tensor:
     s = (2 * q * (1 - q)).sqrt()
     z = torch.addcmul(far / s, total, q / s)  # the standard score over the root of 2 [nodes, rows, n], as all below
     after = z + one / s
-    square, square_after = z.square(), after.square()
-    density, density_after = torch.exp(-square), torch.exp(-square_after)
+    density, density_after = torch.exp(-z.square()), torch.exp(-after.square())
     if edgeworth:
         skew, kurtosis = others[2] / r**3, others[3] / r**4
         third, fourth = skew * ((1 - 2 * q) / s / 18**0.5), kurtosis * ((1 / s**2 - 3) / 12)  # L3 / 6 and L4 / 24
         squared = third.square() / 2
         even = 1 - fourth + 3 * squared, 2 * fourth - 12 * squared, 4 * squared
-        density = density * _series(z, square, third, *even)
-        density_after = density_after * _series(after, square_after, third, *even)
+        density, density_after = (d * _series(x, third, *even) for d, x in ((density, z), (density_after, after)))
     chance_after = torch.erf(after)  # twice the chance that the neuron is on, less 1
     # Terms of the size of the answer, however far the neuron is from its kink.
     change = torch.addcmul(density_after - density, z, chance_after - torch.erf(z), value=ROOT)
-    smooth = one * (1 + (w * chance_after).sum(0)) / 2 + (w * s / ROOT / 2 * change).sum(0)
+    smooth = one * (w / 2 * (1 + chance_after)).sum(0) + (w * s / ROOT / 2 * change).sum(0)
     return torch.where(still, gain(b, a), r * smooth)
 
 
-def _series(z: Tensor, square: Tensor, third: Tensor, c0: Tensor, c2: Tensor, c4: Tensor) -> Tensor:
+def _series(z: Tensor, third: Tensor, c0: Tensor, c2: Tensor, c4: Tensor) -> Tensor:
     """By how much Edgeworth's series multiplies the density in E max."""
+    z = z.clamp(-FARTHEST, FARTHEST)
+    square = z.square()
     return torch.addcmul(torch.addcmul(c0, torch.addcmul(c2, c4, square), square), third, z, value=-(2**0.5))

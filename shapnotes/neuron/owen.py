@@ -66,7 +66,7 @@ def smooth_nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[
 
 
 def quadrature_error(n: int, count: int) -> float:
-    """A bound on the error of `count` nodes for n players, in units of |a_k|: the proposition, the best r of some."""
+    """A bound on the error of `count` nodes for n players, in units of |a_k|: the proposition at the best r of some."""
     if 2 * count >= n:
         return 0.0  # exact: a polynomial of degree n - 1 <= 2 count - 1
 

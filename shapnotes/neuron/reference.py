@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from shapnotes.coalitions import masks, member_sums, sizes, value_weights
+from shapnotes.neuron.owen import gain
 
 MAX_PLAYERS = 20
 
@@ -15,6 +16,7 @@ def values(terms: Tensor, offset: Tensor) -> Tensor:
     """
     n = terms.shape[1]
     present = masks(n, device=terms.device).to(torch.float64)
-    table = torch.relu(present @ terms.double().T + offset.double())  # [2**n, rows]
+    table = gain(offset.double(), present @ terms.double().T)  # [2**n, rows], less that of the empty coalition
     a, w = (weights.to(terms.device)[sizes(n, device=terms.device)] for weights in value_weights(n))
-    return (member_sums(a[:, None] * table) - w @ table).T.to(terms.dtype)
+    found = (member_sums(a[:, None] * table) - w @ table).T
+    return (found - torch.where(terms == 0, found.detach(), 0)).to(terms.dtype)  # exactly 0, and with its gradient

@@ -130,7 +130,8 @@ def relu_shapley_values(
 
     Examples
     --------
-    >>> x, weight = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 1.0, -1.0]])
+    >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+    >>> weight = torch.tensor([[1.0, 1.0, -1.0]])
     >>> relu_shapley_values(x, weight, method="lattice")
     tensor([[[ 0.5000,  1.0000, -1.5000]]])
     """
