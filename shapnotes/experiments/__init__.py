@@ -42,6 +42,7 @@ CLAIMS = {  # the module whose CLAIM it is
     "SN-Tab5": "timings.explanations",
     "SN-Tab6": "distance.spread",
     "SN-Tab7": "removal.effect_sizes",
+    "X-W": "tables.wide_finding",
     "SN-F3": "regularised_images.small_values",
     "SN-F4": "removal.three_tests",
     "SN-F5": "regularised_images.pruned_values",
