@@ -39,16 +39,19 @@ def nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor,
         return q.to(device, dtype), w.to(device, dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor need a compiler look into the solver
 def _constant_nodes(count: int) -> tuple[Tensor, Tensor]:
     return _nodes(count)
+
+
+# No compiler needs to look into the solver. This is `torch.compiler.assume_constant_result`, without importing one.
+_constant_nodes._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=64)
 def _nodes(count: int) -> tuple[Tensor, Tensor]:
     """By the eigenvalues of the Jacobi matrix (Golub and Welsch, 1969)."""
     with torch.inference_mode(False):
-        k = torch.arange(1, count, dtype=torch.float64)
+        k = torch.arange(1, count, dtype=torch.float64, device="cpu")
         beside = k / (4 * k * k - 1).sqrt()
         values, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
         return (values + 1) / 2, vectors[0].square()

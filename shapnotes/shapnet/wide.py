@@ -182,9 +182,11 @@ class WideShapNet(ShapNet):
 
     Examples
     --------
-    >>> net, x = WideShapNet(784, (10, 100), 10), torch.ones(2, 784)
-    >>> net.explain(x).attributions.shape, [tuple(z.shape) for z in net.layers(x)]
-    (torch.Size([2, 784, 10]), [(2, 784, 10), (2, 784, 10)])
+    >>> net, x = WideShapNet(50, (10, 100), 3), torch.ones(2, 50)
+    >>> net.explain(x).attributions.shape
+    torch.Size([2, 50, 3])
+    >>> [tuple(z.shape) for z in net.layers(x)]
+    [(2, 50, 10), (2, 50, 3)]
     """
 
     def __init__(
