@@ -113,24 +113,35 @@ def hidden_layer_shapley_values(
     offset = linear(absent, first.weight, first.bias)  # [batch, hidden]
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in (moves, offset, *model.parameters()))
 
+    moving = None
+    weights = first.weight
+    if not recorded:  # what is at its baseline throughout adds nothing; its gradient would
+        moving = (moves != 0).any(0).nonzero()[:, 0]
+        moving = moving if len(moving) else moving.new_zeros(1)
+        moves, weights = moves[:, moving], weights[:, moving]
+
     def block(moves: Tensor, offset: Tensor, weight: Tensor, out: Tensor) -> Tensor:
         """[batch, features + 1, outputs], the last row what is missing."""
         terms = moves[:, None] * weight  # [batch, units, features]
         found = relu_values(terms, offset, method=method, nodes=nodes, accuracy=accuracy)
         return torch.cat([found.values, found.missing[..., None]], 2).transpose(1, 2) @ out.T
 
-    units = max(1, min(first.out_features, BLOCK_NUMBERS // first.in_features))
-    rows = max(1, BLOCK_NUMBERS // (units * first.in_features))
+    n = max(1, weights.shape[1])
+    units = max(1, min(first.out_features, BLOCK_NUMBERS // n))
+    rows = max(1, BLOCK_NUMBERS // (units * n))
     parts = []
     for some, given in zip(moves.split(rows), offset.split(rows), strict=True):
         total: Tensor | float = 0.0
         for weight, b, out in zip(
-            first.weight.split(units), given.split(units, 1), last.weight.split(units, 1), strict=True
+            weights.split(units), given.split(units, 1), last.weight.split(units, 1), strict=True
         ):
             total = total + (recomputed(block, some, b, weight, out) if recorded else block(some, b, weight, out))
         parts.append(total)
     both = torch.cat(parts)  # type: ignore[arg-type]  # there is a unit
-    values = both[:, :-1].reshape(len(x), *features, -1)
+    values = both[:, :-1]
+    if moving is not None:
+        values = values.new_zeros(len(x), features.numel(), last.out_features).index_copy(1, moving, values)
+    values = values.reshape(len(x), *features, last.out_features)
     return (values, both[:, -1]) if return_missing else values
 
 

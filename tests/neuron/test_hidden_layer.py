@@ -42,6 +42,11 @@ def test_sums_are_the_change_of_the_prediction_and_missing_players_get_nothing(m
     assert (float(missing.abs().max()) < 1e-4) == (method in ("enumeration", "lattice"))
 
 
+def test_an_input_at_its_baseline_is_given_zeros():
+    model = perceptron().requires_grad_(False)
+    assert torch.equal(sn.hidden_layer_shapley_values(model, normal(1, 7), normal(1, 7)), torch.zeros(1, 7, 3).double())
+
+
 def test_an_image_through_flatten_and_its_gradients():
     model = nn.Sequential(nn.Flatten(), *perceptron(6))
     x = normal(2, 2, 3).requires_grad_()
