@@ -74,6 +74,7 @@ FUNCTIONS = [name for name, f in vars(F).items() if isfunction(f) and f.__module
 NETWORKS = {
     "ShallowShapNet": lambda: shapnet.ShallowShapNet(shapnet.all_pairs(4), 2),
     "DeepShapNet": lambda: shapnet.DeepShapNet(4, 2, 2),
+    "WideShapNet": lambda: shapnet.WideShapNet(4, (3, 2), 2),
 }
 CALLS: dict[str, Callable[[Place], object]] = {
     "shapley_values": lambda to: sn.shapley_values(square, to(X)),

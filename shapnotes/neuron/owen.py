@@ -35,15 +35,23 @@ def gain(before: Tensor, term: Tensor) -> Tensor:
 def nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes in (0, 1), [count], and weights that sum to 1, [count]."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never take part in a gradient
-        q, w = _nodes(count)
+        q, w = _constant_nodes(count)
         return q.to(device, dtype), w.to(device, dtype)
+
+
+def _constant_nodes(count: int) -> tuple[Tensor, Tensor]:
+    return _nodes(count)
+
+
+# No compiler needs to look into the solver. This is `torch.compiler.assume_constant_result`, without importing one.
+_constant_nodes._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=64)
 def _nodes(count: int) -> tuple[Tensor, Tensor]:
     """By the eigenvalues of the Jacobi matrix (Golub and Welsch, 1969)."""
     with torch.inference_mode(False):
-        k = torch.arange(1, count, dtype=torch.float64)
+        k = torch.arange(1, count, dtype=torch.float64, device="cpu")
         beside = k / (4 * k * k - 1).sqrt()
         values, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
         return (values + 1) / 2, vectors[0].square()
