@@ -92,6 +92,10 @@ CALLS: dict[str, Callable[[Place], object]] = {
     "propagated_shapley_values of images": lambda to: sn.propagated_shapley_values(
         to(images(nn.MaxPool2d(2))), to(MAPS[:, :, :4, :4])
     ),
+    "hidden_layer_shapley_values": lambda to: sn.hidden_layer_shapley_values(to(model()), to(X), return_missing=True),
+    "hidden_layer_shapley_values, lattice": lambda to: sn.hidden_layer_shapley_values(
+        to(model()), to(X), method="lattice"
+    ),
     "relevance.propagate": lambda to: list(sn.relevance.propagate(to(model()), to(X), to(normal(2, 2)))),
     "nn.swap_activations": lambda to: sn.nn.swap_activations(to(model()), to="sa")(to(X)),
     "grouped": lambda to: shapnet.grouped(to(X), [[0, 1], [2], [3]]),
