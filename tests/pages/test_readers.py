@@ -30,9 +30,6 @@ LONG_FORMULAS = {
     "book/api/relevance": 2,
     "book/api/shapnet": 6,
     "book/api/shapnotes": 1,
-    "book/08_training": 1,
-    "book/12_tables": 3,
-    "book/13_images": 2,
     "book/15_regularised": 5,
     "book/16_pruning": 2,
 }
