@@ -33,8 +33,6 @@ LONG_FORMULAS = {
     "book/08_training": 1,
     "book/12_tables": 3,
     "book/13_images": 2,
-    "book/15_regularised": 5,
-    "book/16_pruning": 2,
 }
 
 
