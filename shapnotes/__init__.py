@@ -10,24 +10,31 @@ from types import ModuleType
 
 from shapnotes import coalitions, datasets, explainers, metrics, nn, plots, relevance, shapnet
 from shapnotes._runtime.devices import device
+from shapnotes.bounds.certificate import ShapleyBounds, shapley_bounds
 from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
+from shapnotes.moments.propagated import propagated_shapley_values
+from shapnotes.neuron import hidden_layer_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
     "Explanation",
     "GapError",
+    "ShapleyBounds",
     "coalitions",
     "datasets",
     "device",
     "estimators",
     "explain",
     "explainers",
+    "hidden_layer_shapley_values",
     "metrics",
     "nn",
     "plots",
+    "propagated_shapley_values",
     "relevance",
     "sample_shapley_values",
+    "shapley_bounds",
     "shapley_from_table",
     "shapley_values",
     "shapnet",

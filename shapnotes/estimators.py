@@ -19,7 +19,16 @@ from torch.nn import functional
 
 from shapnotes._runtime.progress import progress_bar
 from shapnotes.explanation import Explanation
-from shapnotes.shapnet import DeepShapNet, ShallowShapNet, ShapNet, all_pairs, l1_penalty, linf_penalty, singletons
+from shapnotes.shapnet import (
+    DeepShapNet,
+    ShallowShapNet,
+    ShapNet,
+    WideShapNet,
+    all_pairs,
+    l1_penalty,
+    linf_penalty,
+    singletons,
+)
 from shapnotes.shapnet.door import flag, is_several, is_whole
 
 __all__ = ["ShapNetClassifier", "ShapNetRegressor"]
@@ -31,7 +40,7 @@ INTERCEPT_RATE_FACTOR = 30
 
 PENALTIES = {"l1": l1_penalty, "linf": linf_penalty}
 
-_CHOICES = {"kind": ("deep", "shallow", "gam"), "penalty": (None, *PENALTIES), "penalised": ("last", "every")}
+_CHOICES = {"kind": ("deep", "shallow", "gam", "wide"), "penalty": (None, *PENALTIES), "penalised": ("last", "every")}
 # Each numeric setting: its type and its least value.
 _NUMBERS: dict[str, tuple[type[Integral] | type[Real], int]] = {
     "epochs": (Integral, 1),
@@ -119,7 +128,7 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
         The sum is exact up to float64 rounding, and a feature at its training mean has an attribution of exactly 0.
         With kind "shallow" or "gam" the attributions are the exact Shapley values of the prediction, with the mean as
-        baseline (Theorem 2).
+        baseline (Theorem 2); with "wide" and one stage they are close to them.
 
         Parameters
         ----------
@@ -219,8 +228,9 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
                 total = 0.0
                 order = torch.randperm(len(z), generator=generator, device="cpu").to(device=z.device)
                 for rows in torch.split(order, int(self.batch_size)):
-                    layers = net.layers(z[rows])
-                    cost = _mean(loss, b + layers[-1].sum(1), y[rows], None if weight is None else weight[rows])
+                    layers = [] if self.penalty is None else net.layers(z[rows])
+                    scores = b + (layers[-1].sum(1) if layers else net(z[rows]))
+                    cost = _mean(loss, scores, y[rows], None if weight is None else weight[rows])
                     if self.penalty is not None:
                         penalised = layers if self.penalised == "every" else layers[-1:]
                         if weight is not None:  # a norm is homogeneous: weights inside are weights outside
@@ -251,6 +261,8 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
                 keep_variance=self.keep_variance,
                 generator=generator,
             )
+        if self.kind == "wide":
+            return WideShapNet(n, self.channels, outputs, generator=generator)
         sets = singletons(n) if self.kind == "gam" else self.active_sets
         return ShallowShapNet(
             cast(Sequence[Sequence[int]], all_pairs(n) or singletons(n) if sets is None else sets),
@@ -269,6 +281,8 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
                 raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, choices))}")
         if self.kind == "gam" and self.active_sets is not None:
             raise ValueError('kind="gam" has one feature a set; for active_sets of your own choose kind="shallow"')
+        if self.kind == "wide" and self.active_sets is not None:
+            raise ValueError('kind="wide" has neurons that see all features; for active_sets choose kind="shallow"')
         each_stage = ", or for each stage such a tuple" if self.kind == "deep" else ""
         widths = list(self.hidden) if is_several(self.hidden) else []
         if not widths or not all(is_whole(width) or (each_stage and is_several(width)) for width in widths):
@@ -313,18 +327,21 @@ class _ShapNetEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 _BOTH = r"""Parameters
 ----------
 kind : str
-    "deep", disjoint pairs in a butterfly (Definition 8); "shallow", one stage of overlapping sets (Definition 5);
-    "gam", one stage of single features, a generalised additive model.
+    "deep", disjoint pairs in a butterfly (Definition 8); "wide", stages of neurons that see all features
+    (`WideShapNet`); "shallow", one stage of overlapping sets (Definition 5); "gam", one stage of single features, a
+    generalised additive model.
 active_sets : sequence, optional
     For "shallow" the sets of features, counted from 0, in place of all pairs; for "deep" such a list per stage in
     place of the butterfly.
 hidden : sequence of int
-    Widths of the hidden layers of the inner perceptrons; for "deep" optionally such a sequence per stage.
+    Widths of the hidden layers of the inner perceptrons; for "deep" optionally such a sequence per stage; "wide" has
+    none.
 channels : int or sequence of int
-    Between the stages of "deep", one number or several, repeated or cut to fit.
+    Between the stages of "deep", one number or several, repeated or cut to fit. Of "wide" the neurons of each stage;
+    with one number there is one stage, and the network is a perceptron.
 keep_variance : bool
     Whether to start with weights under which representations keep the variance of the inputs, which few epochs on
-    few rows need; otherwise as PyTorch's linear layers start.
+    few rows need; otherwise as PyTorch's linear layers start. "wide" always does.
 penalty : str, optional
     None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss.
 penalty_strength : float

@@ -91,7 +91,7 @@ class Game:
         refuse_training_mode(f)
         self.f = f
         self.x = checked_input(x)
-        self.baseline = _checked_baseline(baseline, x)
+        self.baseline = checked_baseline(baseline, x)
         features = tuple(x.shape[1:])
         if groups is None:
             self.labels = torch.arange(prod(features), device=x.device)
@@ -257,7 +257,7 @@ def _recipe(x: object) -> str:
     return "torch.tensor(x) makes one of numbers"
 
 
-def _checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
+def checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
     """The baseline expanded to [batch, *features] in x's dtype."""
     if baseline is None:
         baseline = 0.0

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import warnings
 from functools import partial
+from itertools import pairwise
 from math import comb
 from types import SimpleNamespace
 
@@ -1581,3 +1582,89 @@ def other_methods_meet_their_closed_forms(sn):
         except sn.GapError:
             continue
         raise AssertionError("a gap was not raised")
+
+
+def rectified(*sizes: int, slope: float = 0.0) -> nn.Sequential:
+    """A random network of several hidden layers of leaky ReLUs, in float64."""
+    layers: list[nn.Module] = []
+    for seed, (into, out) in enumerate(pairwise(sizes)):
+        layer = nn.Linear(into, out).double().requires_grad_(False)
+        layer.weight.copy_(normal(out, into, seed=seed) / into**0.5)
+        layer.bias.copy_(normal(out, seed=seed + 9) / 2)
+        layers += [layer, nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers[:-1])
+
+
+def bounded(change):
+    """Bounds of which something else is made."""
+    return lambda right: lambda *args, **how: change(right(*args, **how))
+
+
+@rejects(
+    ("the upper bound twice", "shapley_bounds", bounded(lambda b: b._replace(lower=b.upper))),
+    (
+        "narrower than is known",
+        "shapley_bounds",
+        bounded(lambda b: b._replace(lower=b.lower + (b.upper - b.lower) / 2, upper=b.upper)),
+    ),
+    ("wider than it could be", "shapley_bounds", bounded(lambda b: b._replace(upper=b.upper + 1e-6))),
+    ("the baseline left out", "shapley_bounds", lambda right: lambda f, x, r, **how: right(f, x, **how)),
+    (
+        "more than the budget",
+        "shapley_bounds",
+        lambda right: lambda f, x, r, budget=2**14: right(f, x, r, budget=2 * budget),
+    ),
+    ("never said to have met", "shapley_bounds", bounded(lambda b: b._replace(met=b.met & False))),
+)
+def bounds_hold_and_meet(sn):
+    """At any budget the exact values are inside; at a large one there is nothing else."""
+    for sizes, slope in (((3, 6, 2), 0.0), ((4, 5, 5, 1), 0.2)):
+        model, x, baseline = rectified(*sizes, slope=slope), normal(2, sizes[0]), normal(sizes[0], seed=3)
+        exact = model_values(model, x, baseline)
+        for budget in (sizes[0], 12):
+            bounds = sn.shapley_bounds(model, x, baseline, budget=budget)
+            assert bool((bounds.lower <= exact + 1e-13).all()) and bool((exact <= bounds.upper + 1e-13).all())
+            assert bool((bounds.evaluations <= budget).all())
+        bounds = sn.shapley_bounds(model, x, baseline)
+        assert bool(bounds.met.all())
+        for bound in bounds[:2]:
+            assert_close(bound, exact, rtol=1e-10, atol=1e-11)
+
+
+@rejects(
+    (
+        "the baseline left out",
+        "propagated_shapley_values",
+        lambda right: lambda f, x, r=None, **how: right(f, x, **how),
+    ),
+    (
+        "closed to another sum",
+        "propagated_shapley_values",
+        lambda right: lambda *args, **how: (lambda found: (1.01 * found[0], found[1]))(right(*args, **how)),
+    ),
+    (
+        "the sum for what it misses",
+        "propagated_shapley_values",
+        lambda right: lambda *args, **how: (lambda found: (found[0], found[0].sum(1)))(right(*args, **how)),
+    ),
+    (
+        "the middle of the integral for its whole",
+        "propagated_shapley_values",
+        lambda right: lambda *args, **how: right(*args, **how | {"nodes": 1}),
+    ),
+)
+def propagated_values_are_exact_where_nothing_is_assumed(sn):
+    """Linear models; one player alone; and sums that hardly need to be closed where many small terms meet."""
+    linear, x, baseline = rectified(4, 3, 2, slope=1.0), normal(2, 4), normal(4, seed=3)
+    found, missing = sn.propagated_shapley_values(linear, x, baseline, return_missing=True)
+    assert_close(found, model_values(linear, x, baseline), **F64)
+    assert_close(missing, torch.zeros_like(missing), **F64)
+    model, alone = rectified(3, 6, 6, 2, slope=0.1), baseline[:3].repeat(2, 1)
+    alone[:, 1] += 2
+    found, missing = sn.propagated_shapley_values(model, alone, baseline[:3], return_missing=True)
+    assert_close(found, model_values(model, alone, baseline[:3]), **F64)
+    assert_close(missing, torch.zeros_like(missing), **F64)  # else closing would have hidden what was wrong
+    many = rectified(200, 3, 2)
+    found, missing = sn.propagated_shapley_values(many, normal(2, 200), return_missing=True)
+    assert_close(found.sum(1), many(normal(2, 200)) - many(torch.zeros(2, 200).double()), **F64)
+    assert float(missing.abs().max()) < 2e-3 * float(found.abs().sum(1).max())

@@ -392,6 +392,96 @@ def deep_networks_are_transforms_on_transforms(sn):
         assert [layer.shape[2] for layer in net.layers(x)] == [3, 2, 4]
 
 
+def with_biases(change):
+    """A wide network whose stages have other biases when they are used."""
+
+    def make(right):
+        class Net(right):
+            def layers(self, x):
+                copied = copy.deepcopy(self)
+                for stage in copied.stages:
+                    stage.bias.copy_(change(stage.bias))
+                return right.layers(copied, x)
+
+        return Net
+
+    return make
+
+
+def with_weights(factor):
+    """A wide network whose first weights are larger, or smaller."""
+
+    def make(right):
+        class Net(right):
+            def reset_parameters(self, generator=None):
+                super().reset_parameters(generator)
+                with torch.no_grad():
+                    for stage in self.stages:
+                        stage.weight.mul_(factor)
+
+        return Net
+
+    return make
+
+
+class _AllPlayers:
+    """A stage of one function of all four players, for `slow_transform`."""
+
+    active_sets = ((0, 1, 2, 3),)
+
+
+@rejects(
+    ("values without the bias", "shapnet.WideShapNet", with_biases(torch.zeros_like)),
+    ("a bias of the other sign", "shapnet.WideShapNet", with_biases(torch.neg)),
+    ("rounding left at the reference", "shapnet.WideShapNet", with_layers(lambda z: z + 1e-30)),
+    ("sums that do not close", "shapnet.WideShapNet", with_layers(lambda z: 1.001 * z)),
+    (
+        "equal shares",
+        "shapnet.WideShapNet",
+        with_layers(lambda z: z.mean(1, keepdim=True).expand(z.shape) * (z != 0)),
+    ),
+)
+def wide_networks_hand_on_values_of_neurons(sn):
+    """Each stage is the Shapley values of its neurons, by all orders; predictions are sums of the last stage."""
+    x, baseline = _normal(2, 4, 2), _normal(4, 2, seed=1)
+    near = {"enumeration": 0.0, "edgeworth": 0.3, "normal": 0.4}  # in parts of the values
+    for method, distance in near.items():
+        net = sn.shapnet.WideShapNet(4, (3, 5), 2, in_channels=2, baseline=baseline, method=method).double()
+        net.reset_parameters(_seeded(3))
+        net.requires_grad_(False)
+        z, reference = x, baseline
+        for number, stage in enumerate(net.stages):
+            stage.bias.copy_(_normal(len(stage.bias), seed=number) / 2)
+            V = torch.eye(len(stage.bias)).double() if stage.readout is None else stage.readout
+            f = lambda row, stage=stage, V=V: V @ torch.relu(stage.weight.flatten(1) @ row + stage.bias)  # noqa: E731
+            layer = net.layers(x)[number]
+            expected = slow_transform(_AllPlayers, z, reference, [f])
+            if distance:
+                assert float((layer - expected).abs().mean()) < distance * float(expected.abs().mean())
+            else:
+                assert_close(layer, expected, **F64)
+            z, reference = layer, torch.zeros(4, layer.shape[2], dtype=torch.float64)
+        assert_close(net(x), z.sum(1), **F64)
+        assert float(net(baseline[None]).abs().max()) == 0
+        x[1, 2] = baseline[2]
+        assert all(not bool(layer[1, 2].any()) for layer in net.layers(x))
+
+
+@rejects(
+    ("weights that make vectors too large", "shapnet.WideShapNet", with_weights(1.5)),
+    ("weights that let them vanish", "shapnet.WideShapNet", with_weights(0.7)),
+)
+def wide_weights_keep_the_size(sn):
+    for n, channels in ((8, 1), (40, 20)):
+        net = sn.shapnet.WideShapNet(n, (80, 80), 80, in_channels=channels, method="edgeworth")
+        net.reset_parameters(_seeded(5))
+        x = _normal(100, n, channels).float()
+        with torch.no_grad():
+            size = float((net.layers(x)[0] ** 2).mean())
+            assert 0.8 < size < 1.35
+            assert 0.6 < float((net(x) ** 2).mean()) / size < 1.6
+
+
 @rejects(
     ("rounding left at the reference", "shapnet.DeepShapNet", with_layers(lambda z: z + 1e-30)),
     (

@@ -28,6 +28,13 @@ def model() -> nn.Sequential:
     return made
 
 
+def images(pool: nn.Module) -> nn.Sequential:
+    made = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), pool, nn.Flatten(), nn.Linear(2, 2)).double()
+    for seed, p in enumerate(made.requires_grad_(False).parameters()):
+        p.copy_(normal(*p.shape, seed=seed))
+    return made
+
+
 def square(z: Tensor) -> Tensor:
     return z.square().cumsum(1)
 
@@ -67,6 +74,7 @@ FUNCTIONS = [name for name, f in vars(F).items() if isfunction(f) and f.__module
 NETWORKS = {
     "ShallowShapNet": lambda: shapnet.ShallowShapNet(shapnet.all_pairs(4), 2),
     "DeepShapNet": lambda: shapnet.DeepShapNet(4, 2, 2),
+    "WideShapNet": lambda: shapnet.WideShapNet(4, (3, 2), 2),
 }
 CALLS: dict[str, Callable[[Place], object]] = {
     "shapley_values": lambda to: sn.shapley_values(square, to(X)),
@@ -77,6 +85,16 @@ CALLS: dict[str, Callable[[Place], object]] = {
     "shapley_from_table": lambda to: sn.shapley_from_table(to(normal(8, 2))),
     "sample_shapley_values": lambda to: sn.sample_shapley_values(
         square, to(X), permutations=6, generator=torch.Generator().manual_seed(0)
+    ),
+    "shapley_bounds": lambda to: [t.double() for t in sn.shapley_bounds(to(model()), to(X), budget=20)],
+    "shapley_bounds of images": lambda to: sn.shapley_bounds(to(images(nn.AvgPool2d(2))), to(MAPS[:1, :, :3, :3]))[:2],
+    "propagated_shapley_values": lambda to: sn.propagated_shapley_values(to(model()), to(X), return_missing=True),
+    "propagated_shapley_values of images": lambda to: sn.propagated_shapley_values(
+        to(images(nn.MaxPool2d(2))), to(MAPS[:, :, :4, :4])
+    ),
+    "hidden_layer_shapley_values": lambda to: sn.hidden_layer_shapley_values(to(model()), to(X), return_missing=True),
+    "hidden_layer_shapley_values, lattice": lambda to: sn.hidden_layer_shapley_values(
+        to(model()), to(X), method="lattice"
     ),
     "relevance.propagate": lambda to: list(sn.relevance.propagate(to(model()), to(X), to(normal(2, 2)))),
     "nn.swap_activations": lambda to: sn.nn.swap_activations(to(model()), to="sa")(to(X)),

@@ -125,6 +125,26 @@ def test_one_stage_explains_by_exact_shapley_values(case, kind):
     assert_close(model.explain(x[:5]).attributions, exact, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("penalty", [None, "l1"])
+@pytest.mark.parametrize("case", CASES)
+def test_networks_that_see_all_features(case, penalty):
+    """They learn, add up, give a feature at its mean nothing, and one stage explains a perceptron nearly exactly."""
+    settings = {"kind": "wide", "penalty": penalty, "penalty_strength": 0.001, "epochs": 40}
+    for channels in (30, (8, 20)):
+        model, x = fitted(case, channels=channels, **settings)
+        data = {"regressor": regression(), "two classes": classes(2), "three classes": classes(3)}[case]
+        assert model.score(*data) > 0.7
+        x[:, 2] = model.scaler_.mean_[2]
+        explanation = model.explain(x)
+        assert explanation.attributions[:, 2].count_nonzero() == 0
+        assert float(explanation.gap().abs().max()) <= 1e-11 * float(explanation.prediction.abs().max())
+        if channels == 30:
+            exact = definition(model, x[:5], scored[case])
+            assert float((explanation.attributions[:5] - exact).abs().mean() / exact.abs().mean()) < 0.15
+    with pytest.raises(ValueError, match='kind="wide" has neurons that see all features'):
+        fitted(case, kind="wide", active_sets=[(0, 1)])
+
+
 def test_several_stages_do_not():
     """So that the comparison above can fail."""
     model, x = fitted("regressor", epochs=2)
@@ -424,7 +444,7 @@ def test_the_bar_is_shown_on_request(capsys):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"kind": "wide"}, "kind='wide' is unknown; choose one of 'deep', 'shallow', 'gam'"),
+        ({"kind": "dense"}, "kind='dense' is unknown; choose one of 'deep', 'shallow', 'gam', 'wide'"),
         ({"penalty": "l2"}, "penalty='l2' is unknown; choose one of None, 'l1', 'linf'"),
         ({"penalised": "first"}, "penalised='first' is unknown"),
         ({"kind": "gam", "active_sets": [(0, 1)]}, 'choose kind="shallow"'),

@@ -163,7 +163,8 @@ def prose(chapter: str) -> str:
 def explained(page: str, chapter: int) -> set[str]:
     """The symbols that the notation page has for a chapter: everybody's, its part's, and its own."""
     sections = dict(section.partition("\n")[::2] for section in re.split(r"^## ", page, flags=re.M)[1:])
-    part = () if chapter <= 3 else ("One neuron",) if chapter <= 8 else ("Shapley networks",)
+    neuron, networks = "One neuron", "Shapley networks"
+    part = () if chapter <= 3 else (neuron,) if chapter <= 8 else (networks,) if chapter <= 16 else (neuron, networks)
     own = re.findall(rf"^\| \[{chapter}\]\(.*$", sections["Used in one chapter"], re.M)
     return symbols("\n".join([*(sections[name] for name in (*EVERYWHERE, *part)), *own]))
 

@@ -13,6 +13,7 @@ from shapnotes.benchmarks import (
     exact_values,
     explanations,
     image_networks,
+    neuron,
     pruning,
     training_steps,
 )
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "exact": exact_values,
     "explain": explanations,
     "images": image_networks,
+    "neuron": neuron,
     "pruning": pruning,
     "shapnet": deep_networks,
     "training": training_steps,

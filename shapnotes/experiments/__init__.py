@@ -1,4 +1,4 @@
-"""The experiments of both papers, by the ids of their claims.
+"""The experiments of both papers and of the book itself, by the ids of their claims.
 
 A study (`_harness.study.Study`) is one kind of run and its record; a claim (`Claim`) is what a record says of one
 statement of a paper. Each study has a folder, with a file per finding. `_harness` runs and records, `_models` holds
@@ -22,9 +22,11 @@ STUDIES = {  # the module whose STUDY it is
     "SN-Tab3": "distance.study",
     "SN-Tab4": "tables.penalties",
     "rivals": "tables.rivals",
+    "wide": "tables.wide",
     "image-networks": "images.study",
     "SN-F5": "regularised_images.study",
     "SN-F4": "removal.study",
+    "X-N1": "one_layer.study",
 }
 CLAIMS = {  # the module whose CLAIM it is
     "LC-F3": "mnist_perceptron.finding",
@@ -41,12 +43,14 @@ CLAIMS = {  # the module whose CLAIM it is
     "SN-Tab5": "timings.explanations",
     "SN-Tab6": "distance.spread",
     "SN-Tab7": "removal.effect_sizes",
+    "X-W": "tables.wide_finding",
     "SN-F3": "regularised_images.small_values",
     "SN-F4": "removal.three_tests",
     "SN-F5": "regularised_images.pruned_values",
     "SN-F6": "regularised_images.sparse_explanations",
     "SN-F7": "regularised_images.removed_pixels",
     "SN-F11": "removal.four_pairs",
+    "X-N1": "one_layer.finding",
 }
 IDENTIFIERS = tuple(dict.fromkeys([*CLAIMS, *STUDIES]))
 

@@ -1,4 +1,4 @@
-"""The scorecard: one row per claim of the two papers, with its verdict and what the verdict rests on.
+"""The scorecard: one row per claim of the two papers and of this book, with its verdict and what the verdict rests on.
 
 Of a claim that is derived the verdict stands in the list of claims, beside the boxes of the book that prove or refute
 it; tests hold it to the chapter's check cells and to the errata. Of a claim that is an experiment the verdict follows
@@ -21,7 +21,7 @@ from shapnotes.experiments._harness.record import told_of
 from shapnotes.experiments._harness.study import Claim
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
-PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks"}
+PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks", "X": "this book"}
 
 VERDICTS = {
     "holds": "proved in the chapter, and checked there by cells that every test run executes",
@@ -114,10 +114,11 @@ def page(results: Path) -> str:
     lines = [
         "# Scorecard",
         "",
-        "What of the two papers stands. Each row is one claim. The verdict of a claim that is derived rests on the",
-        "boxes that the row names and on the [errata](errata.ipynb); that of an experiment rests on the record of its",
-        "runs, folded under the row with all its numbers. `shapnotes scorecard` writes this page. ± is the half-width",
-        "of a 95 % interval, as everywhere in this book.",
+        "What of the two papers stands, and what this book adds, under ids with X. Each row is one claim. The",
+        "verdict of a claim that is derived rests on the boxes that the row names and on the",
+        "[errata](errata.ipynb); that of an experiment rests on the record of its runs, folded under the row with all",
+        "its numbers. `shapnotes scorecard` writes this page. ± is the half-width of a 95 % interval, as everywhere in",
+        "this book.",
         "",
         _counts(all_rows),
         "",

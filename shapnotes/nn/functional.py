@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch.nn.functional import linear, pad
 
 from shapnotes._runtime.tensors import check_finite
 from shapnotes.exact import shapley_values
+from shapnotes.game import checked_baseline
+from shapnotes.neuron import li_cui, relu_values
+from shapnotes.neuron.owen import gain
 from shapnotes.nn._random_prefix import Geometry, sa_layer, shaplu_layer, units_of
 
 FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -16,19 +20,65 @@ FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Pair = int | tuple[int, ...]  # one number for both axes of an image, or one each
 
 
-def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""The analytical approximation of the Shapley values of the inputs of y = max(W x + b, 0), for every neuron.
+@overload
+def relu_shapley_values(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    baseline: Tensor | float | None = None,
+    method: str = "li-cui",
+    nodes: int = 16,
+    accuracy: float = 1e-5,
+    return_missing: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def relu_shapley_values(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    baseline: Tensor | float | None = None,
+    method: str = "li-cui",
+    nodes: int = 16,
+    accuracy: float = 1e-5,
+    return_missing: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+
+
+def relu_shapley_values(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    baseline: Tensor | float | None = None,
+    method: str = "li-cui",
+    nodes: int = 16,
+    accuracy: float = 1e-5,
+    return_missing: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""The Shapley values of the inputs of y = max(W x + b, 0), for every neuron, by one of several methods.
+
+    The default is Li and Cui's analytical approximation,
 
     .. math::
-        \alpha_k = \Phi\left(\frac{\mu + b}{\sigma}\right) \left(w_k x_k + \frac{b}{n}\right), \qquad
-        \mu = \frac{1}{2} \sum_i w_i x_i, \qquad
-        \sigma^2 = \frac{1}{6} \sum_i (w_i x_i)^2 + \frac{1}{12} \Big(\sum_i w_i x_i\Big)^2
+        \alpha_k = \Phi\left(\frac{\mu + b}{\sigma}\right) \left(a_k + \frac{b}{n}\right), \qquad
+        \mu = \frac{1}{2} \sum_i a_i, \qquad
+        \sigma^2 = \frac{1}{6} \sum_i a_i^2 + \frac{1}{12} \Big(\sum_i a_i\Big)^2, \qquad
+        a_i = w_i (x_i - r_i)
 
     :math:`\Phi` is the standard normal distribution function; :math:`\mu` and :math:`\sigma` are mean and standard
-    deviation of the sum of the :math:`w_i x_i` that come first in a random order, their number uniform on 0..n.
-    "Absent" means :math:`x_i = 0`. The approximation is to take that sum for normal; it shares the bias equally among
-    the inputs, so the values of a neuron sum to its Shapley Activation :math:`\Phi((\mu + b) / \sigma) (W x + b)`, not
-    to its output. `exact_relu_shapley_values` has the exact ones.
+    deviation of the sum of the :math:`a_i` that come first in a random order, their number uniform on 0..n. "Absent"
+    means :math:`x_i = r_i`, the baseline; where it is not zero, b is what the neuron is given there,
+    :math:`\sum_i w_i r_i + b`. The approximation is to take that sum for normal; it shares the bias equally among the
+    inputs, so the values of a neuron sum to its Shapley Activation :math:`\Phi((\mu + b) / \sigma) (\sum_i a_i + b)`,
+    not to its output.
+
+    The other methods are for the values of the definition (`exact_relu_shapley_values`). An input at its baseline is
+    given exactly nothing, and the values of a neuron sum to y(x) - y(r): what a method's sum lacks is shared in
+    proportion to the :math:`a_k^2`.
 
     Parameters
     ----------
@@ -38,48 +88,73 @@ def relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -
         [out, in].
     bias : Tensor, optional
         [out]; zero where there is none.
+    baseline : Tensor or float, optional
+        What stands for absent: None (zero), a number, or a tensor that broadcasts to x.
+    method : str
+        "li-cui"; "normal", a normal distribution for every share of inputs that are present; "edgeworth", one with
+        third and fourth cumulants; "lattice", exact to a wanted accuracy; "enumeration", all coalitions of up to 20.
+    nodes : int
+        For "normal" and "edgeworth": of the quadrature over the share of inputs that are present.
+    accuracy : float
+        For "lattice": the largest error of a value, in units of the mean size of the neuron's values whose inputs
+        differ from the baseline (and of a thousandth of the mean :math:`|a_i|`, where that is more).
+    return_missing : bool
+        Whether to return what the sums lacked, too.
 
     Returns
     -------
     Tensor
-        [batch, out, in], computed in float32 at least. Where sigma is zero (every :math:`w_i x_i` is), the limit:
-        max(b, 0) / n each. Where a :math:`w_i x_i` overflows, its own value does, and those of the others are right.
+        [batch, out, in], computed in float32 at least. By "li-cui", where sigma is zero (every :math:`a_i` is), the
+        limit: max(b, 0) / n each; where an :math:`a_i` overflows, its own value does, and those of the others are
+        right. With return_missing a pair, the second [batch, out]: y(x) - y(r) less the sum of the values as the method
+        makes them, before it is closed ("li-cui" is left as it is).
 
     Raises
     ------
     TypeError
         For anything but floating-point tensors of one dtype.
     ValueError
-        For shapes that do not fit, and for NaN and infinity.
+        For shapes that do not fit, for NaN and infinity, for an unknown method, and where a method cannot serve a call:
+        more than 20 inputs of "enumeration", gradients through "lattice", or an accuracy that takes it too long.
 
     Cost
     ----
-    O(batch out in) time and memory.
+    Memory of the result. Time per number of the result: a few operations by "li-cui"; 2 nodes normal distribution
+    functions by "normal" and "edgeworth"; by "lattice" some 40 to 80 nodes times hundreds of frequencies, and by
+    "enumeration" 2**in operations.
 
     Source
     ------
-    Li and Cui, equation 1. Our `weight`, `bias` are their w and b; their y is the output of one neuron.
+    "li-cui": Li and Cui, equation 1. Our `weight`, `bias` are their w and b; their y is the output of one neuron. The
+    others: ours, from Owen (1972), multilinear extensions of games.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+    >>> weight = torch.tensor([[1.0, 1.0, -1.0]])
+    >>> relu_shapley_values(x, weight, method="lattice")
+    tensor([[[ 0.5000,  1.0000, -1.5000]]])
     """
     _check_layer(x, weight, bias)
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor is not None:
             check_finite(tensor, name)
-    n, dtype = weight.shape[1], x.dtype
+    dtype = x.dtype
     x, weight = (tensor.to(torch.promote_types(dtype, torch.float32)) for tensor in (x, weight))
-    b = x.new_zeros(()) if bias is None else bias[:, None].to(x.dtype)
-    guard = units_of(x, weight, x.dtype).overflow_guard(1, x.dtype)[..., None]
-    terms = (x[:, None, :] * guard) * weight
-    # In units of the largest term, so that squares neither overflow nor vanish.
-    unit = terms.detach().abs().amax(-1, keepdim=True)
-    moving = unit > 0
-    unit = torch.where(moving, unit, 1.0)
-    scaled = terms / unit
-    total = scaled.sum(-1, keepdim=True)
-    variance = (scaled**2).sum(-1, keepdim=True) / 6 + total**2 / 12
-    sigma = torch.where(moving, variance, 1.0).sqrt()
-    step = (torch.sign(b.detach()) + 1) / 2  # the limit of Phi as sigma goes to 0; one half is the middle at b = 0
-    probability = torch.where(moving, torch.special.ndtr((total / 2 + b * guard / unit) / sigma), step)
-    return (probability * (terms + b * guard / n) / guard).to(dtype)
+    b = x.new_zeros(len(weight)) if bias is None else bias.to(x.dtype)
+    if baseline is not None:
+        absent = checked_baseline(baseline, x)
+        x, b = x - absent, linear(absent, weight, b)
+    guard = units_of(x, weight, x.dtype).overflow_guard(1, x.dtype)
+    terms = (x * guard)[:, None] * weight
+    offset = (b * guard).expand(terms.shape[:-1])
+    if method == "li-cui":
+        values = li_cui.values(terms, offset)
+        missing = gain(offset, terms.sum(-1)) - values.sum(-1) if return_missing else offset
+    else:
+        values, missing = relu_values(terms, offset, method=method, nodes=nodes, accuracy=accuracy)
+    values = (values / guard[..., None]).to(dtype)
+    return (values, (missing / guard).to(dtype)) if return_missing else values
 
 
 def exact_relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

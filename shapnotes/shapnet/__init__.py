@@ -12,6 +12,7 @@ from shapnotes.shapnet.pruning import Pruning, pruned
 from shapnotes.shapnet.shallow import ShallowShapNet, all_pairs, singletons
 from shapnotes.shapnet.shapley_module import ShapleyModule
 from shapnotes.shapnet.transform import ShapleyTransform
+from shapnotes.shapnet.wide import WideShapNet
 
 __all__ = [
     "DeepShapNet",
@@ -22,6 +23,7 @@ __all__ = [
     "ShapNet",
     "ShapleyModule",
     "ShapleyTransform",
+    "WideShapNet",
     "all_pairs",
     "butterfly",
     "grouped",

@@ -104,7 +104,7 @@ class Network(Prunable, nn.Module):
         Tensor
             [batch, outputs], the sum of the explanation over players.
         """
-        return _sum_over_players(self.layers(x)[-1])
+        return self._prediction(self._through_the_door(x))
 
     def explain(self, x: Tensor, pruning: Pruning | None = None) -> Explanation:
         """The prediction and what it is the sum of.
@@ -161,17 +161,24 @@ class Network(Prunable, nn.Module):
         """
         return self._computed(self._through_the_door(x), checked_rule(pruning) or self.pruning)
 
+    def _prediction(self, z: Tensor) -> Tensor:
+        """The prediction [batch, outputs], from the first representation."""
+        return _sum_over_players(self._computed(z, self.pruning)[-1])
+
     def _computed(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
         """The representation after each stage, from the first one."""
-        if (
-            self._program is None
-            or rule is not None
+        if self._program is not None and self._program_serves(z, rule):
+            return self._program(z, None)
+        return self._representations(z, rule)
+
+    def _program_serves(self, z: Tensor, rule: Pruning | None) -> bool:
+        """Whether a compiled program computes what is asked for."""
+        return not (
+            rule is not None
             or backend_is_asked_for()
             or (torch.is_grad_enabled() and z.requires_grad)
             or self._has_hooks()
-        ):
-            return self._representations(z, rule)
-        return self._program(z, None)
+        )
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Have `torch.compile` make one program of all stages; in place.

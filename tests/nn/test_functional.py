@@ -39,6 +39,35 @@ def test_flipping_all_signs_without_bias():
         assert_close(form(x, weight) - form(-x, weight), x[:, None] * weight, **F64)
 
 
+@pytest.mark.parametrize("method", ["enumeration", "lattice", "edgeworth", "normal"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_other_methods_are_for_the_values_of_the_definition(method, dtype):
+    x, weight, bias, r = (normal(*s, seed=i, dtype=dtype) for i, s in enumerate([(3, 8), (5, 8), (5,), (8,)], 1))
+    x[:, 2] = r[2]
+    values, missing = F.relu_shapley_values(x, weight, bias, baseline=r, method=method, return_missing=True)
+    exact = F.exact_relu_shapley_values(x - r, weight, bias + weight @ r)
+    assert values.shape == (3, 5, 8) and missing.shape == (3, 5) and values.dtype == dtype
+    assert_close(values.sum(2), torch.relu(x @ weight.T + bias) - torch.relu(weight @ r + bias), **tolerance(dtype))
+    assert float(values[..., 2].abs().max()) == 0
+    limit = 1e-4 if method in ("enumeration", "lattice") else 0.06
+    assert float((values - exact).abs().mean() / exact.abs().mean()) < limit
+    assert (float(missing.abs().max()) < 1e-3) == (limit == 1e-4)
+
+
+def test_a_baseline_moves_the_inputs_and_the_bias():
+    """The closed form as well, which is not closed; what it misses is told."""
+    x, weight, bias, r = normal(3, 8), normal(5, 8, seed=2), normal(5, seed=3), normal(8, seed=4)
+    values, missing = F.relu_shapley_values(x, weight, bias, baseline=r, return_missing=True)
+    assert_close(values, F.relu_shapley_values(x - r, weight, bias + weight @ r), **F64)
+    change = torch.relu(x @ weight.T + bias) - torch.relu(weight @ r + bias)
+    assert_close(values.sum(2) + missing, change, **F64)
+    assert_close(F.relu_shapley_values(x, weight, baseline=0.5), F.relu_shapley_values(x, weight, baseline=r * 0 + 0.5))
+    with pytest.raises(ValueError, match="method must be one of"):
+        F.relu_shapley_values(x, weight, bias, method="exact")
+    with pytest.raises(ValueError, match=r"baseline of shape .* does not broadcast"):
+        F.relu_shapley_values(x, weight, bias, baseline=torch.zeros(3, 7))
+
+
 def test_scale_does_not_matter_without_bias():
     """The form is homogeneous; in float32 it stays so where squares would vanish or overflow."""
     x, weight = normal(3, 5, dtype=torch.float32), normal(2, 5, seed=2, dtype=torch.float32)

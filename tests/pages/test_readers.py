@@ -30,8 +30,6 @@ LONG_FORMULAS = {
     "book/api/relevance": 2,
     "book/api/shapnet": 6,
     "book/api/shapnotes": 1,
-    "book/15_regularised": 5,
-    "book/16_pruning": 2,
 }
 
 

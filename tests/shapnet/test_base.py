@@ -9,7 +9,16 @@ from oracles import tolerance
 from torch.testing import assert_close
 
 import shapnotes as sn
-from shapnotes.shapnet import DeepShapNet, ImageShapNet, Pruning, ShallowShapNet, ShapleyTransform, ShapNet, use_backend
+from shapnotes.shapnet import (
+    DeepShapNet,
+    ImageShapNet,
+    Pruning,
+    ShallowShapNet,
+    ShapleyTransform,
+    ShapNet,
+    WideShapNet,
+    use_backend,
+)
 
 F64 = tolerance(torch.float64)
 
@@ -25,6 +34,7 @@ NETWORKS = [
     lambda: ShallowShapNet([(0, 1), (2, 3, 4)], 2, hidden=(4, 3), generator=torch.Generator()).double(),
     lambda: ShallowShapNet([(0, 1, 2)], 1, inner=lambda rows: rows.prod(1, keepdim=True)),
     lambda: ImageShapNet([1, 2, 2], kernel_size=(2, 3), generator=torch.Generator()).double(),
+    lambda: WideShapNet(5, (3, 4), 2, generator=torch.Generator()).double(),
 ]
 
 
@@ -48,7 +58,7 @@ def test_explanations_that_overflow_are_refused():
     assert torch.isfinite(net.double().explain(x.double()).attributions).all()
 
 
-@pytest.mark.parametrize("make", NETWORKS, ids=["deep", "shallow", "function", "image"])
+@pytest.mark.parametrize("make", NETWORKS, ids=["deep", "shallow", "function", "image", "wide"])
 def test_networks_are_where_their_weights_are(make):
     """Whatever device new tensors have by default; nothing is kept from there either."""
     net, other = make(), make()

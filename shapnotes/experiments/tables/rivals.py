@@ -96,7 +96,7 @@ def _run(config: dict, seed: int) -> dict:
     fitted = (boosted if config["model"] == "ebm" else via)(config, fold, generator)
     deep = models.network("deep", config["data"], generator).double()
     explained = {"error": fitted.explain} | ({"error, exact": fitted.exact} if config["model"] == "ebm" else {})
-    result = {name: _performance(fitted, getattr(fold, name)) for name in ("test", "held_out", "train")}
+    result = {name: performance(fitted, getattr(fold, name)) for name in ("test", "held_out", "train")}
     x = fold.test[0].double()
     result |= closeness(fitted, explained, x[: config["explained"]], config["permutations"], generator)
     contenders = {"predict": fitted, "explain": fitted.explain, "deep": deep.explain}
@@ -130,7 +130,7 @@ def closeness(model, explained: dict, x: Tensor, permutations: int, generator: t
 
 
 @torch.no_grad()
-def _performance(model, part: tuple[Tensor, Tensor]) -> float:
+def performance(model, part: tuple[Tensor, Tensor]) -> float:
     """The accuracy, or for real targets the mean squared error."""
     x, y = part
     scores = model(x.double())

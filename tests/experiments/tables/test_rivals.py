@@ -63,7 +63,7 @@ def test_a_fitted_machine_is_explained_exactly():
     model = rivals.boosted(config, few, torch.Generator().manual_seed(0))
     assert any(len(players) == 2 for players in model.terms)
     x = few.test[0][:3].double()
-    assert model(x).shape == (3, 2) and rivals._performance(model, few.test) > 0.8
+    assert model(x).shape == (3, 2) and rivals.performance(model, few.test) > 0.8
     exact = shapley_values(model, x)
     assert_close(model.exact(x), exact, **F64)
     assert_close(model.explain(x).sum(1), exact.sum(1), **F64)

@@ -1,0 +1,105 @@
+"""What the record says of networks that see every feature: three claims of ours."""
+
+from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below
+from shapnotes.experiments._harness.statistics import Interval, paired_interval
+from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments.tables import rivals
+from shapnotes.experiments.tables import wide as study
+from shapnotes.experiments.tables.accuracy import ROUNDS
+from shapnotes.experiments.tables.models import DEEP
+from shapnotes.experiments.tables.wide import MNIST, SIZES, mean, named, of
+
+CLOSE = 0.1  # of the size of exact values
+ALIKE = 0.005  # of accuracy
+
+ONE_STAGE = [size for size in SIZES if len(size) == 1]
+
+
+def finding(runs: list[dict], part: str) -> Finding:
+    """What the record says of one of `CLAIM.parts`."""
+    return {"1": _closeness, "2": _speed, "3": _digits}[part](runs)
+
+
+def _closeness(runs: list[dict]) -> Finding:
+    """One stage: the distance from exact values, in parts of their size, which holds the noise of sampled ones."""
+    cells = {(data, size): cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))}
+    table, statements, decides = [], [], "no runs"
+    for (data, size), cell in cells.items():
+        error = mean(cell, rivals.relative)
+        table.append(Comparison(data, named(cell[0]["config"]), error))
+        if size in ONE_STAGE:
+            claim = f"{data}: {named(cell[0]['config'])} is near exact values"
+            criterion = f"the mean error is below {CLOSE:g} of their mean size, by the interval over rounds"
+            statements.append(Statement(claim, criterion, below(error, CLOSE)))
+            decides = f"{data}, {named(cell[0]['config'])}: {error.shown()} of the values"
+    return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
+
+
+def _speed(runs: list[dict]) -> Finding:
+    """The time of one explanation over that of the table's Deep ShapNet."""
+    cells = [cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))]
+    table, statements, decides = [], [], "no runs"
+    for cell in cells:
+        config, ratio = cell[0]["config"], mean(cell, rivals.slowness)
+        table.append(Comparison(config["data"], named(config), ratio, form=".2f"))
+        claim = f"{config['data']}: {named(config)} explains itself in less time than the Deep ShapNet"
+        statements.append(
+            Statement(claim, "the ratio of times is below 1, by the interval over rounds", below(ratio, 1))
+        )
+        decides = f"{config['data']}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
+    return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
+
+
+def _digits(runs: list[dict]) -> Finding:
+    """MNIST: one stage beside a perceptron of its width, two beside one of as many parameters."""
+    cells = [of(runs, "mnist", *one) for one in MNIST]
+    if not all(cells):
+        return Finding((), (), "no runs", "no runs of MNIST")
+    table = [
+        Comparison("MNIST", named(c[0]["config"]), mean(c, lambda result: result["test"]), form=".4f") for c in cells
+    ]
+    one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
+    alike, ahead, behind = paired_interval(one, small), paired_interval(two, one), paired_interval(two, large)
+    criterion = "the interval of the difference over seeds"
+    statements = (
+        Statement(
+            "one stage predicts as a perceptron of its width",
+            f"{criterion} is within {ALIKE:g} of 0",
+            _within(alike, ALIKE),
+        ),
+        Statement("two stages predict better than one", f"{criterion} is above 0", above(ahead)),
+        Statement(
+            "and no worse than a perceptron of as many parameters",
+            f"{criterion} is above -{ALIKE:g}",
+            above(behind, -ALIKE),
+        ),
+    )
+    seeds = min(map(len, cells))
+    return Finding(
+        statements, tuple(table), f"two stages less one {ahead.shown('+.4f')}", f"{seeds} seeds" if seeds < 3 else ""
+    )
+
+
+def _within(difference: Interval, bound: float) -> bool | None:
+    """Whether a difference is within a bound of 0: None where its interval crosses the bound."""
+    if -bound < difference.low and difference.high < bound:
+        return True
+    return False if difference.low > bound or difference.high < -bound else None
+
+
+def _reduced(runs: list[dict], found: int, all_of_them: int) -> str:
+    if found < all_of_them:
+        return f"{found} of {all_of_them} networks"
+    rounds = min(len(of(runs, data, "wide", size)) for data in DEEP for size in SIZES)
+    return f"{rounds} of {ROUNDS} rounds" if rounds < ROUNDS else ""
+
+
+CLAIM = Claim(
+    "X-W",
+    "Networks that see every feature at once",
+    finding,
+    study="wide",
+    summary=study.summary,
+    parts=("1", "2", "3"),
+    about=study.__doc__ or "",
+)
