@@ -46,8 +46,8 @@ def shapley_bounds(
     r"""Lower and upper bounds that hold for the exact Shapley values of a network of linear layers and ReLUs.
 
     .. math::
-        \phi_k = \sum_C \frac{p!\, a!}{(p + a + 1)!}\,
-        \mathbb{E}_{S \in C}\, [v(S \cup \{k\}) - v(S)]
+        \phi_k = \sum_C &\frac{p!\, a!}{(p + a + 1)!} \\
+        &\times \mathbb{E}_{S \in C}\, [v(S \cup \{k\}) - v(S)]
 
     over sub-cubes C that together hold every coalition of the others once: p players are present in all coalitions of
     C, a absent in all, and the others free. Given that player k comes after the p and before the a, every free player

@@ -26,7 +26,8 @@ def propagated_shapley_values(
     r"""Approximate Shapley values of a deep ReLU network, from the mean and variance of its units.
 
     .. math::
-        \phi_k = \int_0^1 \mathbb{E}\, [f(z^{(q)}, z_k = x_k) - f(z^{(q)}, z_k = r_k)]\; dq
+        \phi_k = \int_0^1 \mathbb{E}\, [&f(z^{(q)}, z_k = x_k) \\
+        &- f(z^{(q)}, z_k = r_k)]\; dq
 
     where every other feature of :math:`z^{(q)}` takes the input's value with chance q, independently, and else the
     baseline's (Owen, 1972). Both expectations are approximated layer by layer: every unit is taken to be normal and

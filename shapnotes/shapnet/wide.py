@@ -120,8 +120,9 @@ class WideShapNet(ShapNet):
     r"""A cascade of layers of ReLU neurons that see every feature, which predicts by adding up its explanation.
 
     .. math::
-        H(x) = \sum_k h_k(x), \qquad h = V \circ T_L \circ \cdots \circ T_1, \qquad
-        T_l(z)_{kh} = \phi_k\big(\max(b_h + \textstyle\sum_i w_{hi} \cdot z_i, 0)\big)
+        H(x) &= \sum_k h_k(x), \\
+        h &= V \circ T_L \circ \cdots \circ T_1, \\
+        T_l(z)_{kh} &= \phi_k\big(\max(b_h + \textstyle\sum_i w_{hi} \cdot z_i, 0)\big)
 
     :math:`T_l` gives feature k a vector with one channel per neuron, its Shapley value in that neuron's game, where
     absent features have their reference: the baseline at the first stage and 0 at all later ones. V is linear and the
