@@ -69,8 +69,16 @@ def test_networks_are_where_their_weights_are(make):
     assert_close(net.explain(x).attributions, explained.attributions, rtol=0, atol=0)
 
 
-def test_state_and_copies():
-    net, other, x = made(), DeepShapNet(5, 3, 2, hidden=(4,)).double(), normal(3, 5)
+@pytest.mark.parametrize(
+    ("make", "anew"),
+    [
+        (made, lambda: DeepShapNet(5, 3, 2, hidden=(4,))),
+        (lambda: WideShapNet(5, (4, 3), 2, baseline=normal(5, seed=9)).double(), lambda: WideShapNet(5, (4, 3), 2)),
+    ],
+    ids=["deep", "wide"],
+)
+def test_state_and_copies(make, anew):
+    net, other, x = make(), anew().double(), normal(3, 5)
     assert "baseline" in net.state_dict()
     other.load_state_dict(net.state_dict())
     for same in (other, copy.deepcopy(net)):

@@ -181,18 +181,6 @@ def test_hooks_of_the_last_stage_are_called():
     assert len(seen) == 1
 
 
-def test_state_copies_and_seeds():
-    net, x = made(5, (4, 3), 2, baseline=normal(5, seed=3)), normal(3, 5)
-    other = WideShapNet(5, (4, 3), 2).double()
-    other.load_state_dict(net.state_dict())
-    for same in (other, copy.deepcopy(net)):
-        assert_close(same(x), net(x), rtol=0, atol=0)
-    net.reset_parameters(torch.Generator().manual_seed(7))
-    assert float((net(x) - other(x)).detach().abs().min()) > 0
-    other.reset_parameters(torch.Generator().manual_seed(7))
-    assert_close(other(x), net(x), rtol=0, atol=0)
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_it_gives_the_same_numbers_by_two_programs():
     """With a backend that counts and runs what it is given, which needs no C++ compiler."""

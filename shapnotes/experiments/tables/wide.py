@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from shapnotes import datasets
 from shapnotes._runtime.timing import in_turn
 from shapnotes.experiments._harness.checkpoints import Checkpoint
-from shapnotes.experiments._harness.statistics import Interval, interval
 from shapnotes.experiments._harness.study import Batch, Study
 from shapnotes.experiments._models import perceptron
 from shapnotes.experiments.tables import models, rivals, splits
@@ -179,13 +178,6 @@ def of(runs: list[dict], data: str, model: str, channels: tuple[int, ...], **cho
     return [run for run in runs if run["config"] == config]
 
 
-def mean(runs: list[dict], value: Callable[[dict], float]) -> Interval:
-    """The mean over runs of a number of a result, with its interval."""
-    data = runs[0]["config"]["data"]
-    shared = splits.shared(data, [run["seed"] for run in runs]) if data in DEEP else 0.0
-    return interval((value(run["result"]) for run in runs), shared=shared)
-
-
 def named(config: dict) -> str:
     """A network in words."""
     widths = "-".join(map(str, config["channels"]))
@@ -201,12 +193,12 @@ def summary(runs: list[dict]) -> list[str]:
         what, form = ("squared error", ".5f") if config["data"] == "synthetic" else ("accuracy", ".4f")
         sized = f"{group[0]['result']['parameters']:,} parameters"
         lines.append(f"{config['data']}, {named(config)}, {sized}, {len(group)} runs")
-        said = f"    {what} {mean(group, lambda result: result['test']).shown(form)}"
+        said = f"    {what} {rivals.mean(group, lambda result: result['test']).shown(form)}"
         if config["model"] == "wide":
-            noise = mean(group, lambda result: result["standard error"] / result["size"]).mean
-            said += f"; error in parts of the values {mean(group, rivals.relative).shown()} (noise {noise:.3f})"
+            noise = rivals.mean(group, lambda result: result["standard error"] / result["size"]).mean
+            said += f"; error in parts of the values {rivals.mean(group, rivals.relative).shown()} (noise {noise:.3f})"
         if "deep, 1" in group[0]["result"]:
-            said += f"; time over Deep ShapNet {mean(group, rivals.slowness).shown('.2f')}"
+            said += f"; time over Deep ShapNet {rivals.mean(group, rivals.slowness).shown('.2f')}"
         lines.append(said)
     return lines
 

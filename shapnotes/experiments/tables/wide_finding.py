@@ -7,7 +7,7 @@ from shapnotes.experiments.tables import rivals
 from shapnotes.experiments.tables import wide as study
 from shapnotes.experiments.tables.accuracy import ROUNDS
 from shapnotes.experiments.tables.models import DEEP
-from shapnotes.experiments.tables.wide import MNIST, SIZES, mean, named, of
+from shapnotes.experiments.tables.wide import MNIST, SIZES, named, of
 
 CLOSE = 0.1  # of the size of exact values
 ALIKE = 0.005  # of accuracy
@@ -25,7 +25,7 @@ def _closeness(runs: list[dict]) -> Finding:
     cells = {(data, size): cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))}
     table, statements, decides = [], [], "no runs"
     for (data, size), cell in cells.items():
-        error = mean(cell, rivals.relative)
+        error = rivals.mean(cell, rivals.relative)
         table.append(Comparison(data, named(cell[0]["config"]), error))
         if size in ONE_STAGE:
             claim = f"{data}: {named(cell[0]['config'])} is near exact values"
@@ -40,7 +40,7 @@ def _speed(runs: list[dict]) -> Finding:
     cells = [cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))]
     table, statements, decides = [], [], "no runs"
     for cell in cells:
-        config, ratio = cell[0]["config"], mean(cell, rivals.slowness)
+        config, ratio = cell[0]["config"], rivals.mean(cell, rivals.slowness)
         table.append(Comparison(config["data"], named(config), ratio, form=".2f"))
         claim = f"{config['data']}: {named(config)} explains itself in less time than the Deep ShapNet"
         statements.append(
@@ -56,7 +56,8 @@ def _digits(runs: list[dict]) -> Finding:
     if not all(cells):
         return Finding((), (), "no runs", "no runs of MNIST")
     table = [
-        Comparison("MNIST", named(c[0]["config"]), mean(c, lambda result: result["test"]), form=".4f") for c in cells
+        Comparison("MNIST", named(c[0]["config"]), rivals.mean(c, lambda result: result["test"]), form=".4f")
+        for c in cells
     ]
     one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
     alike, ahead, behind = paired_interval(one, small), paired_interval(two, one), paired_interval(two, large)

@@ -74,7 +74,7 @@ def test_intervals_are_over_runs(data, shared):
         {"config": configuration(data, "wide", (5,)), "seed": 5 * i, "result": {"error": e, "size": 2.0}}
         for i, e in enumerate((1.0, 2.0, 3.0))
     ]
-    found, expected = wide.mean(runs, rivals.relative), interval([0.5, 1.0, 1.5], shared=shared)
+    found, expected = rivals.mean(runs, rivals.relative), interval([0.5, 1.0, 1.5], shared=shared)
     assert isclose(found.mean, expected.mean) and isclose(found.half, expected.half)
     assert len(wide.of(runs, data, "wide", (5,))) == 3 and not wide.of(runs, data, "wide", (5,), nodes=3)
 
