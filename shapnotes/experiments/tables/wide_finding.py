@@ -54,7 +54,7 @@ def _digits(runs: list[dict]) -> Finding:
     """MNIST: one stage beside a perceptron of its width, two beside one of as many parameters."""
     cells = [of(runs, "mnist", *one) for one in MNIST]
     if not all(cells):
-        return Finding((), (), "no runs", "no runs of MNIST")
+        return Finding((), (), "no runs of MNIST")
     table = [
         Comparison("MNIST", named(c[0]["config"]), rivals.mean(c, lambda result: result["test"]), form=".4f")
         for c in cells

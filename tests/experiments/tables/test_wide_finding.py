@@ -59,4 +59,4 @@ def test_digits():
     assert [s.held for s in worse.statements] == [True, False, False] and worse.verdict == "disagrees"
     assert finding(digits(0.95, 0.98, 0.976, 0.981), "3").statements[0].held is False
     assert finding(digits(0.975, 0.98, 0.976, 0.981, seeds=2), "3").reduced == "2 seeds"
-    assert finding(digits(0.975, 0.98, 0.976, 0.981)[:9], "3").reduced == "no runs of MNIST"
+    assert finding(digits(0.975, 0.98, 0.976, 0.981)[:9], "3").verdict == "open"
