@@ -37,13 +37,19 @@ def cached_tensors(build: Callable[[*Ts], Tensor]) -> Callable[[*Ts], Tensor]:
     Tensors are built outside inference mode, since those built inside could never take part in a gradient, and outside
     function transforms (vmap, grad), whose wrappers would not outlive them; and on the CPU unless `build` says where,
     since they outlive a default device too. What is built while PyTorch traces (fake
-    tensors, compilers) is valid only there, and not cached.
+    tensors, compilers) is valid only there, and not cached. `torch.jit.trace` sees a constant, whether the tensor was
+    in the cache or not: how it is built is not recorded.
     """
 
     @lru_cache(maxsize=64)
     def cached(*key: *Ts) -> Tensor:
-        with torch.inference_mode(False), torch.device("cpu"):
-            return build(*key)
+        recorder = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]  # not in its stubs
+        try:
+            with torch.inference_mode(False), torch.device("cpu"):
+                return build(*key)
+        finally:
+            torch._C._set_tracing_state(recorder)  # type: ignore[attr-defined]
 
     @wraps(build)
     def get(*key: *Ts) -> Tensor:

@@ -26,6 +26,19 @@ def test_cached_tensors_are_made_once_and_serve_gradients():
     assert x.grad.tolist() == [1, 1, 1] and made == [3]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_recorded_program_has_constants_also_when_the_cache_was_empty():
+    """`torch.jit.trace` records twice and compares."""
+
+    @C.cached_tensors
+    def counted(n: int) -> torch.Tensor:
+        return torch.arange(n).double()
+
+    recorded = torch.jit.trace(lambda x: x + counted(3), torch.zeros(3).double())
+    assert "aten::arange" not in str(recorded.graph)
+    assert recorded(torch.ones(3).double()).tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["cached before", "not cached before"])
 def test_what_tracing_makes_is_not_cached(before):
     """And what was cached before is not given to the tracer, which knows its own tensors only."""
