@@ -53,32 +53,33 @@ def _speed(runs: list[dict]) -> Finding:
 def _digits(runs: list[dict]) -> Finding:
     """MNIST: one stage beside a perceptron of its width, two beside one of as many parameters."""
     cells = [of(runs, "mnist", *one) for one in MNIST]
-    if not all(cells):
-        return Finding((), (), "no runs of MNIST")
     table = [
         Comparison("MNIST", named(c[0]["config"]), rivals.mean(c, lambda result: result["test"]), form=".4f")
         for c in cells
+        if c
     ]
-    one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
-    alike, ahead, behind = paired_interval(one, small), paired_interval(two, one), paired_interval(two, large)
-    criterion = "the interval of the difference over seeds"
+    answers: list[bool | None] = [None, None, None]
+    decides, short = "no runs of MNIST", ""
+    if all(cells):
+        one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
+        ahead = paired_interval(two, one)
+        answers = [
+            _within(paired_interval(one, small), ALIKE),
+            above(ahead),
+            above(paired_interval(two, large), -ALIKE),
+        ]
+        decides, seeds = f"two stages less one {ahead.shown('+.4f')}", min(map(len, cells))
+        short = f"{seeds} seeds" if seeds < 3 else ""
+    claims = {
+        "one stage predicts as a perceptron of its width": f"within {ALIKE:g} of 0",
+        "two stages predict better than one": "above 0",
+        "and no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
+    }
     statements = (
-        Statement(
-            "one stage predicts as a perceptron of its width",
-            f"{criterion} is within {ALIKE:g} of 0",
-            _within(alike, ALIKE),
-        ),
-        Statement("two stages predict better than one", f"{criterion} is above 0", above(ahead)),
-        Statement(
-            "and no worse than a perceptron of as many parameters",
-            f"{criterion} is above -{ALIKE:g}",
-            above(behind, -ALIKE),
-        ),
+        Statement(claim, f"the interval of the difference over seeds is {where}", answer)
+        for (claim, where), answer in zip(claims.items(), answers, strict=True)
     )
-    seeds = min(map(len, cells))
-    return Finding(
-        statements, tuple(table), f"two stages less one {ahead.shown('+.4f')}", f"{seeds} seeds" if seeds < 3 else ""
-    )
+    return Finding(tuple(statements), tuple(table), decides, short)
 
 
 def _within(difference: Interval, bound: float) -> bool | None:
