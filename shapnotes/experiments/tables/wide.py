@@ -13,6 +13,10 @@ features and by random orders of 30, with the size of the exact values; and time
 ShapNet of the table, one input and 64. The distance has two causes: the method's error at each neuron, and that values
 of values are not values of the whole. A network of one stage has the first only; it is also explained by "edgeworth".
 
+**How many features a neuron sees.** One stage of 400 neurons, each of which sees a few features drawn at random, 1 to
+all (SEEN): its other weights are held at 0, and those that it has start as much larger as there are fewer. Neurons that
+see one feature make an additive model, those that see two a Shallow ShapNet of pairs.
+
 **MNIST.** The 784 pixels in [0, 1] from a black image, 60,000 images to train on: a network of one stage, which is a
 perceptron without a constant, and one of two, beside perceptrons. Exact values are those of random orders of the pixels
 that are not blank, on the first test images of the digits; of one stage they are also by the lattice, to a thousandth.
@@ -22,10 +26,12 @@ import copy
 import json
 from collections.abc import Callable
 from functools import partial
+from math import sqrt
 from statistics import median
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from shapnotes import datasets
 from shapnotes._runtime.timing import in_turn
@@ -42,17 +48,20 @@ from shapnotes.shapnet import WideShapNet
 
 SIZES = ((100,), (400,), (20, 20))
 RATE = 3e-3
+SEEN = {"yeast": (1, 2, 4), "breast_cancer": (1, 2, 4, 8, 16), "synthetic": (1, 2, 4, 8)}  # features, but for all
+LARGEST = (400,)  # neurons, where they see a few features each
 MNIST = (("wide", (100,)), ("wide", (10, 100)), ("perceptron", (100,)), ("perceptron", (1000,)))
 EXPLAINED = {"yeast": 20, "breast_cancer": 5, "synthetic": 5, "mnist": 3}  # inputs; what has 2^16 coalitions takes long
 
 
 def batches(scale: str) -> list[Batch]:
-    """The first fold of each round, tables before MNIST; "cpu" has two rounds, and one network of each kind."""
+    """The first fold of each round: tables, then MNIST, then parts of tables; "cpu" has two rounds, and MNIST once."""
     if scale == "smoke":
         small = {"explained": 2, "permutations": 4, "repeats": 1, "epochs": 1}
         return [
             Batch(configuration("synthetic", "wide", (5,), samples=80, **small), (0,)),
             Batch(configuration("breast_cancer", "wide", (3, 4), **small), (0, 5)),
+            Batch(configuration("breast_cancer", "wide", (6,), seen=2, **small), (0,)),
             Batch(configuration("digits", "wide", (3, 4), **small), (0,)),
             Batch(configuration("digits", "perceptron", (6,), **small), (0,)),
         ]
@@ -60,7 +69,14 @@ def batches(scale: str) -> list[Batch]:
     seeds = tuple(range(0, FOLDS * rounds, FOLDS))
     tables = [Batch(configuration(data, "wide", size), (seed,)) for seed in seeds for data in DEEP for size in SIZES]
     repeats = {"paper": 3, "cpu": 1}[scale]
-    return tables + [Batch(configuration("mnist", *one), (seed,), stage=1) for seed in range(repeats) for one in MNIST]
+    images = [Batch(configuration("mnist", *one), (seed,), stage=1) for seed in range(repeats) for one in MNIST]
+    parts = [
+        Batch(configuration(data, "wide", LARGEST, seen=seen), (seed,), stage=2)
+        for seed in seeds
+        for data, counts in SEEN.items()
+        for seen in counts
+    ]
+    return tables + images + parts
 
 
 def configuration(data: str, model: str, channels: tuple[int, ...], **choice) -> dict:
@@ -88,7 +104,31 @@ def network(config: dict, features: int, outputs: int, generator: torch.Generato
         widths = [features, *config["channels"], outputs]
         return perceptron.network(widths, {"activation": "relu", "init": "torch"}, generator)
     method = {name: config[name] for name in ("method", "nodes")}
-    return WideShapNet(features, config["channels"], outputs, **method, generator=generator)
+    net = WideShapNet(features, config["channels"], outputs, **method, generator=generator)
+    if "seen" in config:
+        _limit(net, config["seen"], generator)
+    return net
+
+
+class Seen(nn.Module):
+    """Weights of neurons that see some features each: the others are 0, and stay 0 in training."""
+
+    def __init__(self, sees: Tensor):
+        super().__init__()
+        self.register_buffer("sees", sees)  # [neurons, features, 1] of 0 and 1
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.sees
+
+
+def _limit(net: WideShapNet, seen: int, generator: torch.Generator) -> None:
+    """Let each neuron of the only stage see so many features, drawn at random, with what it is given as large."""
+    (stage,) = net.stages
+    neurons, features, _ = stage.weight.shape
+    chosen = torch.rand(neurons, features, generator=generator).argsort(1) < seen  # argsort is a random permutation
+    with torch.no_grad():
+        stage.weight *= sqrt(features / seen)
+    parametrize.register_parametrization(stage, "weight", Seen(chosen[..., None].to(stage.weight.dtype)))
 
 
 def _on_table(config: dict, seed: int, checkpoint: Checkpoint | None) -> dict:
@@ -97,13 +137,18 @@ def _on_table(config: dict, seed: int, checkpoint: Checkpoint | None) -> dict:
     features, _, outputs, _ = DEEP[config["data"]]
     net = network(config, features, outputs, generator)
     (net,) = models.fit([net], models.stacked([fold]), [generator], config)
+    parameters = models.parameters(net)
+    if "seen" in config:
+        (stage,) = net.stages
+        parameters -= stage.weight.numel() - len(stage.weight) * config["seen"]
+        parametrize.remove_parametrizations(stage, "weight")
     net = net.double().requires_grad_(False)
     result = {name: rivals.performance(net, getattr(fold, name)) for name in ("test", "held_out", "train")}
     x = fold.test[0].double()
     result |= rivals.closeness(net, _explanations(net), x[: config["explained"]], config["permutations"], generator)
     deep = models.network("deep", config["data"], generator).double()
     times = _times({"predict": net, "explain": net.explain, "deep": deep.explain}, x, config["repeats"])
-    return result | times | {"parameters": models.parameters(net)}
+    return result | times | {"parameters": parameters}
 
 
 def _on_images(config: dict, seed: int, checkpoint: Checkpoint | None) -> dict:
@@ -181,7 +226,8 @@ def of(runs: list[dict], data: str, model: str, channels: tuple[int, ...], **cho
 def named(config: dict) -> str:
     """A network in words."""
     widths = "-".join(map(str, config["channels"]))
-    return f"perceptron {widths}" if config["model"] == "perceptron" else f"WideShapNet {widths}"
+    sees = f", {config['seen']} seen" if "seen" in config else ""
+    return f"perceptron {widths}" if config["model"] == "perceptron" else f"WideShapNet {widths}{sees}"
 
 
 def summary(runs: list[dict]) -> list[str]:

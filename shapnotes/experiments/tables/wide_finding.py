@@ -1,13 +1,13 @@
-"""What the record says of networks that see every feature: three claims of ours."""
+"""What the record says of networks that see every feature: four claims of ours."""
 
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below
 from shapnotes.experiments._harness.statistics import Interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
-from shapnotes.experiments.tables import rivals
+from shapnotes.experiments.tables import accuracy_finding, rivals
 from shapnotes.experiments.tables import wide as study
 from shapnotes.experiments.tables.accuracy import ROUNDS
 from shapnotes.experiments.tables.models import DEEP
-from shapnotes.experiments.tables.wide import MNIST, SIZES, named, of
+from shapnotes.experiments.tables.wide import LARGEST, MNIST, SEEN, SIZES, named, of
 
 CLOSE = 0.1  # of the size of exact values
 ALIKE = 0.005  # of accuracy
@@ -17,7 +17,7 @@ ONE_STAGE = [size for size in SIZES if len(size) == 1]
 
 def finding(runs: list[dict], part: str) -> Finding:
     """What the record says of one of `CLAIM.parts`."""
-    return {"1": _closeness, "2": _speed, "3": _digits}[part](runs)
+    return {"1": _closeness, "2": _speed, "3": _digits, "4": _seen}[part](runs)
 
 
 def _closeness(runs: list[dict]) -> Finding:
@@ -82,6 +82,45 @@ def _digits(runs: list[dict]) -> Finding:
     return Finding(tuple(statements), tuple(table), decides, short)
 
 
+def _seen(runs: list[dict]) -> Finding:
+    """What a neuron sees: all features beside pairs, in prediction and in the error of the explanation."""
+    table, statements, decides, found = [], [], "no runs", 0
+    for data, counts in SEEN.items():
+        cells = {seen: of(runs, data, "wide", LARGEST, seen=seen) for seen in counts}
+        cells[DEEP[data][0]] = of(runs, data, "wide", LARGEST)
+        cells = {seen: cell for seen, cell in cells.items() if cell}
+        found += len(cells)
+        for seen, cell in cells.items():
+            error = rivals.mean(cell, rivals.relative)
+            label = f"{seen} seen of {DEEP[data][0]}"
+            table.append(Comparison(data, f"{label}: error of the explanation / size", error))
+            form = ".5f" if data == "synthetic" else ".3f"
+            what = "squared error" if data == "synthetic" else "accuracy"
+            table.append(Comparison(data, f"{label}: {what}", rivals.mean(cell, _test), form=form))
+        if {2, DEEP[data][0]} <= cells.keys():
+            pairs, every = cells[2], cells[DEEP[data][0]]
+            ahead = accuracy_finding.lead(every, pairs)
+            answer = below(ahead) if data == "synthetic" else above(ahead)
+            where = "below 0" if data == "synthetic" else "above 0"
+            claim = f"{data}: neurons that see every feature predict better than neurons that see two"
+            statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
+            one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
+            claim = f"{data}: and their explanation by *normal* is nearer to exact values"
+            criterion = "the interval of the error in parts of the size is below that of two"
+            answer = True if one.high < two.low else False if one.low > two.high else None
+            statements.append(Statement(claim, criterion, answer))
+            decides = f"{data}, every feature less two: {ahead.shown('+.5f')}"
+    return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
+
+
+def _test(result: dict) -> float:
+    return result["test"]
+
+
+def _missing(found: int, all_of_them: int) -> str:
+    return f"{found} of {all_of_them} networks" if found < all_of_them else ""
+
+
 def _within(difference: Interval, bound: float) -> bool | None:
     """Whether a difference is within a bound of 0: None where its interval crosses the bound."""
     if -bound < difference.low and difference.high < bound:
@@ -90,8 +129,8 @@ def _within(difference: Interval, bound: float) -> bool | None:
 
 
 def _reduced(runs: list[dict], found: int, all_of_them: int) -> str:
-    if found < all_of_them:
-        return f"{found} of {all_of_them} networks"
+    if missing := _missing(found, all_of_them):
+        return missing
     rounds = min(len(of(runs, data, "wide", size)) for data in DEEP for size in SIZES)
     return f"{rounds} of {ROUNDS} rounds" if rounds < ROUNDS else ""
 
@@ -102,6 +141,6 @@ CLAIM = Claim(
     finding,
     study="wide",
     summary=study.summary,
-    parts=("1", "2", "3"),
+    parts=("1", "2", "3", "4"),
     about=study.__doc__ or "",
 )

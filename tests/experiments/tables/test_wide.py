@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 import shapnotes as sn
 from shapnotes.experiments._harness.statistics import interval
-from shapnotes.experiments.tables import rivals, wide
-from shapnotes.experiments.tables.wide import MNIST, SIZES, batches, by_lattice, configuration
+from shapnotes.experiments.tables import models, rivals, wide
+from shapnotes.experiments.tables.wide import MNIST, SEEN, SIZES, batches, by_lattice, configuration
 from shapnotes.shapnet import WideShapNet
 
 F64 = tolerance(torch.float64)
@@ -25,6 +25,21 @@ def test_the_network_is_the_configurations():
     assert_close(again.stages[0].weight, net.stages[0].weight, rtol=0, atol=0)
     plain = wide.network(configuration("mnist", "perceptron", (6,)), 784, 10, torch.Generator().manual_seed(0))
     assert [tuple(p.shape) for p in plain.parameters()] == [(6, 784), (6,), (10, 6), (10,)]
+
+
+@pytest.mark.parametrize("seen", [1, 3, 8])
+def test_neurons_see_so_many_features_before_and_after_training(seen):
+    config = configuration("yeast", "wide", (40,), seen=seen, epochs=1)
+    net = wide.network(config, 8, 10, torch.Generator().manual_seed(0))
+    (whole,) = wide.network(configuration("yeast", "wide", (40,)), 8, 10, torch.Generator().manual_seed(0)).stages
+    (stage,) = net.stages
+    chosen = stage.weight != 0
+    assert chosen.sum(1).eq(seen).all() and (seen == 8 or chosen.float().mean(0).lt(1).all())
+    assert_close(stage.weight[chosen], (whole.weight * (8 / seen) ** 0.5)[chosen])
+    x, y = torch.randn(64, 8, generator=torch.Generator().manual_seed(1)), torch.arange(64) % 10
+    (trained,) = models.fit([net], (x[None], y[None]), [torch.Generator().manual_seed(2)], config)
+    after = trained.stages[0].weight
+    assert torch.equal(after != 0, chosen) and not torch.equal(after, stage.weight)
 
 
 def test_by_lattice_is_what_all_coalitions_say():
@@ -63,9 +78,12 @@ def test_smoke_runs_hold_their_numbers():
             found.append({"config": batch.config, "seed": seed, "result": result})
     assert found[0]["result"]["parameters"] == 5 * 16 + 5 + 5 and "error, edgeworth" in found[0]["result"]
     lines = wide.summary(found)
-    assert len(lines) == 8 and lines[0] == "synthetic, WideShapNet 5, 90 parameters, 1 runs"
+    assert len(lines) == 10 and lines[0] == "synthetic, WideShapNet 5, 90 parameters, 1 runs"
     assert "time over Deep ShapNet" in lines[1] and "accuracy" in lines[3]
-    assert lines[6].startswith("digits, perceptron 6") and "error" not in lines[7]
+    assert found[3]["result"]["parameters"] == 6 * (2 + 1 + 2) and lines[4].startswith(
+        "breast_cancer, WideShapNet 6, 2 seen"
+    )
+    assert lines[8].startswith("digits, perceptron 6") and "error" not in lines[9]
 
 
 @pytest.mark.parametrize(("data", "shared"), [("yeast", 5 / 12), ("synthetic", 0.0), ("mnist", 0.0)])
@@ -82,6 +100,6 @@ def test_intervals_are_over_runs(data, shared):
 def test_all_runs_are_there():
     found = batches("paper")
     names = [(json.dumps(b.config, sort_keys=True), s) for b in found for s in b.seeds]
-    assert len(set(names)) == len(names) == 10 * 3 * len(SIZES) + 3 * len(MNIST)
+    assert len(set(names)) == len(names) == 10 * 3 * len(SIZES) + 3 * len(MNIST) + 10 * sum(map(len, SEEN.values()))
     assert {s for b in found if b.stage == 0 for s in b.seeds} == set(range(0, 50, 5))
-    assert len(batches("cpu")) == 2 * 3 * len(SIZES) + len(MNIST)
+    assert len(batches("cpu")) == 2 * (3 * len(SIZES) + sum(map(len, SEEN.values()))) + len(MNIST)

@@ -4,7 +4,7 @@ import pytest
 
 from shapnotes.experiments.tables import wide_finding
 from shapnotes.experiments.tables.models import DEEP
-from shapnotes.experiments.tables.wide import MNIST, SIZES, configuration
+from shapnotes.experiments.tables.wide import LARGEST, MNIST, SEEN, SIZES, configuration
 from shapnotes.experiments.tables.wide_finding import finding
 
 
@@ -60,3 +60,27 @@ def test_digits():
     assert finding(digits(0.95, 0.98, 0.976, 0.981), "3").statements[0].held is False
     assert finding(digits(0.975, 0.98, 0.976, 0.981, seeds=2), "3").reduced == "2 seeds"
     assert finding(digits(0.975, 0.98, 0.976, 0.981)[:9], "3").verdict == "open"
+
+
+def parts(better: float, nearer: float, data: str = "yeast") -> list[dict]:
+    """Neurons that see every feature of a table are so much better and nearer than those that see fewer."""
+    cells = [(configuration(data, "wide", LARGEST, seen=seen), 0.0, 0.1) for seen in SEEN[data]]
+    cells.append((configuration(data, "wide", LARGEST), better, 0.1 - nearer))
+    return [
+        {
+            "config": config,
+            "seed": 5 * r,
+            "result": {"test": 0.5 + ahead + r / 1000, "error": error + r / 1e4, "size": 1.0},
+        }
+        for config, ahead, error in cells
+        for r in range(10)
+    ]
+
+
+def test_what_a_neuron_sees():
+    both = finding(parts(0.02, 0.05), "4")
+    assert [s.held for s in both.statements] == [True, True] and both.reduced == "4 of 15 networks"
+    assert [s.held for s in finding(parts(-0.02, -0.05), "4").statements] == [False, False]
+    assert [s.held for s in finding(parts(-0.02, 0.05, "synthetic"), "4").statements] == [True, True]
+    assert finding(parts(0.0, 0.0), "4").statements[1].held is None
+    assert not finding(parts(0.0, 0.0)[:10], "4").statements
