@@ -68,31 +68,28 @@ class Explanation:
             value = getattr(self, name)
             if not isinstance(value, Tensor) and (value is not None or name in ("attributions", "prediction")):
                 raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
-        if self.prediction.dim() == 0:
+        shape, predicted = self.attributions.shape, self.prediction.shape
+        if not predicted:
             raise ValueError("prediction must be [batch, *outputs]; got a single number")
-        if self.baseline_prediction is None:
-            object.__setattr__(self, "baseline_prediction", torch.zeros_like(self.prediction))
-        batch, *outputs = self.prediction.shape
-        shape = tuple(self.attributions.shape)
-        if (
-            self.attributions.dim() <= self.prediction.dim()
-            or shape[0] != batch
-            or shape[len(shape) - len(outputs) :] != tuple(outputs)
-        ):
+        players = len(shape) - len(predicted)
+        if players < 1 or shape[0] != predicted[0] or shape[1 + players :] != predicted[1:]:
             raise ValueError(
-                f"attributions of shape {shape} do not explain predictions of shape {tuple(self.prediction.shape)}; "
+                f"attributions of shape {tuple(shape)} do not explain predictions of shape {tuple(predicted)}; "
                 "expected [batch, *players, *outputs] and [batch, *outputs]"
             )
-        if self.baseline_prediction.shape != self.prediction.shape:
+        if self.baseline_prediction is None:
+            object.__setattr__(self, "baseline_prediction", torch.zeros_like(self.prediction))
+        elif self.baseline_prediction.shape != predicted:
             raise ValueError(
                 f"baseline_prediction has shape {tuple(self.baseline_prediction.shape)}, prediction "
-                f"{tuple(self.prediction.shape)}; they must agree"
+                f"{tuple(predicted)}; they must agree"
             )
-        if self.inputs is not None and (self.inputs.dim() == 0 or len(self.inputs) != batch):
-            raise ValueError(f"inputs has shape {tuple(self.inputs.shape)}, for {batch} predictions; one input each")
-        if self.standard_errors is not None and self.standard_errors.shape != self.attributions.shape:
+        if self.inputs is not None and (self.inputs.dim() == 0 or self.inputs.shape[0] != shape[0]):
+            raise ValueError(f"inputs has shape {tuple(self.inputs.shape)}, for {shape[0]} predictions; one input each")
+        if self.standard_errors is not None and self.standard_errors.shape != shape:
             raise ValueError(
-                f"standard_errors has shape {tuple(self.standard_errors.shape)}, attributions {shape}; they must agree"
+                f"standard_errors has shape {tuple(self.standard_errors.shape)}, attributions {tuple(shape)}; they "
+                "must agree"
             )
 
     @property

@@ -231,8 +231,10 @@ class Network(Prunable, nn.Module):
         check_tensor(x)
         if (expected := self._expected_shape(x)) is not None:
             raise ValueError(f"x must be {expected}; got shape {tuple(x.shape)}")
-        weights = (stage.a_weight() for stage in self._each_stage())
-        check_fits(x, next((weight for weight in weights if weight is not None), x), "network")
+        for stage in self._each_stage():
+            if (weight := stage.a_weight()) is not None:
+                check_fits(x, weight, "network")
+                break
         if x.device != self.baseline.device:
             raise ValueError(f"x is on {x.device} and the baseline on {self.baseline.device}; move one of them")
         check_finite(x)

@@ -1,6 +1,7 @@
 """A cascade of stages on vectors: players in a row, of which a table's features are the first."""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,11 +23,7 @@ class PlayerStage(Stage):
     """
 
     n_players: int
-
-    @property
-    def has_own_functions(self) -> bool:
-        """Whether it evaluates functions of the user's own."""
-        return False
+    has_own_functions: bool = False  # of the user, which may be random or mix rows
 
     def refuse_mixing(self, z: Tensor, reference: Tensor | None) -> None:
         """Refuse functions of the user's own that are random or mix rows."""
@@ -111,18 +108,20 @@ class ShapNet(Network):
         """The baseline as the first stage takes it, [n_players, in_channels]."""
         return self.baseline.to(dtype).view(self.n_players, -1)
 
-    @torch.no_grad()
     def _refuse_mixing(self, z: Tensor) -> None:
-        stages = [stage for stage in self._each_stage() if isinstance(stage, PlayerStage)]
-        asked = [number for number, stage in enumerate(stages) if stage.has_own_functions]
-        if not asked or is_traced(z):
-            return
-        z = z[:TRIED_INPUTS]
-        for number, stage in enumerate(stages[: asked[-1] + 1]):
+        asked = [number for number, stage in enumerate(self._each_stage()) if stage.has_own_functions]
+        if asked and not is_traced(z):
+            self._ask_twice(z[:TRIED_INPUTS], asked[-1])
+
+    @torch.no_grad()
+    def _ask_twice(self, z: Tensor, last: int) -> None:
+        """Have the stages up to the last with functions of the user's own refuse those that are random or mix rows."""
+        stages = cast(list[PlayerStage], list(self._each_stage()))
+        for number, stage in enumerate(stages[: last + 1]):
             if not all_finite(z):
                 return
             stage.refuse_mixing(z, self._reference_of(number, z))
-            z = self._after_stage(number, stage, z) if number < asked[-1] else z
+            z = self._after_stage(number, stage, z) if number < last else z
 
     def _reference_of(self, number: int, z: Tensor) -> Tensor | None:
         """What a stage, counted from 0, takes for absent: [n_players, channels], None for zero."""

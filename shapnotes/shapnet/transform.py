@@ -130,15 +130,14 @@ class ShapleyTransform(PlayerStage):
         self._arrange()
 
     def a_weight(self) -> Tensor | None:
-        return next((w for block in self.each_block() if (w := block.a_weight()) is not None), None)
+        for block in self.each_block():
+            if (weight := block.a_weight()) is not None:
+                return weight
+        return None
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         for block in self.each_block():
             block.reset_parameters(generator)
-
-    @property
-    def has_own_functions(self) -> bool:
-        return any(isinstance(block, AnyFunction) for block in self.each_block())
 
     def refuse_mixing(self, x: Tensor, reference: Tensor | None) -> None:
         for block in self.each_block():
@@ -206,6 +205,7 @@ class ShapleyTransform(PlayerStage):
     def _arrange(self) -> None:
         """Where each player's values are among those of all modules, if every player is in one set."""
         blocks = list(self.each_block())
+        self.has_own_functions = any(isinstance(block, AnyFunction) for block in blocks)
         players = [player for block in blocks for members in block.sets for player in members]
         order = None
         if len(players) == len(set(players)) == self.n_players:
