@@ -343,7 +343,7 @@ def _refuse_hopeless(counts: list[int]) -> None:
     evaluations, n = sum(1 << count for count in counts), max(counts)
     if evaluations > MAX_EVALUATIONS:
         raise ValueError(
-            f"{n} players need 2**{n} evaluations of f an input, {evaluations:.2g} in all: "
+            f"{n} players need 2**{n} evaluations of f per input, {evaluations:.2g} in all: "
             f"{evaluations / 8.64e10:.3g} days at a million a second. Use shapnotes.sample_shapley_values, which needs "
-            "n - 1 evaluations a permutation and gives standard errors, or make fewer players with groups="
+            "n - 1 evaluations per permutation and gives standard errors, or make fewer players with groups="
         )

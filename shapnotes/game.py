@@ -240,9 +240,8 @@ def checked_input(x: Tensor) -> Tensor:
     if x.dtype not in _DTYPES:
         raise TypeError(f"x must be floating point, since the baseline is mixed into it; got {x.dtype} (use x.float())")
     if not bool(torch.isfinite(x).all()):
-        raise ValueError(
-            f"x holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; fill or remove them first"
-        )
+        count = int((~torch.isfinite(x)).sum())
+        raise ValueError(f"x is NaN or infinite in {count} of its {x.numel()} entries; fill or remove them first")
     return x
 
 
@@ -276,7 +275,7 @@ def checked_baseline(baseline: Tensor | float | None, x: Tensor) -> Tensor:
     except RuntimeError as error:
         raise ValueError(
             f"baseline of shape {tuple(baseline.shape)} does not broadcast to x of shape {tuple(x.shape)}; give one "
-            f"value, one input {tuple(x.shape[1:])}, or one baseline an input"
+            f"value, one input {tuple(x.shape[1:])}, or one baseline per input"
         ) from error
     if not bool(torch.isfinite(baseline).all()):
         raise ValueError(f"baseline holds NaN or infinity in {x.dtype}; it must be a value that f can be evaluated at")

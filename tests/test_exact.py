@@ -246,7 +246,7 @@ def test_the_guard_counts_what_will_be_done():
     one = torch.eye(40, dtype=torch.float64)
     assert sn.shapley_values(LINE, one).shape == (40, 40)
     everybody = torch.cat([one, torch.ones(1, 40, dtype=torch.float64)])
-    with pytest.raises(ValueError, match=r"40 players need 2\*\*40 evaluations of f an input, 1.1e\+12 in all"):
+    with pytest.raises(ValueError, match=r"40 players need 2\*\*40 evaluations of f per input, 1.1e\+12 in all"):
         sn.shapley_values(LINE, everybody)
 
 

@@ -23,7 +23,7 @@ def check_finite(x: Tensor, name: str = "x") -> None:
     """Refuse NaN and infinity, where numbers may be looked at."""
     if not all_finite(x):
         count = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"{name} holds {count} entries that are NaN or infinite; fill or remove them first")
+        raise ValueError(f"{name} is NaN or infinite in {count} of its {x.numel()} entries; fill or remove them first")
 
 
 def all_finite(x: Tensor) -> bool:

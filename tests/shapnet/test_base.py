@@ -124,7 +124,7 @@ def test_baselines_that_do_not_fit(baseline, error, message):
         (normal(3, 5, 2), ValueError, r"got shape \(3, 5, 2\)"),
         (normal(0, 5), ValueError, "at least one input"),
         (normal(3, 5).float(), TypeError, r"x is torch.float32 and the network's weights are torch.float64"),
-        (normal(3, 5).masked_fill(torch.eye(3, 5) > 0, float("nan")), ValueError, "3 entries that are NaN or infinite"),
+        (normal(3, 5).masked_fill(torch.eye(3, 5) > 0, float("nan")), ValueError, "infinite in 3 of its"),
         ([[1.0] * 5], TypeError, "must be a tensor; got list"),
     ],
 )
