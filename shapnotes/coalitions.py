@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from shapnotes._runtime.tensors import check_dense
+
 __all__ = [
+    "dividends",
     "marginal_weights",
     "masks",
     "member_sums",
@@ -245,6 +248,66 @@ def shapley_rows(n: int) -> list[list[float]]:
     """
     w = _marginal_weights(n)
     return [[w[s.bit_count() - 1] if s >> i & 1 else -w[s.bit_count()] for s in range(2**n)] for i in range(n)]
+
+
+def dividends(values: Tensor) -> Tensor:
+    r"""What each coalition adds beyond its smaller coalitions: the dividends of a game, its Möbius transform.
+
+    .. math::
+        d(S) = \sum_{T \subseteq S} (-1)^{|S| - |T|}\, v(T)
+
+    They add up to the worths again, :math:`v(S) = \sum_{T \subseteq S} d(T)`, and the Shapley value shares each of them
+    equally, :math:`\phi_i = \sum_{S \ni i} d(S) / |S|`. Differentiable; differences are taken in float64.
+
+    Parameters
+    ----------
+    values : Tensor
+        [2**n, *outputs], the worths; bit i of the row number says whether player i is present (row 0: nobody).
+
+    Returns
+    -------
+    Tensor
+        [2**n, *outputs], in the order and the dtype of the table; whole numbers give float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a table without 2**n rows, or with something else than finite real numbers.
+
+    Cost
+    ----
+    n * 2**n / 2 subtractions per output: player by player, the half of the table without the player is subtracted from
+    the half with it.
+
+    Source
+    ------
+    Harsanyi (1963).
+
+    Examples
+    --------
+    >>> dividends(torch.tensor([0.0, 1.0, 2.0, 5.0]))
+    tensor([0., 1., 2., 2.])
+    """
+    d, dtype = checked_table(values)
+    for player in range(len(d).bit_length() - 1):
+        without, present = d.unflatten(0, (-1, 2, 2**player)).unbind(1)
+        d = torch.stack([without, present - without], 1).flatten(0, 2)
+    return d.to(dtype)
+
+
+def checked_table(values: Tensor) -> tuple[Tensor, torch.dtype]:
+    """A table of worths [2**n, *outputs] in float64, and the dtype of what is made of it; refused if it is none."""
+    if not isinstance(values, Tensor):
+        raise TypeError(f"values must be a tensor [2**n, *outputs]; got {type(values).__name__}")
+    check_dense(values, "values")
+    rows = len(values) if values.dim() else 0
+    if rows < 2 or rows & (rows - 1):
+        raise ValueError(f"values needs 2**n rows, one per coalition, for n >= 1; got shape {tuple(values.shape)}")
+    if values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"values must be real numbers; got {values.dtype}")
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("values holds NaN or infinity; a game must have a value for every coalition")
+    return values.to(torch.float64), values.dtype if values.is_floating_point() else torch.float64
 
 
 @cached_tensors

@@ -16,8 +16,7 @@ from shapnotes._coalition_rows import coalition_rows
 from shapnotes._runtime.chunking import check_chunk_size, recomputed, rows_at_once
 from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes._runtime.progress import Bar, progress_bar
-from shapnotes._runtime.tensors import check_dense
-from shapnotes.coalitions import cached_tensors, member_sums, sizes, value_weights
+from shapnotes.coalitions import cached_tensors, checked_table, member_sums, sizes, value_weights
 from shapnotes.explanation import Explanation, check_closure
 from shapnotes.game import Game, Model, checked_output, in_dtype
 from shapnotes.players import Groups
@@ -137,20 +136,10 @@ def shapley_from_table(values: Tensor) -> Tensor:
     >>> shapley_from_table(torch.tensor([0.0, 0.0, 0.0, 1.0]))
     tensor([0.5000, 0.5000])
     """
-    if not isinstance(values, Tensor):
-        raise TypeError(f"values must be a tensor [2**n, *outputs]; got {type(values).__name__}")
-    check_dense(values, "values")
-    rows = len(values) if values.dim() else 0
-    if rows < 2 or rows & (rows - 1):
-        raise ValueError(f"values needs 2**n rows, one a coalition, for n >= 1; got shape {tuple(values.shape)}")
-    if values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"values must be real numbers; got {values.dtype}")
-    if not bool(torch.isfinite(values).all()):
-        raise ValueError("values holds NaN or infinity; a game must have a value for every coalition")
-    dtype = values.dtype if values.is_floating_point() else torch.float64
-    n = rows.bit_length() - 1
+    table, dtype = checked_table(values)
+    n = len(table).bit_length() - 1
     a, w = (weights.to(values.device)[sizes(n, device=values.device)] for weights in value_weights(n))
-    table = values.to(torch.float64).flatten(1) if values.dim() > 1 else values.to(torch.float64)[:, None]
+    table = table.flatten(1) if table.dim() > 1 else table[:, None]
     phi = member_sums(a[:, None] * table) - w @ table
     return in_dtype(phi.reshape(n, *values.shape[1:]), dtype)
 

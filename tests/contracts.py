@@ -106,6 +106,34 @@ def matrix_is_the_table_rule(sn):
         assert_close(matrix.sum(0), efficiency, **F64)
 
 
+def over_subsets(table, sign):
+    """For each coalition S the sum over its subsets T of sign(S, T) v(T), both given as numbers."""
+    return torch.stack(
+        [sum(sign(s, t) * table[t] for t in range(len(table)) if t & ~s == 0) for s in range(len(table))]
+    )
+
+
+@rejects(
+    ("no signs", "coalitions.dividends", lambda right: lambda table: over_subsets(table, lambda s, t: 1)),
+    (
+        "the sign of the subset alone",
+        "coalitions.dividends",
+        lambda right: lambda table: over_subsets(table, lambda s, t: (-1) ** t.bit_count()),
+    ),
+    ("supersets for subsets", "coalitions.dividends", lambda right: lambda table: right(table.flip(0)).flip(0)),
+    ("one sign for all players", "coalitions.dividends", lambda right: lambda table: -right(table)),
+)
+def dividends_are_signed_sums_over_subsets(sn):
+    """As defined; they add up to the worths, and equal shares of them are the Shapley values."""
+    for n in range(1, 6):
+        table = normal(2**n, 2, seed=n)
+        found = sn.coalitions.dividends(table)
+        assert_close(found, over_subsets(table, lambda s, t: (-1) ** (s.bit_count() - t.bit_count())), **F64)
+        assert_close(over_subsets(found, lambda s, t: 1), table, **F64)
+        equal = found / sn.coalitions.sizes(n).clamp(min=1)[:, None]
+        assert_close(sn.coalitions.masks(n).double().T @ equal, by_permutations(table), **F64)
+
+
 @rejects(
     ("empty sizes", "coalitions.sizes", lambda right: lambda n: 0 * right(n)),
     ("the absent taken for present", "coalitions.masks", lambda right: lambda n: ~right(n)),

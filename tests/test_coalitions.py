@@ -62,6 +62,34 @@ def test_parts_of_no_players():
     assert_close(last[:, 1], present[:, 2], **tolerance(torch.float64))
 
 
+def test_dividends_of_a_table_of_any_kind():
+    """Without outputs or with many, of whole numbers or of low precision; with gradients."""
+    assert C.dividends(torch.tensor([0, 1, 2, 5])).tolist() == [0, 1, 2, 2]
+    assert C.dividends(torch.tensor([0, 1, 2, 5])).dtype == torch.float64
+    table = normal(8, 2, 3)
+    assert_close(C.dividends(table)[:, 1, 2], C.dividends(table[:, 1, 2]), **tolerance(torch.float64))
+    assert C.dividends(table.bfloat16()).dtype == torch.bfloat16 and C.dividends(table[:, :0]).shape == (8, 0, 3)
+    large = torch.tensor([2.0**24, 2.0**24 + 2, 2.0**24 + 4, 2.0**24 + 8])  # float32 cannot tell these from odd ones
+    assert C.dividends(large).tolist() == [2.0**24, 2, 4, 2]
+    assert torch.autograd.gradcheck(C.dividends, (normal(8, 2).requires_grad_(),))
+    assert torch.equal(table, normal(8, 2, 3))  # and the table is as it was
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "table"),
+    [
+        (TypeError, "must be a tensor", [0.0, 1.0]),
+        (ValueError, "needs 2\\*\\*n rows, one per coalition", torch.ones(6)),
+        (ValueError, "needs 2\\*\\*n rows", torch.ones(1)),
+        (TypeError, "real numbers", torch.ones(2, dtype=torch.complex64)),
+        (ValueError, "NaN or infinity", torch.tensor([0.0, torch.inf])),
+    ],
+)
+def test_what_is_no_table_has_no_dividends(error, says, table):
+    with pytest.raises(error, match=says):
+        C.dividends(table)
+
+
 @pytest.mark.parametrize("n", [0, -1, 2.0, True, "3", None])
 @pytest.mark.parametrize("form", [C.masks, C.sizes, C.marginal_weights, C.value_weights, C.shapley_matrix])
 def test_a_game_needs_a_whole_number_of_players(form, n):

@@ -83,6 +83,7 @@ CALLS: dict[str, Callable[[Place], object]] = {
     "shapley_values of groups": lambda to: sn.shapley_values(square, to(X), groups=[[0, 1], [2], [3]]),
     "explain": lambda to: sn.explain(square, to(X)).gap(),
     "shapley_from_table": lambda to: sn.shapley_from_table(to(normal(8, 2))),
+    "coalitions.dividends": lambda to: sn.coalitions.dividends(to(normal(8, 2))),
     "sample_shapley_values": lambda to: sn.sample_shapley_values(
         square, to(X), permutations=6, generator=torch.Generator().manual_seed(0)
     ),
