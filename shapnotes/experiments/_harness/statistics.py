@@ -32,8 +32,11 @@ class Interval(NamedTuple):
 
         >>> Interval(0.5, 0.25).shown(".2f"), Interval(0.5, float("nan")).shown("+.2f")
         ('0.50 ± 0.25', '+0.50')
+        >>> Interval(-0.001, 0.25).shown(".2f")  # z: what rounds to 0 has no minus
+        '0.00 ± 0.25'
         """
-        return f"{self.mean:{form}}" + ("" if self.half != self.half else f" ± {self.half:{form.lstrip('+')}}")
+        sign, digits = form[: form.startswith("+")], form.removeprefix("+")
+        return f"{self.mean:{sign}z{digits}}" + ("" if self.half != self.half else f" ± {self.half:{digits}}")
 
 
 def interval(values: Iterable[float], *, shared: float = 0.0, level: float = LEVEL) -> Interval:

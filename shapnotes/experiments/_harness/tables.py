@@ -59,11 +59,11 @@ def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
     return "".join(f"<{tag}{attributes}>{cell}</{tag}>" for cell in cells)
 
 
-def statements(finding: Finding, caption: str) -> Table:
-    """What a paper says, what is asked of the record, and whether it holds."""
+def statements(finding: Finding, caption: str, whose: str = "the paper") -> Table:
+    """What a paper says, or we expected, what is asked of the record, and whether it holds."""
     answers = {True: "holds", False: "does not hold", None: "undecided"}
     rows = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
-    return table(["the paper", "asked of the record", ""], rows, caption)
+    return table([whose, "asked of the record", ""], rows, caption)
 
 
 def comparison(finding: Finding, caption: str) -> Table:

@@ -7,6 +7,8 @@ from torch import nn
 
 from shapnotes.nn import SALinear, ShapLULinear
 
+NAMES = {"relu": "ReLU", "shaplu": "ShapLU", "sa": "SA", "gelu": "GELU", "silu": "SiLU", "leaky_relu": "leaky ReLU"}
+
 
 def network(widths: list[int], config: dict, generator: torch.Generator) -> nn.Sequential:
     """A perceptron of these widths with the configuration's activation and initialisation."""

@@ -30,7 +30,6 @@ PAPER = {
 REPEATS = {"paper": 8, "cpu": 4, "smoke": 2}
 FIRST_SEED = 100
 ARMS = ("sa", "relu")  # in the order of PAPER
-LABELS = {"sa": "SA", "relu": "ReLU"}
 WIDE = 0.01  # a "wide margin" here
 UNLIKE = 3  # of 24 means whose intervals hold with 95 %, more than so many miss in 3 of 100 tables
 
@@ -95,8 +94,7 @@ def finding(runs: list[dict]) -> Finding:
         ),
     )
     table = [
-        Comparison(name, LABELS[a], mean, PAPER[name][ARMS.index(a)], near[name, a])
-        for (name, a), mean in means.items()
+        Comparison(name, NAMES[a], mean, PAPER[name][ARMS.index(a)], near[name, a]) for (name, a), mean in means.items()
     ]
     table += [
         Comparison(name, "SA minus ReLU", one, PAPER[name][0] - PAPER[name][1], form="+.3f")

@@ -11,6 +11,7 @@ from shapnotes.experiments._harness.statistics import (
     ratio_of_deviations,
 )
 from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments._models.perceptron import NAMES
 from shapnotes.experiments.cifar_perceptron import study
 from shapnotes.experiments.cifar_perceptron.study import ACTIVATIONS, EARLY, NETWORK, REPEATS
 
@@ -49,10 +50,11 @@ def finding(runs: list[dict]) -> Finding:
     for activation in ACTIVATIONS:
         if group := select(runs, activation):
             for what, quantity in (("training", "train_accuracy"), ("test", "test_curve")):
-                table.append(Comparison(f"{what} accuracy", activation, interval(at_end(group, quantity).values())))
+                reached = interval(at_end(group, quantity).values())
+                table.append(Comparison(f"{what} accuracy", NAMES[activation], reached))
                 ahead = lead(group, relu, at_end, quantity)
                 if ahead and activation != "relu":
-                    table.append(Comparison(f"{what} accuracy minus ReLU's", activation, ahead, form="+.3f"))
+                    table.append(Comparison(f"{what} accuracy minus ReLU's", NAMES[activation], ahead, form="+.3f"))
     shown = (f"{one.shown('+.3f')} {when}" for one, when in ((end, "at the end"), (whole, "over all epochs")) if one)
     decides = "SA minus ReLU in training accuracy " + ", ".join(shown)
     return Finding(statements, tuple(table), decides, reduced(runs, REPEATS["paper"], ("sa", "relu")))
@@ -79,11 +81,11 @@ def summary(runs: list[dict]) -> list[str]:
 def reduced(runs: list[dict], repeats: int, activations: tuple[str, ...]) -> str:
     """What is smaller than in the paper, in words; `activations` are those that its claim is about."""
     config, epochs = runs[0]["config"], runs[0]["result"]["epochs"]
-    parts = [f"{widths(config)} in place of {NETWORK}"] if widths(config) != NETWORK else []
+    parts = [f"a network {widths(config)} in place of {NETWORK}"] if widths(config) != NETWORK else []
     parts += [f"{epochs} epochs"] if epochs < EARLY else []
     for activation in activations:
         seeds = {run["seed"] for run in runs if run["config"]["activation"] == activation}
-        parts += [f"{len(seeds)} of {repeats} repeats ({activation})"] if len(seeds) < repeats else []
+        parts += [f"{len(seeds)} of {repeats} repeats ({NAMES[activation]})"] if len(seeds) < repeats else []
     return "; ".join(parts)
 
 

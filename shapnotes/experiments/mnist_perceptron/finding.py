@@ -5,6 +5,7 @@ from collections.abc import Callable
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, every, matches
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments._models.perceptron import NAMES
 from shapnotes.experiments.mnist_perceptron import study
 from shapnotes.experiments.mnist_perceptron.study import HIDDEN, PAPER, REPEATS, STATED
 
@@ -37,9 +38,9 @@ def finding(runs: list[dict]) -> Finding:
             size=True,
         ),
     )
-    table = [Comparison("test accuracy, Adam 0.001", a, test, PAPER, near[a]) for a, test in tests.items()]
+    table = [Comparison("test accuracy, Adam 0.001", NAMES[a], test, PAPER, near[a]) for a, test in tests.items()]
     table += [
-        Comparison(f"first epoch minus ReLU's, {optimiser}", a, one, form="+.3f")
+        Comparison(f"first epoch minus ReLU's, {optimiser}", NAMES[a], one, form="+.3f")
         for (optimiser, a), one in leads.items()
     ]
     shown = (f"{optimiser} {one.shown('+.3f')}" for (optimiser, a), one in leads.items() if a == "shaplu")
@@ -57,7 +58,7 @@ def _reduced(runs: list[dict]) -> str:
     sizes = {tuple(run["config"]["hidden"]) for run in runs} - {HIDDEN}
     parts = [f"hidden layers of {', '.join(map(str, size))} in place of 100, 50" for size in sizes]
     counts = {(o, a): len(select(runs, a, o)) for o in PACES for a in STATED}
-    parts += [f"{n} of {REPEATS} runs ({a}, {o})" for (o, a), n in counts.items() if n < REPEATS]
+    parts += [f"{n} of {REPEATS} runs ({NAMES[a]}, {o})" for (o, a), n in counts.items() if n < REPEATS]
     return "; ".join(parts)
 
 

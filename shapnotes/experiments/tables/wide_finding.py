@@ -105,7 +105,7 @@ def _seen(runs: list[dict]) -> Finding:
             claim = f"{data}: neurons that see every feature predict better than neurons that see two"
             statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
-            claim = f"{data}: and their explanation by *normal* is nearer to exact values"
+            claim = f"{data}: and their explanation is nearer to exact values"
             criterion = "the interval of the error in parts of the size is below that of two"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))

@@ -107,7 +107,7 @@ def test_spans_are_those_of_each_seed():
 def test_a_smaller_or_unfinished_record_is_told():
     small = twelve_optimisers.finding(made(the_papers, "cpu", epochs=6))
     assert small.verdict == "smaller scale only" and small.reduced == (
-        "3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 8 repeats"
+        "a network 3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 8 repeats"
     )
     runs = made(the_papers)
     assert twelve_optimisers.finding(runs[:-1]).reduced == "7 of 8 repeats"

@@ -10,6 +10,7 @@ from torch import nn
 
 from shapnotes.experiments._harness.checkpoints import Checkpoint
 from shapnotes.experiments._models import dropout_perceptron
+from shapnotes.experiments._models.perceptron import NAMES
 from shapnotes.experiments.cifar_perceptron import study as cifar_perceptron_study
 from shapnotes.experiments.cifar_perceptron import under_adam
 from shapnotes.nn import SALinear, ShapLULinear
@@ -158,7 +159,7 @@ def test_the_verdict_follows_the_numbers(lead, steadiness, held, verdict):
 
 def test_every_activation_stands_in_the_table_and_in_the_summary():
     runs = made(ahead(0.05, 0.1), activations=cifar_perceptron_study.ACTIVATIONS)
-    assert {line.model for line in under_adam.finding(runs).table} == set(cifar_perceptron_study.ACTIVATIONS)
+    assert {line.model for line in under_adam.finding(runs).table} == set(NAMES.values())
     lines = under_adam.summary(runs)
     assert lines[0] == "3072-1024-512-512-10, 20 epochs, 20 repeats, CIFAR-10, JPEG re-encoded"
     assert [line.split()[0] for line in lines[2:]] == list(cifar_perceptron_study.ACTIVATIONS) and max(
@@ -172,13 +173,14 @@ def test_what_is_smaller_than_in_the_paper_is_told():
     cpu = under_adam.finding(made(rising, scale="cpu"))
     assert cpu.verdict == "smaller scale only" and [s.held for s in cpu.statements] == [True] * 3
     assert cpu.reduced == (
-        "3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 20 repeats (sa); 4 of 20 repeats (relu)"
+        "a network 3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 20 repeats (SA); "
+        "4 of 20 repeats (ReLU)"
     )
     assert under_adam.finding(made(rising, epochs=10)).reduced == ""
     assert under_adam.finding(made(rising, epochs=9)).reduced == "9 epochs"
     whole = made(rising, activations=cifar_perceptron_study.ACTIVATIONS[:4])
     assert under_adam.finding(whole[:-1]).reduced == ""  # GELU is not the paper's
-    assert under_adam.finding(whole[1:]).reduced == "19 of 20 repeats (relu)"
+    assert under_adam.finding(whole[1:]).reduced == "19 of 20 repeats (ReLU)"
     for begun in (whole[:1], whole[:2], whole[20:21], [whole[0], whole[20]]):
         found = under_adam.finding(begun)
         assert found.verdict == "smaller scale only" and {s.held for s in found.statements} == {None}

@@ -93,7 +93,7 @@ def test_every_arm_is_judged_alike(arm):
 def test_an_unfinished_record_decides_nothing():
     begun = [run for run in RUNS if run["config"]["activation"] == "relu"]
     found = mnist_perceptron_finding.finding(begun)
-    assert found.verdict == "smaller scale only" and "0 of 10 runs (sa, SGD 0.5)" in found.reduced
+    assert found.verdict == "smaller scale only" and "0 of 10 runs (SA, SGD 0.5)" in found.reduced
     assert [s.held for s in found.statements] == [None] * 4
     assert len(mnist_perceptron_finding.summary(begun)) == 1 + len(
         {json.dumps(run["config"], sort_keys=True) for run in begun}
