@@ -504,6 +504,22 @@ def test_the_book_itself_breaks_no_rule():
     assert notebooks.check() == []
 
 
+def numbered(text: str) -> list[str]:
+    """What a text gives a number or a name that links use: boxes, equations, figures."""
+    boxes = [f"{found['what']} {found['number']}" for found in notebooks.BOX.finditer(text)]
+    equations = [f"equation {found['number']}" for found in notebooks.EQUATION.finditer(text)]
+    return boxes + equations + re.findall(r"^  figure: \{.*\bname: ([\w-]+)\}", text, re.M)
+
+
+def test_no_number_is_given_twice_in_the_book():
+    """Nor on two pages of one chapter, which number their boxes together."""
+    page = "> **Lemma 1.1 (A).** B.\n\n$$\nx \\tag{1.2}\n$$\n\n  figure: {caption: C, name: fig-d}\n"
+    assert numbered(page) == ["Lemma 1.1", "equation 1.2", "fig-d"]
+    counts = Counter(name for text in notebooks.texts() for name in numbered(text.read_text("utf8")))
+    assert len(counts) > 400
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
 def test_pictures_in_html_are_not_compared_but_their_words_are():
     """Edges of what matplotlib draws differ between processors, which nbval is told in a file of expressions."""
     plugin = pytest.importorskip("nbval.plugin")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf8")
 PATHS = (ROOT / "book" / "paths.md").read_text("utf8")
-CHAPTERS = [ROOT / "book" / "intro.md", *sorted((ROOT / "book").glob("[0-9][0-9]_*.md"))]
+TOUR, CHAPTERS = ROOT / "book" / "intro.md", sorted((ROOT / "book").glob("[0-9][0-9]_*.md"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
 PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
@@ -84,7 +84,7 @@ def test_the_commands_are_targets_of_the_makefile(text):
 @pytest.mark.parametrize("text", [README, PATHS], ids=["README", "paths"])
 def test_the_hours_are_those_of_the_chapters(text):
     told = int(re.search(r"about\s(\d+)\s+hours", text)[1])
-    assert abs(sum(minutes(chapter) for chapter in CHAPTERS) / 60 - told) < 1
+    assert abs(sum(map(minutes, (TOUR, *CHAPTERS))) / 60 - told) < 1
 
 
 def minutes(chapter: Path) -> float:
@@ -102,10 +102,12 @@ def minutes(chapter: Path) -> float:
     ],
 )
 def test_each_way_through_the_book_takes_what_it_says(who, numbers):
-    """The tour counts as chapter 0."""
+    """The tour counts as chapter 0; a chapter may have several pages, which begin with its number."""
     row = next(line for line in PATHS.splitlines() if line.startswith(f"| [{who}]"))
     told = float(re.search(r"(\d+½?) hours? \|", row)[1].replace("½", ".5"))
-    assert abs(sum(minutes(CHAPTERS[number]) for number in numbers) / 60 - told) < 0.5
+    pages = [page for page in CHAPTERS if int(page.stem[:2]) in numbers] + [TOUR] * (0 in numbers)
+    assert len(pages) >= len(numbers)
+    assert abs(sum(map(minutes, pages)) / 60 - told) < 0.5
 
 
 def test_the_implemented_names_exist():
