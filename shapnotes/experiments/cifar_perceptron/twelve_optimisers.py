@@ -8,6 +8,7 @@ the paper's own count; "many" for six, a "wide margin" for a point.
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, matches
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Batch, Claim, Study
+from shapnotes.experiments._models.perceptron import NAMES
 from shapnotes.experiments.cifar_perceptron.study import EARLY, EPOCHS, configuration, groups, run
 from shapnotes.experiments.cifar_perceptron.under_adam import at_end, level, reduced, select, setting
 
