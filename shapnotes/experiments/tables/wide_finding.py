@@ -7,7 +7,6 @@ from shapnotes.experiments.tables import rivals
 from shapnotes.experiments.tables import wide as study
 from shapnotes.experiments.tables.accuracy import ROUNDS
 from shapnotes.experiments.tables.models import DEEP
-from shapnotes.experiments.tables.splits import TITLES
 from shapnotes.experiments.tables.wide import MNIST, SIZES, named, of
 
 CLOSE = 0.1  # of the size of exact values
@@ -27,12 +26,12 @@ def _closeness(runs: list[dict]) -> Finding:
     table, statements, decides = [], [], "no runs"
     for (data, size), cell in cells.items():
         error = rivals.mean(cell, rivals.relative)
-        table.append(Comparison(TITLES[data], named(cell[0]["config"]), error))
+        table.append(Comparison(data, named(cell[0]["config"]), error))
         if size in ONE_STAGE:
-            claim = f"{TITLES[data]}: {named(cell[0]['config'])} is near exact values"
+            claim = f"{data}: {named(cell[0]['config'])} is near exact values"
             criterion = f"the mean error is below {CLOSE:g} of their mean size, by the interval over rounds"
             statements.append(Statement(claim, criterion, below(error, CLOSE)))
-            decides = f"{TITLES[data]}, {named(cell[0]['config'])}: {error.shown()} of the values"
+            decides = f"{data}, {named(cell[0]['config'])}: {error.shown()} of the values"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
@@ -42,13 +41,12 @@ def _speed(runs: list[dict]) -> Finding:
     table, statements, decides = [], [], "no runs"
     for cell in cells:
         config, ratio = cell[0]["config"], rivals.mean(cell, rivals.slowness)
-        title = TITLES[config["data"]]
-        table.append(Comparison(title, named(config), ratio, form=".2f"))
-        claim = f"{title}: {named(config)} explains itself in less time than the Deep ShapNet"
+        table.append(Comparison(config["data"], named(config), ratio, form=".2f"))
+        claim = f"{config['data']}: {named(config)} explains itself in less time than the Deep ShapNet"
         statements.append(
             Statement(claim, "the ratio of times is below 1, by the interval over rounds", below(ratio, 1))
         )
-        decides = f"{title}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
+        decides = f"{config['data']}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
