@@ -27,6 +27,18 @@ def test_the_page_is_what_the_records_say():
     assert (BOOK / "scorecard.md").read_text("utf8") == scorecard.page(RESULTS), "run: shapnotes scorecard"
 
 
+def test_what_is_said_of_tables_and_images_has_no_names_of_the_program():
+    """Data sets, methods and penalties are named as people name them."""
+    raw = re.compile(r"[a-z]_[a-z]|->|\b(yeast|linf|l1|mnist|cifar10|none)\b")
+    chapters = ("12_tables", "13_images", "14_quality")
+    found = [row.finding for row in scorecard.rows(RESULTS) if row.chapter in chapters and row.finding]
+    assert len(found) > 10
+    for one in found:
+        told = [one.decides, one.reduced, *(f"{line.setting}, {line.model}" for line in one.table)]
+        told += [f"{statement.claim}: {statement.criterion}" for statement in one.statements]
+        assert [text for text in told if raw.search(text)] == []
+
+
 def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
     """With the records taken away every experiment is open, whatever the chapters hold."""
     found = scorecard.rows(tmp_path)

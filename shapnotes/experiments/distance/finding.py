@@ -10,6 +10,7 @@ from shapnotes.experiments.distance.study import METHODS, NETWORKS, PAPER, SELEC
 from shapnotes.experiments.tables import splits
 from shapnotes.experiments.tables.splits import FOLDS
 
+TITLES = {"untrained": "untrained networks"} | splits.TITLES
 ROUNDING = 1e-5  # of the size of the values, in single precision
 
 # Table 6: the standard deviations.
@@ -46,7 +47,7 @@ def methods(runs: list[dict]) -> list[str]:
 def named(method: str) -> str:
     """A method in words."""
     name, _, how = method.partition(", ")
-    return f"{METHODS.get(name, name)}{f', {how}' if how else ''}"
+    return f"{METHODS.get(name, name)}{f', {SELECTIONS[how]}' if how else ''}"
 
 
 def by_round(runs: list[dict], method: str) -> dict[int, float]:
@@ -82,7 +83,9 @@ def _shared(runs: list[dict]) -> float:
 def reduced(runs: list[dict]) -> str:
     """Which rows have fewer trials than the paper's, in words."""
     short = {key: len(of(runs, *key)) for key in PAPER if len(of(runs, *key)) < TRIALS[key[0]]}
-    return "; ".join(f"{setting}, {NETWORKS[model]}: {n} of {TRIALS[setting]}" for (setting, model), n in short.items())
+    return "; ".join(
+        f"{TITLES[setting]}, {NETWORKS[model]}: {n} of {TRIALS[setting]}" for (setting, model), n in short.items()
+    )
 
 
 def finding(runs: list[dict]) -> Finding:
@@ -116,14 +119,20 @@ def finding(runs: list[dict]) -> Finding:
             one = as_in_2020(rows, method)
             ours = mean(rows, one)
             table.append(
-                Comparison(f"{setting}, {NETWORKS[model]}", named(one), ours, theirs, matches(ours, theirs), ".1e")
+                Comparison(
+                    f"{TITLES[setting]}, {NETWORKS[model]}", named(one), ours, theirs, matches(ours, theirs), ".1e"
+                )
             )
         if rows:
             table.append(
-                Comparison(f"{setting}, {NETWORKS[model]}", "size of the values", mean(rows, "size"), form=".1e")
+                Comparison(
+                    f"{TITLES[setting]}, {NETWORKS[model]}", "size of the values", mean(rows, "size"), form=".1e"
+                )
             )
     shares = [
-        f"{setting} {relative(deep, 'ours').mean:.0%}" for setting in TRIALS if (deep := of(runs, setting, "deep"))
+        f"{TITLES[setting]} {relative(deep, 'ours').mean:.0%}"
+        for setting in TRIALS
+        if (deep := of(runs, setting, "deep"))
     ]
     decides = f"a Deep ShapNet's own error in parts of its values: {', '.join(shares)}"
     return Finding((exact, *directions, sizes), tuple(table), decides, reduced(runs))
@@ -133,7 +142,8 @@ def _judged(runs: list[dict], setting: str, method: str, side: int, count: int) 
     """That a Deep ShapNet's own values are nearer to the exact ones than a method (side -1), or further away (1)."""
     rows = of(runs, setting, "deep")
     one = as_in_2020(rows, method)
-    claim = f"{setting}: a Deep ShapNet's own values are {'nearer' if side < 0 else 'further away'} than {named(one)}"
+    where = "nearer" if side < 0 else "further away"
+    claim = f"{TITLES[setting]}: a Deep ShapNet's own values are {where} than those of {named(one)}"
     criterion = f"the 95 % interval, over rounds, of the paired difference is {'below' if side < 0 else 'above'} 0"
     held = None if not rows else (below if side < 0 else above)(lead(rows, "ours", one))
     return Statement(claim, f"{criterion}; one of {count} comparisons", held)

@@ -11,7 +11,7 @@ from shapnotes.experiments._harness.finding import Comparison, Finding, Statemen
 from shapnotes.experiments._harness.statistics import Interval, deviation, interval
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.distance import finding as distance_finding
-from shapnotes.experiments.distance.finding import PAPER_SPREAD, as_in_2020, named, of
+from shapnotes.experiments.distance.finding import PAPER_SPREAD, TITLES, as_in_2020, named, of
 from shapnotes.experiments.distance.study import METHODS, NETWORKS, PAPER, TRAINED, TRIALS
 from shapnotes.experiments.tables import splits
 
@@ -20,7 +20,7 @@ def finding(runs: list[dict]) -> Finding:
     """What the record says of Table 6, which cannot be of the runs of Table 3."""
     impossible = [(key, method) for key in PAPER for method in METHODS if not possible(*key, method)]
     table = [
-        Comparison(f"{setting}, {NETWORKS[model]}", named(one), spread(rows, one), theirs, form=".1e")
+        Comparison(f"{TITLES[setting]}, {NETWORKS[model]}", named(one), spread(rows, one), theirs, form=".1e")
         for (setting, model), row in PAPER_SPREAD.items()
         if (rows := of(runs, setting, model))
         for method, theirs in zip(METHODS, row, strict=True)

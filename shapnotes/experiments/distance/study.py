@@ -54,13 +54,13 @@ from shapnotes.shapnet import ShapNet
 METHODS = {
     "ours": "own",
     "deep_shap": "Deep SHAP",
-    "kernel_77": "Kernel (77)",
-    "kernel_default": "Kernel (def.)",
-    "kernel_extended": "Kernel (ext.)",
+    "kernel_77": "Kernel SHAP (77)",
+    "kernel_default": "Kernel SHAP (default)",
+    "kernel_extended": "Kernel SHAP (2^14)",
 }
 
 KERNELS = {"kernel_77": 77, "kernel_default": None, "kernel_extended": 2**14}
-SELECTIONS = ("2020", "ten")
+SELECTIONS = {"2020": "selection of 2020", "ten": "ten features"}
 RARE = 0.2  # of all coalitions: the share below which shap selected features in 2020
 TRIALS = {"untrained": 100, "synthetic": 20, "yeast": 50, "breast_cancer": 50}
 TRAINED = ("synthetic", "yeast", "breast_cancer")

@@ -14,6 +14,7 @@ from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.images.study import EPOCHS
 
 MODELS = {"shapnet": "Deep ShapNet", "cnn": "comparable network"}
+TITLES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
 PAPER = {  # accuracy, in the order of MODELS
     "mnist": (0.9950, 0.9917),
     "fashion_mnist": (0.9195, 0.9168),
@@ -64,30 +65,32 @@ def finding(runs: list[dict]) -> Finding:
         there = lead(runs, data)
         at = epochs(runs, data)
         if there is None:
-            short.append(f"{data} not run")
+            short.append(f"{TITLES[data]} not run")
             continue
         if at < EPOCHS[data]:
-            short.append(f"{data}: {at} of {EPOCHS[data]} epochs")
+            short.append(f"{TITLES[data]}: {at} of {EPOCHS[data]} epochs")
         near = []
         for (model, name), theirs in zip(MODELS.items(), paper, strict=True):
             ours = interval(accuracies(runs, data, model).values())
             near.append(matches(ours, theirs))
-            table.append(Comparison(f"{data}, {at} epochs", name, ours, theirs, near[-1], ".4f"))
+            table.append(Comparison(f"{TITLES[data]}, {at} epochs", name, ours, theirs, near[-1], ".4f"))
         table.append(
-            Comparison(f"{data}, {at} epochs", "lead of the ShapNet", there, paper[0] - paper[1], None, "+.4f")
+            Comparison(f"{TITLES[data]}, {at} epochs", "lead of the ShapNet", there, paper[0] - paper[1], None, "+.4f")
         )
         statements.append(
-            Statement(f"{data}: the ShapNet is ahead", "95 % interval of the paired lead is above 0", above(there))
+            Statement(
+                f"{TITLES[data]}: the ShapNet is ahead", "95 % interval of the paired lead is above 0", above(there)
+            )
         )
         criterion = "both means within root 2 of their 95 % half-widths of the paper's"
-        statements.append(Statement(f"{data}: accuracies as in the table", criterion, every(near), True))
+        statements.append(Statement(f"{TITLES[data]}: accuracies as in the table", criterion, every(near), True))
     widths = {run["config"]["channels"][1] for run in runs}
     if widths != {128}:
         short.insert(
             0, f"{max(widths)} channels in place of 128, {max(r['config']['images'] or 0 for r in runs)} images"
         )
     leads = {data: lead(runs, data) for data in PAPER}
-    decides = "lead " + ", ".join(f"{data} {one.shown('+.4f')}" for data, one in leads.items() if one)
+    decides = "lead " + ", ".join(f"{TITLES[data]} {one.shown('+.4f')}" for data, one in leads.items() if one)
     return Finding(tuple(statements), tuple(table), decides, "; ".join(short))
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from shapnotes.experiments._harness.finding import Statement
 from shapnotes.experiments._harness.statistics import interval
 from shapnotes.experiments.removal.methods import RIVALS
-from shapnotes.experiments.removal.study import TEST_IMAGES, WIDTH
+from shapnotes.experiments.removal.study import TEST_IMAGES, WIDTH, named
 from shapnotes.metrics import PairedComparison, paired_comparison
 
 
@@ -61,7 +61,9 @@ def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
     config = runs[0]["config"]
     parts = [f"{config['width']} channels in place of {WIDTH}"] if config["width"] != WIDTH else []
     counts = {task: min(len(marks(own, task, "ours")) for own in whole(runs, tasks).values()) for task in tasks}
-    parts += [f"{n} of {TEST_IMAGES[task]} images ({task})" for task, n in counts.items() if n < TEST_IMAGES[task]]
+    parts += [
+        f"{n} of {TEST_IMAGES[task]} images ({named(task)})" for task, n in counts.items() if n < TEST_IMAGES[task]
+    ]
     return "; ".join(parts)
 
 

@@ -11,7 +11,7 @@ from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.removal import comparison
 from shapnotes.experiments.removal.comparison import against, of, whole
 from shapnotes.experiments.removal.methods import METHODS, RIVALS
-from shapnotes.experiments.removal.study import PAIRS, TEST_IMAGES
+from shapnotes.experiments.removal.study import PAIRS, TEST_IMAGES, named
 from shapnotes.metrics import PairedComparison
 
 # Table 7, in the order of RIVALS. Degrees of freedom are those of all test images of the digit: 1008, 981, 973, 973.
@@ -49,7 +49,7 @@ def finding(runs: list[dict]) -> Finding:
         ),
     )
     table = tuple(
-        Comparison(pair, METHODS[method], size, effect(pair, method), near[pair, method], ".2f")
+        Comparison(named(pair), METHODS[method], size, effect(pair, method), near[pair, method], ".2f")
         for (pair, method), size in sizes.items()
     )
     positive = sum(_positive(test) is True for tests in by_cell.values() for test in tests)

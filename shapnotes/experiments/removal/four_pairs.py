@@ -5,7 +5,7 @@ from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.removal import comparison
 from shapnotes.experiments.removal.comparison import better, of, over_trainings, whole
 from shapnotes.experiments.removal.methods import METHODS, RIVALS
-from shapnotes.experiments.removal.study import PAIRS
+from shapnotes.experiments.removal.study import PAIRS, named
 
 
 def finding(runs: list[dict]) -> Finding:
@@ -14,19 +14,21 @@ def finding(runs: list[dict]) -> Finding:
     statements = tuple(
         comparison.in_trainings(
             [ahead(one, pair) for one in own.values()],
-            f"{pair}: best of six",
+            f"{named(pair)}: best of six",
             "ahead of each of the five by a 95 % interval over images",
         )
         for pair in PAIRS
     )
     table = tuple(
-        Comparison(pair, METHODS[method], over_trainings(runs, pair, method), form=".3g")
+        Comparison(named(pair), METHODS[method], over_trainings(runs, pair, method), form=".3g")
         for pair in PAIRS
         for method in METHODS
         if own and all(of(one, pair, method) for one in own.values())
     )
     best = [pair for pair in PAIRS if own and all(ahead(one, pair) is True for one in own.values())]
-    decides = f"ahead of all five in {len(best)} of {len(PAIRS)} pairs" + (f" ({', '.join(best)})" if best else "")
+    decides = f"ahead of all five in {len(best)} of {len(PAIRS)} pairs" + (
+        f" ({', '.join(map(named, best))})" if best else ""
+    )
     return Finding(statements, table, decides, comparison.reduced(runs, tuple(PAIRS)))
 
 

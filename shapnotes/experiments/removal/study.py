@@ -51,6 +51,11 @@ FIRST = 200  # images of each test to begin with, at the paper's scale
 ROWS_AT_ONCE = 8
 
 
+def named(task: str) -> str:
+    """A test in words."""
+    return task.replace("->", " to ")
+
+
 def batches(scale: str) -> list[Batch]:
     """A test and a method each; the network's own explanations first, sampled Shapley values last.
 

@@ -16,6 +16,13 @@ from shapnotes.experiments.tables.splits import FOLDS
 FLOOR = 0.0025  # the variance of the synthetic task's noise
 COMPARABLE = 0.013  # of accuracy: the widest gap between a ShapNet and a DNN in the paper's table
 CHOICES = ("samples", "reading", "inputs", "constant", "init", "width", "rate")
+TOLD = {  # values of choices, in words
+    "sum": "sum of inputs in the target",
+    "standardised": "standardised inputs",
+    "centred": "mean taken from the targets",
+    "learned": "learned constant",
+    "variance": "first weights that keep the size",
+}
 NAMES = MODELS | BASELINES
 
 
@@ -118,7 +125,7 @@ def _lines(runs: list[dict], data: str, models: dict[str, tuple[str, dict]], for
 
 
 def _setting(data: str, cell: list[dict]) -> str:
-    return f"{data}, {'squared error' if data == 'synthetic' else 'accuracy'}, {len(cell)} runs"
+    return f"{splits.TITLES[data]}, {'squared error' if data == 'synthetic' else 'accuracy'}, {len(cell)} runs"
 
 
 class Row(NamedTuple):
@@ -160,7 +167,7 @@ def _told(choice: str, value: object) -> str:
     """A choice in words."""
     if choice == "samples":
         return f"{value:,} rows"
-    return f"{choice} {value:g}" if choice in ("width", "rate") else {"sum": "sum of v"}.get(value, str(value))
+    return f"{choice} {value:g}" if choice in ("width", "rate") else TOLD[value]
 
 
 def summary(runs: list[dict]) -> list[str]:

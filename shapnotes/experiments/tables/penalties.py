@@ -38,6 +38,7 @@ from shapnotes.metrics import coefficient_of_variation, sparsity
 from shapnotes.shapnet.penalties import l1_penalty, linf_penalty
 
 PENALTIES = {"none": None, "linf": linf_penalty, "l1": l1_penalty}
+NAMES = {"none": "no penalty", "linf": "ℓ∞", "l1": "ℓ1"}
 STRENGTH, OTHERS = 0.1, (0.01, 1.0)
 THRESHOLDS, RELATIVE = (0.0, 1e-4, 1e-3, 1e-2, 1e-1), (1e-3, 1e-2, 1e-1)
 SPARSE, SPARSE_OF_LARGEST = "within 0.001", "within 0.01 of largest"

@@ -7,7 +7,8 @@ from shapnotes.experiments._harness.statistics import Interval
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.tables import penalties as study
 from shapnotes.experiments.tables.accuracy_finding import lead, mean
-from shapnotes.experiments.tables.penalties import PAPER, PENALTIES, SPARSE, SPARSE_OF_LARGEST, configuration
+from shapnotes.experiments.tables.penalties import NAMES, PAPER, PENALTIES, SPARSE, SPARSE_OF_LARGEST, configuration
+from shapnotes.experiments.tables.splits import TITLES
 
 UNHARMED = 0.003  # of accuracy: the largest loss in the paper's table
 
@@ -57,12 +58,16 @@ def finding(runs: list[dict]) -> Finding:
     judged = [_direction(runs, *one, count) for one in DIRECTIONS]
     judged += [_unharmed(runs, data, penalty, count) for data in PAPER for penalty in ("linf", "l1")]
     table = [
-        Comparison(f"{data}, {COLUMNS[quantity]}", penalty, ours, theirs)
+        Comparison(f"{TITLES[data]}, {COLUMNS[quantity]}", NAMES[penalty], ours, theirs)
         for (data, penalty), cell in cells.items()
         for quantity, theirs in zip(COLUMNS, PAPER[data][penalty], strict=True)
         if (ours := average(cell, quantity)) is not None
     ]
-    short = [f"{data}, {penalty}: {len(cell)} of 50 runs" for (data, penalty), cell in cells.items() if len(cell) < 50]
+    short = [
+        f"{TITLES[data]}, {NAMES[penalty]}: {len(cell)} of 50 runs"
+        for (data, penalty), cell in cells.items()
+        if len(cell) < 50
+    ]
     held = sum(one.held is True for one in judged[: len(DIRECTIONS)])
     wrong = [one.claim for one in judged if one.held is False]
     decides = f"{held} of {len(DIRECTIONS)} directions as in the table" + (
@@ -80,7 +85,7 @@ def _direction(runs: list[dict], data: str, penalty: str, quantity: str, side: i
     """That a penalty moves a number to the paper's side."""
     verb, where, judge = ("raises", "above", above) if side > 0 else ("lowers", "below", below)
     lead = _lead(runs, data, penalty, quantity)
-    claim = f"{data}: {penalty} {verb} the {COLUMNS[quantity]}"
+    claim = f"{TITLES[data]}: {NAMES[penalty]} {verb} the {COLUMNS[quantity]}"
     return Statement(claim, f"{OVER} {where} 0; one of {count} comparisons", None if lead is None else judge(lead))
 
 
@@ -89,7 +94,9 @@ def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statemen
     lead = _lead(runs, data, penalty, ACCURACY)
     criterion = f"{OVER} above -{UNHARMED:g}, the largest loss in the table; one of {count} comparisons"
     return Statement(
-        f"{data}: {penalty} costs no accuracy", criterion, None if lead is None else above(lead, -UNHARMED)
+        f"{TITLES[data]}: {NAMES[penalty]} costs no accuracy",
+        criterion,
+        None if lead is None else above(lead, -UNHARMED),
     )
 
 

@@ -286,7 +286,7 @@ def mean(runs: list[dict], value: Callable[[dict], float]) -> Interval:
 
 def named(config: dict) -> str:
     """A model in words."""
-    return MODELS[config["model"]] + (f", beta {config['beta']:g}" if "beta" in config else "")
+    return MODELS[config["model"]] + (f", β = {config['beta']:g}" if "beta" in config else "")
 
 
 def relative(result: dict) -> float:

@@ -13,6 +13,7 @@ from shapnotes.datasets import standardise, train_test_split
 
 FOLDS = 5
 TABLES = ("yeast", "breast_cancer")  # parted anew in every round; the rows of the synthetic task are drawn anew
+TITLES = {"synthetic": "synthetic task", "yeast": "Yeast", "breast_cancer": "Breast Cancer"}  # in words
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_when_features_were_selected():
     asked = [(77, 8), (77, 16), (None, 16), (2**14, 16), (2**14, 30), (12, 6), (13, 6)]
     assert [selection("2020", *one) for one in asked] == [None, "aic", "aic", None, "aic", "aic", None]
     assert {selection("ten", *one) for one in asked} == {"num_features(10)"}
-    assert SELECTIONS == ("2020", "ten")
+    assert tuple(SELECTIONS) == ("2020", "ten")
 
 
 def test_selected_features():
@@ -183,7 +183,7 @@ def test_the_finding_follows_the_numbers():
     assert all(answer is True for answer in held(found).values()) and found.verdict == "numbers agree"
     assert len(found.statements) == 1 + 4 + 3 + 6 + 1
     assert all("one of 13 comparisons" in one.criterion for one in found.statements[1:-1])
-    assert "synthetic 1%, yeast 10%, breast_cancer 3%" in found.decides
+    assert "synthetic task 1%, Yeast 10%, Breast Cancer 3%" in found.decides
 
     def failing(setting, model, method, factor) -> list[str]:
         change = lambda s, m, k: factor if (s, m, k) == (setting, model, method) else 1  # noqa: E731
@@ -193,10 +193,14 @@ def test_the_finding_follows_the_numbers():
     exact = "a Shallow ShapNet's own values are exact, but for rounding"
     table = "a Deep ShapNet's own error is that of the table"
     assert failing("yeast", "shallow", "ours", 1e3) == [exact]
-    assert failing("untrained", "deep", "deep_shap", 1e-2) == [f"untrained: {own} nearer than Deep SHAP"]
-    assert failing("yeast", "deep", "kernel_77", 10) == [f"yeast: {own} further away than Kernel (77)"]
-    assert failing("untrained", "deep", "kernel_77", 0.1) == [f"untrained: {own} nearer than Kernel (77), 2020"]
-    further = f"breast_cancer: {own} further away than Kernel (ext.), 2020"
+    assert failing("untrained", "deep", "deep_shap", 1e-2) == [
+        f"untrained networks: {own} nearer than those of Deep SHAP"
+    ]
+    kernel, as_in_2020 = "those of Kernel SHAP", "selection of 2020"
+    assert failing("yeast", "deep", "kernel_77", 10) == [f"Yeast: {own} further away than {kernel} (77)"]
+    nearer = f"untrained networks: {own} nearer than {kernel} (77), {as_in_2020}"
+    assert failing("untrained", "deep", "kernel_77", 0.1) == [nearer]
+    further = f"Breast Cancer: {own} further away than {kernel} (2^14), {as_in_2020}"
     assert failing("breast_cancer", "deep", "kernel_extended", 100) == [further]
     assert failing("breast_cancer", "deep", "ours", 1.5) == [table]
     assert failing("synthetic", "deep", "kernel_77", 10) == []  # a tie in the paper
@@ -208,13 +212,13 @@ def test_an_interval_that_holds_both_sides_is_open():
         own = run["result"]["error"]["ours"]
         run["result"]["error"]["deep_shap"] = [v + 0.01 * (run["seed"] // 5 % 2 - 0.5) for v in own]
     found = finding(runs)
-    assert held(found)["yeast: a Deep ShapNet's own values are nearer than Deep SHAP"] is None
+    assert held(found)["Yeast: a Deep ShapNet's own values are nearer than those of Deep SHAP"] is None
     assert found.verdict == "open"
 
 
 def test_an_unfinished_record_says_so():
     found = finding(made(part=0.5))
-    assert "untrained, Deep ShapNet: 50 of 100" in found.reduced and found.verdict == "smaller scale only"
+    assert "untrained networks, Deep ShapNet: 50 of 100" in found.reduced and found.verdict == "smaller scale only"
     assert finding([]).verdict == "smaller scale only"
 
 

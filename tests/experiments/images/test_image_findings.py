@@ -58,11 +58,11 @@ def test_the_verdict_follows_the_pairs(change, held, verdict):
 
 
 def test_what_is_smaller_than_in_the_paper_is_told():
-    assert images_finding.finding(made(data=("mnist",))).reduced == "fashion_mnist not run; cifar10 not run"
-    assert images_finding.finding(made(data=("mnist",), epochs=4)).reduced.startswith("mnist: 4 of 10 epochs")
+    assert images_finding.finding(made(data=("mnist",))).reduced == "FashionMNIST not run; CIFAR-10 not run"
+    assert images_finding.finding(made(data=("mnist",), epochs=4)).reduced.startswith("MNIST: 4 of 10 epochs")
     small = images_finding.finding(made(scale="cpu", epochs=2))
     assert small.verdict == "smaller scale only"
-    assert small.reduced.startswith("16 channels in place of 128, 40000 images; mnist: 2 of 10 epochs")
+    assert small.reduced.startswith("16 channels in place of 128, 40000 images; MNIST: 2 of 10 epochs")
     one = images_finding.finding(made(seeds=1))
     assert [statement.held for statement in one.statements] == [None] * 6 and one.verdict == "open"
 

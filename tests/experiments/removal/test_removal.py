@@ -238,7 +238,7 @@ def test_a_method_that_is_level_refutes_nothing():
 def test_less_than_the_paper_is_told():
     fewer = {**TEST_IMAGES, "8->6": 100}
     for runs, modules, told in (
-        (made(images=fewer), (four_pairs, effect_sizes), "100 of 974 images (8->6)"),
+        (made(images=fewer), (four_pairs, effect_sizes), "100 of 974 images (8 to 6)"),
         (made(images={**TEST_IMAGES, "removal": 200}), (three_tests,), "200 of 10000 images (removal)"),
         (made(width=16), (three_tests, four_pairs, effect_sizes), "16 channels in place of 128"),
         (made(trainings=1)[:-1], (three_tests,), "not all methods have been run on all tests"),

@@ -273,14 +273,16 @@ def test_rows_set_choices_beside_the_first():
         runs.append({"config": config, "seed": seed, "result": {"test": 0.597 + 0.1 + 0.01 * jitter(seed)}})
     others = [run for run in runs if run["config"].get("constant") == "learned"]
     (learned,) = accuracy_finding.rows(runs, "yeast", others)
-    assert learned.name == "GAM, learned" and learned.runs == 10 and isnan(learned.paper)
+    assert learned.name == "GAM, learned constant" and learned.runs == 10 and isnan(learned.paper)
     assert learned.above == pytest.approx((0.1, 0), abs=1e-9)
     deep, comp, *_ = accuracy_finding.rows(runs, "yeast")
     assert isnan(deep.above.mean) and comp.above == pytest.approx((-0.009, 0), abs=1e-9) and comp.paper == 0.576
     many = {"samples": 100_000, "width": 10, "rate": 1e-4, "reading": "sum", "inputs": "standardised"}
     config = configuration("synthetic", "shallow", **many)
     (row,) = accuracy_finding.rows([{"config": config, "seed": 0, "result": {"test": 1.0}}], "synthetic")
-    assert row.name == "Shallow ShapNet, 100,000 rows, sum of v, standardised, width 10, rate 0.0001"
+    assert row.name == (
+        "Shallow ShapNet, 100,000 rows, sum of inputs in the target, standardised inputs, width 10, rate 0.0001"
+    )
     lines = accuracy_finding.summary(runs)
     assert len(lines) == 3 + 15 + 1 and "+0.100 ± 0.000" in next(line for line in lines if "learned" in line)
     assert [line.partition(",")[0] for line in lines if not line.startswith(" ")] == list(PAPER)

@@ -128,7 +128,7 @@ def held(found) -> dict:
 
 
 def test_the_finding_follows_the_numbers():
-    edge = "breast_cancer: linf costs no accuracy"  # .003 in the table itself, the largest loss
+    edge = "Breast Cancer: ℓ∞ costs no accuracy"  # .003 in the table itself, the largest loss
     found = penalties_finding.finding(made())
     assert [c for c, answer in held(found).items() if answer is not True] == [edge] and not found.reduced
     assert held(found)[edge] is None and found.verdict == "open"
@@ -139,9 +139,9 @@ def test_the_finding_follows_the_numbers():
     assert {line.agree for line in found.table} == {None}  # strength and threshold were chosen by the table
     assert "7 of 7 directions" in found.decides and "chosen by the table" in found.decides
     changes = {
-        "yeast: linf lowers the coefficient of variation": lambda d, p, q: 0.5 * ((d[0], p, q) == ("y", "linf", "cv")),
-        "yeast: l1 raises the share within 0.001 of 0": lambda d, p, q: -0.01 * ((d[0], p, q) == ("y", "l1", SPARSE)),
-        "breast_cancer: l1 costs no accuracy": lambda d, p, q: -0.02 * ((d[0], p, q) == ("b", "l1", "test")),
+        "Yeast: ℓ∞ lowers the coefficient of variation": lambda d, p, q: 0.5 * ((d[0], p, q) == ("y", "linf", "cv")),
+        "Yeast: ℓ1 raises the share within 0.001 of 0": lambda d, p, q: -0.01 * ((d[0], p, q) == ("y", "l1", SPARSE)),
+        "Breast Cancer: ℓ1 costs no accuracy": lambda d, p, q: -0.02 * ((d[0], p, q) == ("b", "l1", "test")),
     }
     for claim, change in changes.items():
         found = penalties_finding.finding(made(change))
@@ -153,13 +153,13 @@ def test_a_direction_that_is_opposite_is_a_statement_that_fails():
     """On Breast Cancer l-infinity raises the sparsity in the paper; a record in which it falls says so by name."""
     falls = lambda d, p, q: -0.3 * (d == "breast_cancer" and p == "linf" and q == SPARSE)  # noqa: E731
     found = penalties_finding.finding(made(falls))
-    claim = "breast_cancer: linf raises the share within 0.001 of 0"
+    claim = "Breast Cancer: ℓ∞ raises the share within 0.001 of 0"
     assert held(found)[claim] is False and found.decides.startswith(f"6 of 7 directions as in the table; not: {claim}")
 
 
 def test_an_unfinished_record_says_so():
     found = penalties_finding.finding(made()[:-1])
-    assert found.reduced == "breast_cancer, l1: 49 of 50 runs" and found.verdict == "smaller scale only"
+    assert found.reduced == "Breast Cancer, ℓ1: 49 of 50 runs" and found.verdict == "smaller scale only"
     assert penalties_finding.finding([]).verdict == "smaller scale only" and set(
         held(penalties_finding.finding([])).values()
     ) == {None}
