@@ -6,7 +6,7 @@ from itertools import pairwise
 from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.regularised_images import study
-from shapnotes.experiments.regularised_images.study import INK, MODELS, SHARES, swept
+from shapnotes.experiments.regularised_images.study import INK, MODELS, SHARES, TITLES, swept
 from shapnotes.experiments.regularised_images.trainings import (
     Claims,
     largest_share,
@@ -42,8 +42,8 @@ CLAIMS: Claims = {
         "of each network the accuracy, averaged over the shares that are pruned, is higher from each stage to the next",
         _earlier_stronger,
     ),
-    "l1 keeps more accuracy, and on all stages most": (
-        "averaged over shares and stages, l1 is above no penalty, and l1 on all above l1",
+    "ℓ1 keeps more accuracy, and on all stages most": (
+        "averaged over shares and stages, ℓ1 is above no penalty, and ℓ1 on all above ℓ1",
         _l1_best,
     ),
     "most values can be removed": (
@@ -58,7 +58,7 @@ def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 5's caption, which has no numbers."""
     half = SHARES.index(0.5)
     table = [
-        Comparison(f"half pruned after stage {stage + 1}", name, over_trainings(runs, name, _left(stage, half)))
+        Comparison(f"half pruned after stage {stage + 1}", TITLES[name], over_trainings(runs, name, _left(stage, half)))
         for name, result in of(runs).items()
         for stage in range(len(result["pruned"]["accuracy"]))
     ]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.regularised_images import trainings
-from shapnotes.experiments.regularised_images.study import ORDERS, REMOVED
+from shapnotes.experiments.regularised_images.study import ORDERS, REMOVED, TITLES
 from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
 
 
@@ -34,9 +34,9 @@ def _helps_first(results: dict[str, dict]) -> list[float]:
 _OFTEN = "the share of all steps, in three orders, with more accuracy than without a penalty is above one half"
 
 CLAIMS: Claims = {
-    "l1 often makes the model more robust": (_OFTEN, _more_often("l1")),
-    "l-infinity often does": (_OFTEN, _more_often("linf")),
-    "l-infinity helps when the top 50 pixels are gone": (
+    "ℓ1 often makes the model more robust": (_OFTEN, _more_often("l1")),
+    "ℓ∞ often does": (_OFTEN, _more_often("linf")),
+    "ℓ∞ helps when the top 50 pixels are gone": (
         "the most important pixels first, the accuracy is above that without a penalty at each step up to 50 pixels",
         _helps_first,
     ),
@@ -47,12 +47,13 @@ def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 7's caption, which has no numbers."""
     fifty = REMOVED.index(50)
     table = [
-        Comparison(f"accuracy without 50 pixels, {order}", name, _left(runs, name, order, fifty))
+        Comparison(f"accuracy without 50 pixels, {order}", TITLES[name], _left(runs, name, order, fifty))
         for order in ORDERS
         for name in of(runs)
     ]
     kept = {name: _left(runs, name, "top", fifty).mean for name in of(runs)}
-    decides = "accuracy without the top 50 pixels: " + ", ".join(f"{name} {value:.2f}" for name, value in kept.items())
+    shown = (f"{TITLES[name]} {value:.2f}" for name, value in kept.items())
+    decides = "accuracy without the top 50 pixels: " + ", ".join(shown)
     return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
 
 

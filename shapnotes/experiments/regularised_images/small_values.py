@@ -10,6 +10,7 @@ from itertools import pairwise
 from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.regularised_images import trainings
+from shapnotes.experiments.regularised_images.study import TITLES
 from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
 
 NETWORKS = ("none", "l1", "l1-layers")
@@ -25,11 +26,11 @@ CLAIMS: Claims = {
         "in each of the three networks every stage has more small pixels than the one before, less two per image",
         lambda results: [b - a + 2 / PIXELS for stages in _small(results).values() for a, b in pairwise(stages)],
     ),
-    "l1 on the last representation makes more pixels small there": (
+    "ℓ1 on the last representation makes more pixels small there": (
         "its share of small pixels after the last stage is above that without a penalty",
         lambda results: [_small(results)["l1"][-1] - _small(results)["none"][-1]],
     ),
-    "l1 on all makes more pixels small at every stage": (
+    "ℓ1 on all makes more pixels small at every stage": (
         "its share of small pixels is above that without a penalty after each stage",
         lambda results: [a - b for a, b in zip(_small(results)["l1-layers"], _small(results)["none"], strict=True)],
     ),
@@ -39,12 +40,12 @@ CLAIMS: Claims = {
 def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 3's caption, which has no numbers."""
     table = [
-        Comparison(f"small pixels after stage {stage + 1}", name, _share(runs, name, stage))
+        Comparison(f"small pixels after stage {stage + 1}", TITLES[name], _share(runs, name, stage))
         for name, result in of(runs, NETWORKS).items()
         for stage in range(len(result["shape"]["small"]))
     ]
     last = {name: _share(runs, name, -1).mean for name in of(runs, NETWORKS)}
-    decides = "small pixels at the end: " + ", ".join(f"{name} {share:.0%}" for name, share in last.items())
+    decides = "small pixels at the end: " + ", ".join(f"{TITLES[name]} {share:.0%}" for name, share in last.items())
     return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
 
 

@@ -10,7 +10,7 @@ from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.images.study import MODELS as TRAINED
 from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.experiments.regularised_images import trainings
-from shapnotes.experiments.regularised_images.study import swept
+from shapnotes.experiments.regularised_images.study import TITLES, swept
 from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
 
 QUANTITIES = {
@@ -21,11 +21,11 @@ QUANTITIES = {
 }
 
 CLAIMS: Claims = {
-    "l1 puts importance on few pixels": (
+    "ℓ1 puts importance on few pixels": (
         "more pixels than without a penalty are below a hundredth of the largest",
         lambda results: [results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]],
     ),
-    "l-infinity spreads it out": (
+    "ℓ∞ spreads it out": (
         "the coefficient of variation of pixels' sizes is below that without a penalty",
         lambda results: [results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]],
     ),
@@ -35,13 +35,14 @@ CLAIMS: Claims = {
 def finding(runs: list[dict]) -> Finding:
     """What the record says of the captions of figures 6 and 8 to 10, which have no numbers."""
     table = [
-        Comparison(what, name, over_trainings(runs, name, number))
+        Comparison(what, TITLES[name], over_trainings(runs, name, number))
         for what, number in QUANTITIES.items()
         for name in of(runs)
     ]
     cv, _, small, _ = QUANTITIES.values()
     shapes = {name: (over_trainings(runs, name, small).mean, over_trainings(runs, name, cv).mean) for name in of(runs)}
-    decides = "small pixels, variation: " + "; ".join(f"{name} {a:.0%}, {b:.2f}" for name, (a, b) in shapes.items())
+    shown = (f"{TITLES[name]} {a:.0%}, {b:.2f}" for name, (a, b) in shapes.items())
+    decides = "small pixels, variation: " + "; ".join(shown)
     return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from shapnotes.experiments._harness.finding import Statement, above, every
 from shapnotes.experiments._harness.statistics import Interval, interval, of_share
 from shapnotes.experiments.images.study import FIGURES
-from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES, network
+from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES, TITLES, network
 from shapnotes.shapnet import ImageShapNet
 
 
@@ -73,7 +73,7 @@ def reduced(runs: list[dict]) -> str:
     config = runs[0]["config"]
     parts = [f"{config['width']} channels in place of 128"] if config["width"] != 128 else []
     parts += [f"{config['epochs']} epochs in place of {FIGURES}"] if config["epochs"] < FIGURES else []
-    if missing := [name for name in MODELS if name not in of(runs)]:
+    if missing := [TITLES[name] for name in MODELS if name not in of(runs)]:
         parts.append(f"no network {', '.join(missing)} yet")
     return "; ".join(parts)
 

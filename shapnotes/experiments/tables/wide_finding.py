@@ -7,6 +7,7 @@ from shapnotes.experiments.tables import accuracy_finding, rivals
 from shapnotes.experiments.tables import wide as study
 from shapnotes.experiments.tables.accuracy import ROUNDS
 from shapnotes.experiments.tables.models import DEEP
+from shapnotes.experiments.tables.splits import TITLES
 from shapnotes.experiments.tables.wide import LARGEST, MNIST, SEEN, SIZES, named, of
 
 CLOSE = 0.1  # of the size of exact values
@@ -26,12 +27,12 @@ def _closeness(runs: list[dict]) -> Finding:
     table, statements, decides = [], [], "no runs"
     for (data, size), cell in cells.items():
         error = rivals.mean(cell, rivals.relative)
-        table.append(Comparison(data, named(cell[0]["config"]), error))
+        table.append(Comparison(TITLES[data], named(cell[0]["config"]), error))
         if size in ONE_STAGE:
-            claim = f"{data}: {named(cell[0]['config'])} is near exact values"
+            claim = f"{TITLES[data]}: {named(cell[0]['config'])} is near exact values"
             criterion = f"the mean error is below {CLOSE:g} of their mean size, by the interval over rounds"
             statements.append(Statement(claim, criterion, below(error, CLOSE)))
-            decides = f"{data}, {named(cell[0]['config'])}: {error.shown()} of the values"
+            decides = f"{TITLES[data]}, {named(cell[0]['config'])}: {error.shown()} of the values"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
@@ -41,12 +42,12 @@ def _speed(runs: list[dict]) -> Finding:
     table, statements, decides = [], [], "no runs"
     for cell in cells:
         config, ratio = cell[0]["config"], rivals.mean(cell, rivals.slowness)
-        table.append(Comparison(config["data"], named(config), ratio, form=".2f"))
-        claim = f"{config['data']}: {named(config)} explains itself in less time than the Deep ShapNet"
+        table.append(Comparison(TITLES[config["data"]], named(config), ratio, form=".2f"))
+        claim = f"{TITLES[config['data']]}: {named(config)} explains itself in less time than the Deep ShapNet"
         statements.append(
             Statement(claim, "the ratio of times is below 1, by the interval over rounds", below(ratio, 1))
         )
-        decides = f"{config['data']}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
+        decides = f"{TITLES[config['data']]}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
@@ -93,23 +94,23 @@ def _seen(runs: list[dict]) -> Finding:
         for seen, cell in cells.items():
             error = rivals.mean(cell, rivals.relative)
             label = f"{seen} seen of {DEEP[data][0]}"
-            table.append(Comparison(data, f"{label}: error of the explanation / size", error))
+            table.append(Comparison(TITLES[data], f"{label}: error of the explanation / size", error))
             form = ".5f" if data == "synthetic" else ".3f"
             what = "squared error" if data == "synthetic" else "accuracy"
-            table.append(Comparison(data, f"{label}: {what}", rivals.mean(cell, _test), form=form))
+            table.append(Comparison(TITLES[data], f"{label}: {what}", rivals.mean(cell, _test), form=form))
         if {2, DEEP[data][0]} <= cells.keys():
             pairs, every = cells[2], cells[DEEP[data][0]]
             ahead = accuracy_finding.lead(every, pairs)
             answer = below(ahead) if data == "synthetic" else above(ahead)
             where = "below 0" if data == "synthetic" else "above 0"
-            claim = f"{data}: neurons that see every feature predict better than neurons that see two"
+            claim = f"{TITLES[data]}: neurons that see every feature predict better than neurons that see two"
             statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
-            claim = f"{data}: and their explanation is nearer to exact values"
+            claim = f"{TITLES[data]}: and their explanation is nearer to exact values"
             criterion = "the interval of the error in parts of the size is below that of two"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
-            decides = f"{data}, every feature less two: {ahead.shown('+.5f')}"
+            decides = f"{TITLES[data]}, every feature less two: {ahead.shown('+.5f')}"
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
 
 

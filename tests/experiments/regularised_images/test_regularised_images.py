@@ -170,7 +170,7 @@ def test_the_other_verdicts_follow_the_numbers(module, name, which, change):
 def test_an_unfinished_record_decides_nothing():
     begun = made(names=MODELS[:2])
     found = pruned_values.finding(begun)
-    assert found.reduced == "no network l1-layers, linf yet" and held(pruned_values, begun) == [None] * 3
+    assert found.reduced == "no network ℓ1 on all, ℓ∞ yet" and held(pruned_values, begun) == [None] * 3
     assert trainings.trainings(begun) == [] and pruned_values.summary(begun)
 
 
