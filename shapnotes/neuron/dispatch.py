@@ -5,8 +5,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from shapnotes._runtime.tensors import is_recording
 from shapnotes.neuron import lattice, li_cui, normal, reference
-from shapnotes.neuron.owen import gain
+from shapnotes.neuron.owen import FEWEST_NODES, enough_nodes, gain
 
 
 class Call(NamedTuple):
@@ -18,15 +19,15 @@ class Call(NamedTuple):
         [rows, n], one neuron at one input per row.
     offset : Tensor
         [rows], what the neuron is given when every player is absent.
-    nodes : int
-        Of the quadrature in the time of arrival.
+    nodes : int, optional
+        Of the quadrature in the time of arrival; None takes `owen.enough_nodes` for each row.
     accuracy : float
         The largest error wanted, in units of the mean size of a neuron's values (`lattice.row`).
     """
 
     terms: Tensor
     offset: Tensor
-    nodes: int
+    nodes: int | None
     accuracy: float
 
     def needs_gradient(self) -> bool:
@@ -90,7 +91,26 @@ class Normal:
         return None
 
     def compute(self, call: Call) -> Tensor:
-        return normal.values(call.terms, call.offset, call.nodes, self.edgeworth)
+        if call.nodes is not None:
+            return normal.values(call.terms, call.offset, call.nodes, self.edgeworth)
+        groups = _by_nodes(call.terms)
+        if len(groups) == 1:
+            return normal.values(call.terms, call.offset, groups[0][0], self.edgeworth)
+        parts = [normal.values(call.terms[rows], call.offset[rows], n, self.edgeworth) for n, rows in groups]
+        return torch.cat(parts)[torch.cat([rows for _, rows in groups]).argsort()]
+
+
+def _by_nodes(terms: Tensor) -> list[tuple[int, Tensor]]:
+    """Numbers of nodes, each with the rows that take so many; the fewest for all where numbers cannot be looked at."""
+    every = torch.arange(len(terms), device=terms.device)
+    if torch.compiler.is_compiling() or is_recording():
+        return [(FEWEST_NODES, every)]
+    counts = enough_nodes(terms)
+    try:
+        numbers = counts.unique().tolist()
+    except RuntimeError:  # inside torch.func.vmap, and on the meta device
+        return [(FEWEST_NODES, every)]
+    return [(number, (counts == number).nonzero()[:, 0]) for number in numbers]
 
 
 class LiCui:
@@ -128,14 +148,15 @@ class NeuronValues(NamedTuple):
 
 
 def relu_values(
-    terms: Tensor, offset: Tensor, *, method: str = "edgeworth", nodes: int = 16, accuracy: float = 1e-5
+    terms: Tensor, offset: Tensor, *, method: str = "edgeworth", nodes: int | None = None, accuracy: float = 1e-5
 ) -> NeuronValues:
     """The Shapley values of the players of max(offset + sum of terms, 0), for many neurons at once.
 
     terms    : [..., n], what each player adds when it is present, w_k (x_k - r_k)
     offset   : [...], what the neuron is given when all are absent, w r + b
     method   : one of METHODS
-    nodes    : of the quadrature in the time of arrival, for "normal" and "edgeworth"
+    nodes    : of the quadrature in the time of arrival, for "normal" and "edgeworth"; None is 16, or more for neurons
+               whose terms pull one way
     accuracy : for "lattice", the largest error in units of the mean size of a neuron's values
 
     Exactly 0 for a term that is 0. What a method's sum lacks is shared in proportion to the squares of the terms, their
@@ -145,8 +166,8 @@ def relu_values(
     chosen = METHODS.get(method)
     if chosen is None:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"nodes must be a whole number, at least 1; got {nodes!r}")
+    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
+        raise ValueError(f"nodes must be a whole number, at least 1, or None; got {nodes!r}")
     if not 0 < accuracy < 1:
         raise ValueError(f"accuracy must be a share of the mean value, between 0 and 1; got {accuracy!r}")
     n = terms.shape[-1]

@@ -20,7 +20,7 @@ def hidden_layer_shapley_values(
     baseline: Tensor | float | None = None,
     *,
     method: str = "edgeworth",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: Literal[False] = False,
 ) -> Tensor: ...
@@ -33,7 +33,7 @@ def hidden_layer_shapley_values(
     baseline: Tensor | float | None = None,
     *,
     method: str = "edgeworth",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
@@ -45,7 +45,7 @@ def hidden_layer_shapley_values(
     baseline: Tensor | float | None = None,
     *,
     method: str = "edgeworth",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def relu_shapley_values(
     *,
     baseline: Tensor | float | None = None,
     method: str = "li-cui",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: Literal[False] = False,
 ) -> Tensor: ...
@@ -42,7 +42,7 @@ def relu_shapley_values(
     *,
     baseline: Tensor | float | None = None,
     method: str = "li-cui",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
@@ -55,7 +55,7 @@ def relu_shapley_values(
     *,
     baseline: Tensor | float | None = None,
     method: str = "li-cui",
-    nodes: int = 16,
+    nodes: int | None = None,
     accuracy: float = 1e-5,
     return_missing: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -93,8 +93,10 @@ def relu_shapley_values(
     method : str
         "li-cui"; "normal", a normal distribution for every share of inputs that are present; "edgeworth", one with
         third and fourth cumulants; "lattice", exact to a wanted accuracy; "enumeration", all coalitions of up to 20.
-    nodes : int
-        For "normal" and "edgeworth": of the quadrature over the share of inputs that are present.
+    nodes : int, optional
+        For "normal" and "edgeworth": of the quadrature over the share of inputs that are present. None chooses, neuron
+        by neuron: 16 where :math:`|\sum_i a_i| \le 6.4 \sqrt{\sum_i a_i^2}`, and more where terms pull one way; 16 for
+        all in a compiled program, where numbers cannot be looked at.
     accuracy : float
         For "lattice": the largest error of a value, in units of the mean size of the neuron's values whose inputs
         differ from the baseline (and of a thousandth of the mean :math:`|a_i|`, where that is more).

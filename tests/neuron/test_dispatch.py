@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from shapnotes.neuron import METHODS, relu_values
 from shapnotes.neuron import normal as normal_values
 from shapnotes.neuron.lattice import row
+from shapnotes.neuron.owen import enough_nodes
 
 F64 = tolerance(torch.float64)
 APPROXIMATE = ("edgeworth", "normal", "li-cui")
@@ -23,6 +24,46 @@ def neurons(rows: int, n: int, bias: float = 0.5, dtype: torch.dtype = torch.flo
 def error(method: str, terms: torch.Tensor, offset: torch.Tensor, exact: torch.Tensor) -> float:
     """Mean error over mean size."""
     return float((relu_values(terms, offset, method=method).values - exact).abs().mean() / exact.abs().mean())
+
+
+def one_way(n: int, mixed: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Terms that pull one way, the more so the less `mixed`, of neurons with kinks at six times of arrival."""
+    terms = 1 + mixed * normal(6, n, seed=n, dtype=torch.float64)
+    at = torch.tensor([0.02, 0.1, 0.3, 0.5, 0.8, 0.97], dtype=torch.float64)
+    return terms, -at * terms.sum(1)
+
+
+@pytest.mark.parametrize("method", ["normal", "edgeworth"])
+@pytest.mark.parametrize(("n", "mixed"), [(20, 0.3), (100, 1.0), (784, 0.3), (784, 2.0), (3000, 0.6)])
+def test_terms_that_pull_one_way_have_enough_nodes(n, mixed, method):
+    terms, offset = one_way(n, mixed)
+    exact = relu_values(terms, offset, method=method, nodes=2048).values
+    gaps = []
+    for nodes in (None, 16):
+        gap = relu_values(terms, offset, method=method, nodes=nodes).values - exact
+        gaps.append(float((gap.abs().mean(1) / exact.abs().mean(1)).max()))
+    assert gaps[0] < 2e-3 and (gaps[1] > 0.01 or n <= 100)
+
+
+def test_neurons_have_the_nodes_that_each_asks_for():
+    mixed, offset = neurons(6, 784)
+    terms, offsets = (torch.stack(two, 1).flatten(0, 1) for two in zip((mixed, offset), one_way(784, 0.3), strict=True))
+    counts = enough_nodes(terms)
+    assert counts[::2].tolist() == [16] * 6 and counts[1::2].tolist() == [128] * 6
+    found = relu_values(terms.view(3, 4, -1), offsets.view(3, 4), method="normal").values.view(12, -1)
+    alone = [
+        relu_values(a[None], b[None], method="normal", nodes=n).values[0]
+        for a, b, n in zip(terms, offsets, counts.tolist(), strict=True)
+    ]
+    assert_close(found, torch.stack(alone), **F64)
+    assert enough_nodes(torch.zeros(2, 5)).tolist() == [16, 16]
+    assert enough_nodes(torch.full((1, 2**20), 1.0)).tolist() == [1024]
+
+
+def test_a_mapped_neuron_has_the_fewest_nodes():
+    terms, offset = one_way(100, 0.3)
+    mapped = torch.func.vmap(lambda a, b: relu_values(a, b, method="normal").values)(terms[:, None], offset[:, None])
+    assert_close(mapped[:, 0], relu_values(terms, offset, method="normal", nodes=16).values, **F64)
 
 
 def test_enumeration_is_the_definition():
@@ -193,7 +234,7 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"no gradients; call it under torch\.no_grad"):
         relu_values(terms.requires_grad_(), offset, method="lattice")
     for nodes in (0, True, 2.0):
-        with pytest.raises(ValueError, match="nodes must be a whole number"):
+        with pytest.raises(ValueError, match="nodes must be a whole number, at least 1, or None"):
             relu_values(terms, offset, nodes=nodes)
     for accuracy in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="accuracy must be a share"):
