@@ -88,7 +88,7 @@ def _of_others(x: Tensor) -> Tensor:
 
 
 class Times(NamedTuple):
-    """What depends on the times of arrival q alone, each [nodes, 1, 1] but for the weights, [nodes].
+    """What depends on the times of arrival q alone, each [nodes, 1, 1].
 
     Attributes
     ----------
@@ -112,18 +112,17 @@ class Times(NamedTuple):
     @classmethod
     def of(cls, nodes: int, dtype: torch.dtype, device: torch.device) -> "Times":
         """Of the nodes of a quadrature."""
-        chance, density, *others = _constants(nodes, dtype, device).unbind(0)
-        return cls(chance, density, *(t[:, None, None] for t in others))
+        return cls(*_constants(nodes, dtype, device).unbind(0))
 
 
 @cached_tensors
 def _constants(nodes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The fields of `Times`, [7, nodes]."""
+    """The fields of `Times`, [7, nodes, 1, 1]."""
     q, w = smooth_nodes(nodes, torch.float64, torch.device("cpu"))
     s = (2 * q * (1 - q)).sqrt()
     third, fourth = (1 - 2 * q) / s / 18**0.5, (1 / s.square() - 3) / 12
     fields = [w / 2, w * s / (2 * ROOT), q / s, 1 / s, 2**0.5 * third, 2 * third.square(), fourth]
-    return torch.stack(fields).to(device, dtype)
+    return torch.stack(fields)[..., None, None].to(device, dtype)
 
 
 def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants: Tensor) -> Tensor:
@@ -141,8 +140,8 @@ def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants:
     density, density_after = _densities(times, z, after, *cumulants)
     # Terms of the size of the answer, however far the neuron is from its kink.
     change = torch.addcmul(density_after - density, z, on, value=ROOT)
-    chance_after = torch.tensordot(times.chance, on_after.add_(1), 1)
-    return torch.addcmul(torch.tensordot(times.density, change, 1), one, chance_after)
+    chance_after = on_after.add_(1).mul_(times.chance).sum(0)
+    return torch.addcmul(change.mul_(times.density).sum(0), one, chance_after)
 
 
 def _densities(times: Times, z: Tensor, after: Tensor, *cumulants: Tensor) -> tuple[Tensor, Tensor]:
