@@ -1782,6 +1782,66 @@ def bounds_hold_and_meet(sn):
             assert_close(bound, exact, rtol=1e-10, atol=1e-11)
 
 
+def moved_by(share):
+    """Bounds that are as far apart as they should be, and this share of their width too high."""
+    return bounded(
+        lambda b: b._replace(lower=b.lower + share * (b.upper - b.lower), upper=b.upper + share * (b.upper - b.lower))
+    )
+
+
+@rejects(
+    ("moved up by a quarter of their width", "shapley_bounds", moved_by(0.25)),
+    ("moved down by a quarter of their width", "shapley_bounds", moved_by(-0.25)),
+    (
+        "narrowed by half",
+        "shapley_bounds",
+        bounded(lambda b: b._replace(lower=(3 * b.lower + b.upper) / 4, upper=(b.lower + 3 * b.upper) / 4)),
+    ),
+    ("the baseline left out", "shapley_bounds", lambda right: lambda f, x, r, **how: right(f, x, **how)),
+    (
+        "players from last to first",
+        "shapley_bounds",
+        bounded(lambda b: b._replace(lower=b.lower.flip(1), upper=b.upper.flip(1))),
+    ),
+    (
+        "values of other players",
+        "hidden_layer_shapley_values",
+        lambda right: lambda *a, **how: right(*a, **how).roll(1, 1),
+    ),
+    (
+        "values twice as large",
+        "nn.functional.relu_shapley_values",
+        lambda right: lambda *a, **how: 2 * right(*a, **how),
+    ),
+)
+def bounds_hold_where_nothing_can_be_enumerated(sn):
+    """Of one hidden layer and of one neuron, whose values by the lattice are inside, but for its own small error."""
+    accuracy = 1e-4
+    for n, hidden, seed in ((30, 8, 0), (30, 8, 1), (45, 6, 2), (60, 5, 3)):
+        model = nn.Sequential(nn.Linear(n, hidden), nn.ReLU(), nn.Linear(hidden, 2)).double().requires_grad_(False)
+        for i, p in enumerate(model.parameters()):
+            p.copy_(normal(*p.shape, seed=10 * seed + i) / p.shape[-1] ** 0.5)
+        x, baseline = normal(2, n, seed=seed + 3), normal(n, seed=seed + 4)
+        first, last = model[0], model[2].weight.abs()
+        neurons = sn.nn.functional.relu_shapley_values(
+            x, first.weight, first.bias, baseline=baseline, method="lattice", accuracy=accuracy
+        )
+        of_neurons = accuracy * neurons.abs().mean(2)  # how far each of their values may be off [batch, hidden]
+        values = sn.hidden_layer_shapley_values(model, x, baseline, method="lattice", accuracy=accuracy)
+        cases = [(model, values, of_neurons @ last.T)]
+        for h in range(2):
+            neuron = nn.Sequential(nn.Linear(n, 1), nn.ReLU()).double().requires_grad_(False)
+            neuron[0].weight.copy_(first.weight[h : h + 1])
+            neuron[0].bias.copy_(first.bias[h : h + 1])
+            cases.append((neuron, neurons[:, h, :, None], of_neurons[:, h : h + 1]))
+        for f, inside, error in cases:
+            bounds = sn.shapley_bounds(f, x, baseline, budget=8 * n)
+            assert not bool(bounds.met.any())
+            assert float(error.max()) < 1e-3 * float((bounds.upper - bounds.lower).mean())
+            assert bool((bounds.lower <= inside + error[:, None]).all())
+            assert bool((inside - error[:, None] <= bounds.upper).all())
+
+
 @rejects(
     (
         "the baseline left out",
