@@ -15,6 +15,7 @@ from shapnotes.exact import explain, shapley_from_table, shapley_values
 from shapnotes.explanation import Explanation, GapError
 from shapnotes.moments.propagated import propagated_shapley_values
 from shapnotes.neuron import hidden_layer_shapley_values
+from shapnotes.regression import regression_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "nn",
     "plots",
     "propagated_shapley_values",
+    "regression_shapley_values",
     "relevance",
     "sample_shapley_values",
     "shapley_bounds",

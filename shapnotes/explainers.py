@@ -32,6 +32,7 @@ from shapnotes.activations import KINDS, ActivationsAsModules
 from shapnotes.exact import shapley_values
 from shapnotes.explanation import Explanation, GapError, check_closure
 from shapnotes.game import Game, Model, finite_output, in_dtype
+from shapnotes.regression import regression_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "input_x_gradient",
     "integrated_gradients",
     "kernel_shap",
+    "regression",
     "saliency",
     "sampling",
 ]
@@ -58,8 +60,8 @@ def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **
     Parameters
     ----------
     method : str
-        "exact", "sampling", "kernel_shap", "deep_shap", "deeplift", "integrated_gradients", "gradient_shap",
-        "input_x_gradient" or "saliency".
+        "exact", "sampling", "regression", "kernel_shap", "deep_shap", "deeplift", "integrated_gradients",
+        "gradient_shap", "input_x_gradient" or "saliency".
     f : callable
         [rows, *features] -> [rows, *outputs], deterministic, each row by itself.
     x : Tensor
@@ -72,7 +74,8 @@ def explain_with(method: str, f: Model, x: Tensor, baseline: Baseline = None, **
     Returns
     -------
     Explanation
-        Its `gap` says how far the method is from efficiency; standard errors are there for "sampling".
+        Its `gap` says how far the method is from efficiency; standard errors are there for "sampling" and
+        "regression".
 
     Raises
     ------
@@ -531,6 +534,45 @@ def sampling(
         return sample_shapley_values(f, x, baseline, permutations=permutations, generator=generator)
 
 
+def regression(
+    f: Model, x: Tensor, baseline: Baseline = None, *, evaluations: int | None = None, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """`shapnotes.regression_shapley_values` with a seed in place of a generator.
+
+    Efficient, and missing features get zero.
+
+    Parameters
+    ----------
+    f, x, baseline
+        As in `explain_with`.
+    evaluations : int, optional
+        Per input, even; None for 2 n + 2048, or 6 n where that is more. From 2**n - 2 on the values are exact.
+    seed : int
+        Of the generator that the coalitions are drawn from.
+
+    Returns
+    -------
+    tuple of Tensor
+        (values, standard_errors), each [batch, *features, *outputs], on x's device and in x's dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `explain_with`.
+
+    Cost
+    ----
+    evaluations + 2 per input, for all outputs together.
+
+    Source
+    ------
+    Lundberg and Lee (2017); Covert and Lee (2021).
+    """
+    generator = torch.Generator().manual_seed(_checked_seed(seed))
+    with torch.no_grad():
+        return regression_shapley_values(f, x, baseline, evaluations=evaluations, generator=generator)
+
+
 def exact(f: Model, x: Tensor, baseline: Baseline = None) -> Tensor:
     """`shapnotes.shapley_values`: what the others are measured against.
 
@@ -568,6 +610,7 @@ METHODS: dict[str, Callable[..., Tensor | tuple[Tensor, Tensor]]] = {
     for method in (
         exact,
         sampling,
+        regression,
         kernel_shap,
         deep_shap,
         deeplift,

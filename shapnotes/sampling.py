@@ -91,11 +91,7 @@ def sample_shapley_values(
             "permutations must be an even whole number, at least 4 (orders come in pairs with their reverse, and one "
             f"pair shows no spread); got {permutations!r}"
         )
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator or None; got {type(generator).__name__} "
-            "(torch.Generator().manual_seed(0) makes one)"
-        )
+    check_generator(generator)
     check_chunk_size(chunk_size)
     game = Game(f, x, baseline, groups)
     probe, chunk_size = game.inspect(chunk_size)
@@ -115,6 +111,15 @@ def sample_shapley_values(
     shape = (len(x), *game.player_shape, *probe.output.shape[1:])
     values, standard_errors = (in_dtype(torch.stack(parts).reshape(shape), x.dtype) for parts in (means, errors))
     return values, standard_errors
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Refuse with a TypeError what is no generator."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator or None; got {type(generator).__name__} "
+            "(torch.Generator().manual_seed(0) makes one)"
+        )
 
 
 def _sample(

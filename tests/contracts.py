@@ -300,6 +300,7 @@ def zero_where_nothing_moved(method):
     ("no gradient there", "shapley_values", zero_where_nothing_moved),
     ("rounding left there", "shapley_values", lambda right: lambda *a, **k: right(*a, **k) + 1e-17),
     ("sampled without those there", "sample_shapley_values", zero_where_nothing_moved),
+    ("regression without those there", "regression_shapley_values", zero_where_nothing_moved),
     (
         "no gradient to x alone",
         "shapley_values",
@@ -332,10 +333,13 @@ def players_at_the_baseline_have_gradients(sn):
         got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (values, slow))
         assert_close(got, expected, **F64)
     pairwise = lambda z: (z @ normal(3, 3, seed=3) * z).sum(1, keepdim=True)  # noqa: E731  whose orders all agree
-    sampled = sn.sample_shapley_values(pairwise, x, baseline, permutations=4, generator=torch.Generator())[0]
     slow = torch.stack([sn.coalitions.shapley_matrix(3) @ table_of(pairwise, one, baseline, [0, 1, 2]) for one in x])
-    got, expected = (torch.autograd.grad(v.sin().sum(), x)[0] for v in (sampled, slow))
-    assert_close(got, expected, **F64)
+    expected = torch.autograd.grad(slow.sin().sum(), x)[0]
+    for values, _ in (
+        sn.sample_shapley_values(pairwise, x, baseline, permutations=4, generator=torch.Generator()),
+        sn.regression_shapley_values(pairwise, x, baseline, evaluations=6),
+    ):
+        assert_close(torch.autograd.grad(values.sin().sum(), x)[0], expected, **F64)
 
 
 def with_kept_matrices(right):
@@ -519,6 +523,7 @@ def rows_of_the_caller(right):
     ("a ReLU in memory that is not ours", "shapley_values", relu_in_place),
     ("f writes into x", "shapley_values", rows_of_the_caller),
     ("f writes into x when sampled", "sample_shapley_values", rows_of_the_caller),
+    ("f writes into x of a regression", "regression_shapley_values", rows_of_the_caller),
 )
 def functions_may_do_as_they_like_with_their_input(sn):
     """f may write into its rows, or return a view of them; neither the values nor the caller's tensors change."""
@@ -532,6 +537,7 @@ def functions_may_do_as_they_like_with_their_input(sn):
             **F64,
         )
         sn.sample_shapley_values(lambda z: model(z.mul_(2)), x, baseline, permutations=4)
+        sn.regression_shapley_values(lambda z: model(z.mul_(2)), x, baseline, evaluations=30)
     with torch.inference_mode():
         assert_close(
             sn.shapley_values(lambda z: model(z.mul_(2)), x, baseline, chunk_size=4),
@@ -550,6 +556,7 @@ def functions_may_do_as_they_like_with_their_input(sn):
 @rejects(
     ("gaps silenced", "shapley_values", lambda right: lambda f, x: model_values(f, x, 0 * x[0])),
     ("rows mixed", "sample_shapley_values", lambda right: lambda f, x, **k: Sampler()(f, x, 0.0, **k)),
+    ("rows mixed by a regression", "regression_shapley_values", lambda right: PairedRegression()),
     (
         "gaps reported where there are none",
         "explain",
@@ -561,7 +568,11 @@ def gaps_are_found(sn):
     x = normal(4, 3)
     assert float(sn.explain(network(3, 2), x).gap().detach().abs().max()) < 1e-12
     mixing = lambda z: (z - z.mean(0)).pow(2).sum(1)  # noqa: E731
-    for method in (sn.shapley_values, lambda f, x: sn.sample_shapley_values(f, x, permutations=4)):
+    for method in (
+        sn.shapley_values,
+        lambda f, x: sn.sample_shapley_values(f, x, permutations=4),
+        lambda f, x: sn.regression_shapley_values(f, x.repeat(1, 2), evaluations=36),
+    ):
         try:
             method(mixing, x)
         except sn.GapError:
@@ -781,6 +792,143 @@ def sampling_does_not_depend_on_the_chunk(sn):
     runs = [
         sn.sample_shapley_values(model, x, permutations=12, generator=torch.Generator().manual_seed(0), chunk_size=c)
         for c in (None, 1, 7, 25)
+    ]
+    for values, errors in runs[1:]:
+        assert_close(values, runs[0][0], **F64)
+        assert_close(errors, runs[0][1], **F64)
+
+
+class PairedRegression:
+    """Kernel SHAP on pairs that are drawn independently, as plainly as can be; each way to be wrong is a method."""
+
+    def __call__(self, f, x, baseline=0.0, *, evaluations, generator=None, chunk_size=None):
+        n, found = x.shape[1], []
+        for one in x:
+            table = f(torch.where(masks_of(n), one, baseline)).detach().double().view(2**n, -1)
+            found.append(self.one(table, n, evaluations // 2, generator))
+        values, errors = (torch.stack(part) for part in zip(*found, strict=True))
+        return values.squeeze(-1) if f(x).dim() == 1 else values, errors
+
+    def one(self, table, n, pairs, generator):
+        sizes = torch.arange(1, n, dtype=torch.float64)
+        size = 1 + torch.multinomial(self.shares(sizes, n), pairs, replacement=True, generator=generator)
+        present = torch.rand(pairs, n, generator=generator).argsort(1) < size[:, None]
+        codes = present.long() @ (2 ** torch.arange(n))
+        share, change = size[:, None].double() / n, table[-1] - table[0]
+        c = present.double() - share
+        d = table[codes] - table[0] - share * change
+        d = (d - self.other(table, codes, share, change)) / 2
+        inverse = torch.linalg.pinv(c.T @ c)
+        slopes = inverse @ c.T @ d
+        return slopes + self.everyone(change, n), self.errors(c @ inverse, c, d - c @ slopes)
+
+    def shares(self, sizes, n):
+        return 1 / (sizes * (n - sizes))
+
+    def other(self, table, codes, share, change):
+        return table[len(table) - 1 - codes] - table[0] - (1 - share) * change
+
+    def everyone(self, change, n):
+        return change / n
+
+    def errors(self, influence, c, rest):
+        left_out = rest / (1 - (influence * c).sum(1, keepdim=True))
+        return (influence.square().T @ left_out.square()).sqrt()
+
+
+class SizesAlike(PairedRegression):
+    def shares(self, sizes, n):
+        return torch.ones_like(sizes)
+
+
+class NoComplement(PairedRegression):
+    def other(self, table, codes, share, change):
+        return -(table[codes] - table[0] - share * change)
+
+
+class NoChange(PairedRegression):
+    def everyone(self, change, n):
+        return 0 * change
+
+
+class ErrorsOfThePairsThemselves(PairedRegression):
+    """Those of one pair instead of those of a mean."""
+
+    def errors(self, influence, c, rest):
+        return len(c) ** 0.5 * super().errors(influence, c, rest)
+
+
+class ResidualsOfTheFit(PairedRegression):
+    def errors(self, influence, c, rest):
+        return (influence.square().T @ rest.square()).sqrt()
+
+
+@rejects(
+    ("all sizes alike", "regression_shapley_values", lambda right: SizesAlike()),
+    ("errors of one pair", "regression_shapley_values", lambda right: ErrorsOfThePairsThemselves()),
+    ("the change is not shared out", "regression_shapley_values", lambda right: NoChange()),
+)
+def regression_agrees_with_exact_values(sn):
+    """Its mean is right within its own errors, which are those of the spread between repeats; and it is efficient."""
+    x, baseline = normal(2, 7), normal(7, seed=2)
+    model = lambda z: torch.stack([(z @ normal(7, 4, seed=5)).tanh().prod(1), z.prod(1) + z.sum(1).exp() / 9], 1)  # noqa: E731
+    exact = sn.explain(model, x, baseline)
+    runs = [
+        sn.regression_shapley_values(model, x, baseline, evaluations=100, generator=torch.Generator().manual_seed(seed))
+        for seed in range(100)
+    ]
+    values, errors = (torch.stack(part) for part in zip(*runs, strict=True))
+    total = exact.prediction - exact.baseline_prediction
+    assert_close(values.sum(2), total.expand(100, -1, -1), **F64)
+    spread = values.std(0)
+    # 100 repeats: the mean lies within 5 of its standard errors, and spread and stated error agree within two fifths.
+    assert bool(((values.mean(0) - exact.attributions).abs() < 5 * spread / 100**0.5).all())
+    ratio = spread / (errors**2).mean(0).sqrt()
+    assert 0.7 < float(ratio.min()) and float(ratio.max()) < 1.4
+
+
+@rejects(("residuals of what was fitted", "regression_shapley_values", lambda right: ResidualsOfTheFit()))
+def errors_of_a_regression_on_few_pairs_are_not_too_small(sn):
+    """Three pairs per player: what is left of the differences is less than what another pair would leave."""
+    x = normal(1, 10).expand(200, 10)
+    f = lambda z: (z @ normal(10, 9, seed=5)).tanh() @ normal(9, seed=6)  # noqa: E731
+    values, errors = sn.regression_shapley_values(f, x, evaluations=60, generator=torch.Generator().manual_seed(0))
+    exact = sn.shapley_values(f, x[:1])
+    inside = ((values - exact).abs() <= 1.96 * errors.view_as(values)).double().mean(0)
+    assert float(inside.mean()) > 0.88
+
+
+@rejects(("no complements", "regression_shapley_values", lambda right: NoComplement()))
+def pairs_of_coalitions_cancel_pairwise_interactions(sn):
+    """A coalition and its complement together are exact when no interaction has more than two players."""
+    a = normal(6, 6)
+    pairwise = lambda z: torch.einsum("bi,ij,bj->b", z, a, z) + z.sum(1)  # noqa: E731
+    x = normal(2, 6, seed=4)
+    values, errors = sn.regression_shapley_values(
+        pairwise, x, evaluations=36, generator=torch.Generator().manual_seed(0)
+    )
+    assert_close(values, model_values(pairwise, x, torch.zeros(6, dtype=torch.float64)), **F64)
+    assert float(errors.max()) < 1e-12
+
+
+class ErrorsOfTheLastChunk(PairedRegression):
+    def __call__(self, f, x, baseline=0.0, *, chunk_size=None, **settings):
+        self.rows = chunk_size
+        return super().__call__(f, x, baseline, **settings)
+
+    def errors(self, influence, c, rest):
+        rows = slice(-(self.rows or len(c)), None)
+        return super().errors(influence[rows], c[rows], rest[rows])
+
+
+@rejects(("errors of the last chunk", "regression_shapley_values", lambda right: ErrorsOfTheLastChunk()))
+def regression_does_not_depend_on_the_chunk(sn):
+    x, model = normal(2, 6), network(6, 1)
+    runs = [
+        sn.regression_shapley_values(
+            model, x, evaluations=40, generator=torch.Generator().manual_seed(0), chunk_size=chunk_size
+        )
+        for chunk_size in (None, 1, 7, 25)
     ]
     for values, errors in runs[1:]:
         assert_close(values, runs[0][0], **F64)
@@ -1592,7 +1740,10 @@ def other_methods_meet_their_closed_forms(sn):
     """A linear model's terms; the rescale rule at one ReLU; and nothing left on the model."""
     linear, x, r = network(12, 3)[:1], normal(2, 12), normal(2, 12, seed=2)
     terms = (x - r)[..., None] * linear[0].weight.detach().T
-    for method in ("exact", "sampling", "kernel_shap", "deeplift", "deep_shap", "gradient_shap", "input_x_gradient"):
+    for method in (
+        *("exact", "sampling", "regression", "kernel_shap"),
+        *("deeplift", "deep_shap", "gradient_shap", "input_x_gradient"),
+    ):
         assert_close(sn.explainers.explain_with(method, linear, x, r).attributions, terms, **F64)
     relu = nn.Sequential(nn.Linear(2, 1), nn.ReLU()).double()
     nn.init.ones_(relu[0].weight)
@@ -1657,6 +1808,66 @@ def bounds_hold_and_meet(sn):
         assert bool(bounds.met.all())
         for bound in bounds[:2]:
             assert_close(bound, exact, rtol=1e-10, atol=1e-11)
+
+
+def moved_by(share):
+    """Bounds that are as far apart as they should be, and this share of their width too high."""
+    return bounded(
+        lambda b: b._replace(lower=b.lower + share * (b.upper - b.lower), upper=b.upper + share * (b.upper - b.lower))
+    )
+
+
+@rejects(
+    ("moved up by a quarter of their width", "shapley_bounds", moved_by(0.25)),
+    ("moved down by a quarter of their width", "shapley_bounds", moved_by(-0.25)),
+    (
+        "narrowed by half",
+        "shapley_bounds",
+        bounded(lambda b: b._replace(lower=(3 * b.lower + b.upper) / 4, upper=(b.lower + 3 * b.upper) / 4)),
+    ),
+    ("the baseline left out", "shapley_bounds", lambda right: lambda f, x, r, **how: right(f, x, **how)),
+    (
+        "players from last to first",
+        "shapley_bounds",
+        bounded(lambda b: b._replace(lower=b.lower.flip(1), upper=b.upper.flip(1))),
+    ),
+    (
+        "values of other players",
+        "hidden_layer_shapley_values",
+        lambda right: lambda *a, **how: right(*a, **how).roll(1, 1),
+    ),
+    (
+        "values twice as large",
+        "nn.functional.relu_shapley_values",
+        lambda right: lambda *a, **how: 2 * right(*a, **how),
+    ),
+)
+def bounds_hold_where_nothing_can_be_enumerated(sn):
+    """Of one hidden layer and of one neuron, whose values by the lattice are inside, but for its own small error."""
+    accuracy = 1e-4
+    for n, hidden, seed in ((30, 8, 0), (30, 8, 1), (45, 6, 2), (60, 5, 3)):
+        model = nn.Sequential(nn.Linear(n, hidden), nn.ReLU(), nn.Linear(hidden, 2)).double().requires_grad_(False)
+        for i, p in enumerate(model.parameters()):
+            p.copy_(normal(*p.shape, seed=10 * seed + i) / p.shape[-1] ** 0.5)
+        x, baseline = normal(2, n, seed=seed + 3), normal(n, seed=seed + 4)
+        first, last = model[0], model[2].weight.abs()
+        neurons = sn.nn.functional.relu_shapley_values(
+            x, first.weight, first.bias, baseline=baseline, method="lattice", accuracy=accuracy
+        )
+        of_neurons = accuracy * neurons.abs().mean(2)  # how far each of their values may be off [batch, hidden]
+        values = sn.hidden_layer_shapley_values(model, x, baseline, method="lattice", accuracy=accuracy)
+        cases = [(model, values, of_neurons @ last.T)]
+        for h in range(2):
+            neuron = nn.Sequential(nn.Linear(n, 1), nn.ReLU()).double().requires_grad_(False)
+            neuron[0].weight.copy_(first.weight[h : h + 1])
+            neuron[0].bias.copy_(first.bias[h : h + 1])
+            cases.append((neuron, neurons[:, h, :, None], of_neurons[:, h : h + 1]))
+        for f, inside, error in cases:
+            bounds = sn.shapley_bounds(f, x, baseline, budget=8 * n)
+            assert not bool(bounds.met.any())
+            assert float(error.max()) < 1e-3 * float((bounds.upper - bounds.lower).mean())
+            assert bool((bounds.lower <= inside + error[:, None]).all())
+            assert bool((inside - error[:, None] <= bounds.upper).all())
 
 
 @rejects(

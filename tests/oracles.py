@@ -44,6 +44,23 @@ def by_dividends(table: Tensor) -> Tensor:
     return phi
 
 
+def by_regression(present: Tensor, weight: Tensor, worths: Tensor, change: Tensor) -> Tensor:
+    """Kernel SHAP as it is written: weighted least squares on coalitions, with a multiplier for the sum of the values.
+
+    present bool [rows, n], weight [rows], worths [rows, outputs] less that of the empty coalition, change [outputs]
+    that of the full one. Returns [n, outputs].
+    """
+    z, (rows, n) = present.double(), present.shape
+    system = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+    right = torch.zeros(n + 1, worths.shape[1], dtype=torch.float64)
+    for row in range(rows):
+        system[:n, :n] += weight[row] * z[row, :, None] * z[row]
+        right[:n] += weight[row] * z[row, :, None] * worths[row]
+    system[:n, n] = system[n, :n] = 1
+    right[n] = change
+    return torch.linalg.solve(system, right)[:n]
+
+
 def table_of(f, x: Tensor, baseline: Tensor, labels: list[int]) -> Tensor:
     """All 2**n values of the game of f at one input, a row at a time: [2**n, *outputs]."""
     n = max(labels) + 1

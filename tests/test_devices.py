@@ -87,6 +87,9 @@ CALLS: dict[str, Callable[[Place], object]] = {
     "sample_shapley_values": lambda to: sn.sample_shapley_values(
         square, to(X), permutations=6, generator=torch.Generator().manual_seed(0)
     ),
+    "regression_shapley_values": lambda to: sn.regression_shapley_values(
+        lambda z: z.sin().cumprod(1), to(normal(2, 6)), evaluations=40, generator=torch.Generator().manual_seed(0)
+    ),
     "shapley_bounds": lambda to: [t.double() for t in sn.shapley_bounds(to(model()), to(X), budget=20)],
     "shapley_bounds of images": lambda to: sn.shapley_bounds(to(images(nn.AvgPool2d(2))), to(MAPS[:1, :, :3, :3]))[:2],
     "propagated_shapley_values": lambda to: sn.propagated_shapley_values(to(model()), to(X), return_missing=True),

@@ -327,12 +327,14 @@ def test_settings_may_be_numpys():
     assert search.best_params_["channels"] in (2, 3)
 
 
+@pytest.mark.parametrize("kind", ["deep", "wide", "shallow", "gam"])
 @pytest.mark.parametrize("penalised", ["last", "every"])
 @pytest.mark.parametrize("penalty", ["l1", "linf"])
-def test_a_penalty_makes_its_norm_smaller(penalty, penalised):
+def test_a_penalty_makes_its_norm_smaller(penalty, penalised, kind):
     size = {"l1": lambda a: a.abs().sum(1).mean(), "linf": lambda a: a.abs().amax(1).mean()}[penalty]
-    free, x = fitted("two classes")
-    held, _ = fitted("two classes", penalty=penalty, penalty_strength=1.0, penalised=penalised)
+    how = {"kind": kind, **({"channels": (8, 20)} if kind == "wide" else {})}
+    free, x = fitted("two classes", **how)
+    held, _ = fitted("two classes", penalty=penalty, penalty_strength=1.0, penalised=penalised, **how)
     assert size(held.explain(x).attributions) < 0.5 * size(free.explain(x).attributions)
 
 

@@ -22,8 +22,8 @@ from shapnotes.explanation import GapError
 F64 = tolerance(torch.float64)
 CAPTUM_STEPS = {"rtol": 1e-7, "atol": 1e-8}  # captum >= 0.8 keeps the weights of its steps in float32
 MODULES_ONLY = ("deeplift", "deep_shap")
-EFFICIENT = ("exact", "sampling", "kernel_shap", "deeplift", "deep_shap")
-WITH_SEED = ("sampling", "kernel_shap", "gradient_shap")
+EFFICIENT = ("exact", "sampling", "regression", "kernel_shap", "deeplift", "deep_shap")
+WITH_SEED = ("sampling", "regression", "kernel_shap", "gradient_shap")
 
 
 @pytest.fixture(autouse=True)
@@ -292,7 +292,7 @@ def test_efficiency_and_missingness_are_as_stated(method):
     assert closes == (method in EFFICIENT)
     missing = found.attributions[(x == r)]
     assert (float(missing.abs().max()) == 0) == (method != "saliency")
-    assert (found.standard_errors is not None) == (method == "sampling")
+    assert (found.standard_errors is not None) == (method in ("sampling", "regression"))
     statement = " ".join(inspect.getdoc(E.METHODS[method]).split())
     assert "fficien" in statement and "issing" in statement and "Cost ----" in statement
 
@@ -300,9 +300,12 @@ def test_efficiency_and_missingness_are_as_stated(method):
 @pytest.mark.parametrize("method", WITH_SEED)
 def test_a_seed_and_nothing_else_decides(method):
     model, x = relu_network(12, 9, 1), normal(2, 12)
-    settings = {"kernel_shap": {"samples": 60}, "sampling": {"permutations": 6}, "gradient_shap": {"samples": 5}}[
-        method
-    ]
+    settings = {
+        "kernel_shap": {"samples": 60},
+        "sampling": {"permutations": 6},
+        "regression": {"evaluations": 72},
+        "gradient_shap": {"samples": 5},
+    }[method]
     before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
     first, same, other = (attributions(method, model, x, seed=seed, **settings) for seed in (3, 3, 4))
     assert torch.equal(first, same) and not torch.equal(first, other)
@@ -325,6 +328,7 @@ def test_cost_in_evaluations():
     for method, settings, expected in (
         ("kernel_shap", {"samples": 40}, 3 * (40 + 2) + look),
         ("exact", {}, 3 * (2**6 + 2) + 1),
+        ("regression", {"evaluations": 40}, 3 * (40 + 2) + look),
         ("integrated_gradients", {"steps": 20}, 2 * 3 * 20 + look + 1),
         ("gradient_shap", {"samples": 20}, 2 * 3 * 20 + look + 1),
         ("input_x_gradient", {}, 2 * 3 + look + 1),
@@ -394,7 +398,8 @@ def test_threads_do_not_disturb_each_other(method):
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(E.METHODS[method], model, x, **settings) for _ in range(8)]
         for run in runs:
-            pairs = zip(run.result(), expected, strict=True) if method == "sampling" else [(run.result(), expected)]
+            several = isinstance(expected, tuple)
+            pairs = zip(run.result(), expected, strict=True) if several else [(run.result(), expected)]
             for got, wanted in pairs:
                 assert torch.equal(got, wanted)
 
@@ -531,7 +536,7 @@ def test_refusals(error, says, call):
         call(relu_network(3, 4, 1), normal(2, 3))
 
 
-@pytest.mark.parametrize("method", [name for name in E.METHODS if name not in ("exact", "sampling")])
+@pytest.mark.parametrize("method", [name for name in E.METHODS if name not in ("exact", "sampling", "regression")])
 def test_a_missing_package_names_the_extra(method, monkeypatch):
     for name in ("captum", "captum.attr", "shap"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -20,8 +20,12 @@ def total(z):
 
 @pytest.mark.parametrize(
     "method",
-    [sn.shapley_values, lambda *a, **k: sn.sample_shapley_values(*a, permutations=4, **k)],
-    ids=["exact", "sampled"],
+    [
+        sn.shapley_values,
+        lambda *a, **k: sn.sample_shapley_values(*a, permutations=4, **k),
+        lambda *a, **k: sn.regression_shapley_values(*a, **k),
+    ],
+    ids=["exact", "sampled", "regression"],
 )
 @pytest.mark.parametrize(
     ("error", "says", "arguments", "options"),
@@ -133,6 +137,7 @@ ASK = {
     "exact": sn.shapley_values,
     "explain": sn.explain,
     "sampled": lambda f, x, r: sn.sample_shapley_values(f, x, r, permutations=4),
+    "regression": lambda f, x, r: sn.regression_shapley_values(f, x, r, evaluations=40),
     "log-odds": lambda f, x, r: sn.metrics.log_odds_change(
         f, x, torch.stack([SCORES, -SCORES], -1)[: len(x)], 0, 1, baseline=r
     ),
@@ -193,6 +198,7 @@ def test_rounding_in_half_of_the_digits_is_no_randomness():
         f = lambda z: model(z.to(model[0].weight.dtype)).double()  # noqa: B023, E731
         assert sn.shapley_values(f, normal(9, 6)).shape == (9, 6, 2)
         assert sn.sample_shapley_values(f, normal(9, 6), permutations=4)[0].shape == (9, 6, 2)
+        assert sn.regression_shapley_values(f, normal(9, 6), evaluations=40)[0].shape == (9, 6, 2)
 
 
 # --- what is taken ------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from shapnotes import datasets
 from shapnotes.benchmarks.record import Record, Row
 from shapnotes.benchmarks.record import record as recorded
-from shapnotes.benchmarks.rivals import deep_shap, kernel_shap, paired_regression
+from shapnotes.benchmarks.rivals import deep_shap, kernel_shap
 from shapnotes.neuron import hidden_layer_shapley_values
+from shapnotes.regression import regression_shapley_values
 from shapnotes.sampling import sample_shapley_values
 
 Found = TypeVar("Found")
@@ -70,8 +71,12 @@ def measure(device: str = "cpu", *, short: bool = False) -> Record:
         1,
     )
     rows.append(_sampled("antithetic permutations", seconds, error(_spread(values[0], moving, inputs)), played, best))
-    seconds, values = _timed(lambda: paired_regression(played, alive, pairs, generator), device, 1)
-    rows.append(_sampled("paired regression", seconds, error(_spread(values, moving, inputs)), played, best))
+    seconds, (values, _) = _timed(
+        lambda: regression_shapley_values(played, alive, evaluations=2 * pairs, generator=generator, progress=False),
+        device,
+        1,
+    )
+    rows.append(_sampled("paired regression", seconds, error(_spread(values[0], moving, inputs)), played, best))
     state = np.random.get_state()  # the global generator, from which shap draws its samples
     try:
         np.random.seed(0)

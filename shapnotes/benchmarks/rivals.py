@@ -114,31 +114,6 @@ def kernel_shap(model: nn.Module, x: Tensor, samples: int) -> Callable[[], NDArr
     return lambda: explainer.shap_values(row, nsamples=samples, l1_reg=False, silent=True)
 
 
-@torch.no_grad()
-def paired_regression(model: nn.Module, x: Tensor, pairs: int, generator: torch.Generator) -> Tensor:
-    """Kernel SHAP's regression on pairs of a coalition and its complement (Covert and Lee, 2021), reference 0.
-
-    x [1, features] -> [features, outputs]. Sizes are drawn in proportion to 1 / (s (n - s)), so that all coalitions
-    weigh the same; the values sum to the change of the prediction.
-    """
-    n = x.shape[1]
-    sizes = torch.arange(1, n, dtype=torch.float64)
-    drawn = sizes[torch.multinomial(1 / (sizes * (n - sizes)), pairs, replacement=True, generator=generator)]
-    ranks = torch.rand(pairs, n, generator=generator).argsort(1)
-    present = (ranks < drawn[:, None]).to(x)
-    empty, full = model(torch.zeros_like(x)), model(x)
-    squares = torch.zeros(n - 1, n - 1, dtype=torch.float64, device=x.device)
-    products = torch.zeros(n - 1, full.shape[1], dtype=torch.float64, device=x.device)
-    for half in (present, 1 - present):
-        for rows in half.split(2**12):
-            answers = (model(rows * x) - empty - rows[:, -1:] * (full - empty)).double()
-            others = (rows[:, :-1] - rows[:, -1:]).double()
-            squares += others.T @ others
-            products += others.T @ answers
-    values = torch.linalg.lstsq(squares, products).solution
-    return torch.cat([values, (full - empty).double() - values.sum(0, keepdim=True)])
-
-
 def exact_shap(model: nn.Module, x: Tensor) -> Callable[[], object]:
     """`shap.ExactExplainer` with the reference 0 as its background, ready to explain x, of one output."""
     shap, row = _shap(), x.cpu().numpy()

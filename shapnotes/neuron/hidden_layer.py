@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from shapnotes._runtime.chunking import recomputed
+from shapnotes._runtime.memory import keep_freed_memory
 from shapnotes.game import checked_baseline, checked_input
 from shapnotes.neuron.dispatch import relu_values
 
-BLOCK_NUMBERS = 2**22  # values of neurons held at a time
+BLOCK_NUMBERS = 2**18  # values of neurons held at a time: few enough for the cache
 
 
 @overload
@@ -113,6 +114,7 @@ def hidden_layer_shapley_values(
     offset = linear(absent, first.weight, first.bias)  # [batch, hidden]
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in (moves, offset, *model.parameters()))
 
+    keep_freed_memory()
     moving = None
     weights = first.weight
     if not recorded:  # what is at its baseline throughout adds nothing; its gradient would

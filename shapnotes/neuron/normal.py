@@ -13,18 +13,19 @@ since the integral of (y + z) density(y) He_j(y) over y > -z is density(z) He_{j
 probability q has the cumulants a q, a^2 p, a^3 p (1 - 2q) and a^4 p (1 - 6p) with p = q (1 - q).
 """
 
-from math import pi
+from math import log, pi
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from shapnotes._runtime.chunking import recomputed
+from shapnotes.coalitions import cached_tensors
 from shapnotes.neuron.owen import gain, smooth_nodes
 
 BLOCK_NUMBERS = 2**16  # worked on at once: few enough for the cache
 KEPT_NUMBERS = 2**20  # terms times nodes up to which a backward pass keeps what it needs; beyond, it is computed again
 STILL = 1e-12  # sum of the other terms' squares, in units of the largest: below, nothing else moves
-FARTHEST = 28.0  # exp(-28^2) is 0 in double precision too: times a power of more it could be no number
 ROOT = pi**0.5
 
 
@@ -34,15 +35,15 @@ def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool) -> Tensor
     Exactly 0 for a term that is 0. Differentiable to any order. Cost: 2 nodes n normal distribution functions per row.
     """
     a, b, unit = in_units(terms, offset)
-    numbers = nodes * a.shape[1]
+    n, times = a.shape[1], Times.of(nodes, a.dtype, a.device)
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        if len(a) * numbers <= KEPT_NUMBERS:
-            return _block(a, b, nodes, edgeworth) * unit
-        rows = max(1, KEPT_NUMBERS // numbers)
-        parts = [recomputed(_block, *part, nodes, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
+        if a.numel() * nodes <= KEPT_NUMBERS:
+            return _block(a, b, times, edgeworth) * unit
+        rows = max(1, KEPT_NUMBERS // (nodes * n))
+        parts = [recomputed(_block, *part, times, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
     else:
-        rows = max(1, BLOCK_NUMBERS // numbers)
-        parts = [_block(*part, nodes, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
+        rows = max(1, BLOCK_NUMBERS // n)
+        parts = [_block(*part, times, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
     return torch.cat(parts) * unit
 
 
@@ -57,39 +58,107 @@ def in_units(terms: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return terms / unit, (offset[:, None] / unit).clamp(-most, most), unit
 
 
-def _block(a: Tensor, b: Tensor, nodes: int, edgeworth: bool) -> Tensor:
+def _block(a: Tensor, b: Tensor, times: "Times", edgeworth: bool) -> Tensor:
     """The integral over the times of arrival q of all players, terms a [rows, n], offsets b [rows, 1]: [rows, n].
 
     All is measured in units of the size of the other terms, the root r of the sum of their squares, so that at time q
     their standard deviation is sqrt(q (1 - q)).
     """
     square = a.square()
-    # Sums in float64: a large term is taken away from its own again.
-    powers = (a, square, square * a, square.square()) if edgeworth else (a, square)
-    others = [(x.sum(1, keepdim=True, dtype=torch.float64) - x).to(a.dtype) for x in powers]
-    still = others[1] <= STILL
-    r = torch.where(still, 1.0, others[1]).sqrt()
-    one, total, far = a / r, others[0] / r, b / r
-    q, w = (t[:, None, None] for t in smooth_nodes(nodes, a.dtype, a.device))
-    s = (2 * q * (1 - q)).sqrt()
-    z = torch.addcmul(far / s, total, q / s)  # the standard score over the root of 2 [nodes, rows, n], as all below
-    after = z + one / s
-    density, density_after = torch.exp(-z.square()), torch.exp(-after.square())
+    total, squares = _of_others(a), _of_others(square)
+    still = squares <= STILL
+    r = torch.where(still, 1.0, squares).sqrt()
+    scaled = [a / r, total / r, b / r]
     if edgeworth:
-        skew, kurtosis = others[2] / r**3, others[3] / r**4
-        third, fourth = skew * ((1 - 2 * q) / s / 18**0.5), kurtosis * ((1 / s**2 - 3) / 12)  # L3 / 6 and L4 / 24
-        squared = third.square() / 2
-        even = 1 - fourth + 3 * squared, 2 * fourth - 12 * squared, 4 * squared
-        density, density_after = (d * _series(x, third, *even) for d, x in ((density, z), (density_after, after)))
-    chance_after = torch.erf(after)  # twice the chance that the neuron is on, less 1
-    # Terms of the size of the answer, however far the neuron is from its kink.
-    change = torch.addcmul(density_after - density, z, chance_after - torch.erf(z), value=ROOT)
-    smooth = one * (w / 2 * (1 + chance_after)).sum(0) + (w * s / ROOT / 2 * change).sum(0)
+        skew = _of_others(square * a) / r**3
+        scaled += [skew, skew.square(), _of_others(square.square()) / r**4]
+    rows = max(1, BLOCK_NUMBERS // (len(times.q_s) * a.shape[1]))
+    if a.requires_grad or b.requires_grad or rows >= len(a):
+        smooth = _integral(times, *scaled)
+    else:
+        smooth = torch.cat([_integral(times, *part) for part in zip(*(t.split(rows) for t in scaled), strict=True)])
     return torch.where(still, gain(b, a), r * smooth)
 
 
-def _series(z: Tensor, third: Tensor, c0: Tensor, c2: Tensor, c4: Tensor) -> Tensor:
-    """By how much Edgeworth's series multiplies the density in E max."""
-    z = z.clamp(-FARTHEST, FARTHEST)
-    square = z.square()
-    return torch.addcmul(torch.addcmul(c0, torch.addcmul(c2, c4, square), square), third, z, value=-(2**0.5))
+def _of_others(x: Tensor) -> Tensor:
+    """The sum over all other players [rows, n], also of one whose own is most of the sum of all."""
+    total = x.sum(1, keepdim=True, dtype=torch.float64)
+    rounded = total.to(x.dtype)
+    return rounded - x + (total - rounded).to(x.dtype)
+
+
+class Times(NamedTuple):
+    """What depends on the times of arrival q alone, each [nodes, 1, 1].
+
+    Attributes
+    ----------
+    chance, density : Tensor
+        Weights of the two parts of the integral.
+    q_s, inverse : Tensor
+        q / s and 1 / s with s = sqrt(2 q (1 - q)).
+    odd, square, peak : Tensor
+        What makes, of the skewness of the other terms, its square, and their kurtosis, L3 / 6 times the root of 2,
+        L3^2 / 18 and L4 / 24.
+    """
+
+    chance: Tensor
+    density: Tensor
+    q_s: Tensor
+    inverse: Tensor
+    odd: Tensor
+    square: Tensor
+    peak: Tensor
+
+    @classmethod
+    def of(cls, nodes: int, dtype: torch.dtype, device: torch.device) -> "Times":
+        """Of the nodes of a quadrature."""
+        return cls(*_constants(nodes, dtype, device).unbind(0))
+
+
+@cached_tensors
+def _constants(nodes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The fields of `Times`, [7, nodes, 1, 1]."""
+    q, w = smooth_nodes(nodes, torch.float64, torch.device("cpu"))
+    s = (2 * q * (1 - q)).sqrt()
+    third, fourth = (1 - 2 * q) / s / 18**0.5, (1 / s.square() - 3) / 12
+    fields = [w / 2, w * s / (2 * ROOT), q / s, 1 / s, 2**0.5 * third, 2 * third.square(), fourth]
+    return torch.stack(fields)[..., None, None].to(device, dtype)
+
+
+def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants: Tensor) -> Tensor:
+    """Of a player's contributions over the times of arrival: [rows, n], as all that is given.
+
+    one       : the player's term
+    total     : the sum of the others' terms
+    far       : the offset
+    cumulants : nothing, or sums of the others' third powers, its square, and of their fourth powers
+    """
+    z = torch.addcmul(far * times.inverse, total, times.q_s)  # the standard score over the root of 2 [nodes, rows, n]
+    after = torch.addcmul(z, one, times.inverse)
+    on_after = torch.erf(after)
+    on = on_after - torch.erf(z)  # twice the chance that the player turns the neuron on
+    density, density_after = _densities(times, z, after, *cumulants)
+    # Terms of the size of the answer, however far the neuron is from its kink.
+    change = torch.addcmul(density_after - density, z, on, value=ROOT)
+    chance_after = on_after.add_(1).mul_(times.chance).sum(0)
+    return torch.addcmul(change.mul_(times.density).sum(0), one, chance_after)
+
+
+def _densities(times: Times, z: Tensor, after: Tensor, *cumulants: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(-z^2), before and after the player has come, times what Edgeworth's series makes of it in E max."""
+    scores = [z, after]
+    if cumulants or not z.requires_grad:  # without a series its backward pass would cost more than it saves
+        # Beyond that they are no normal numbers, on which arithmetic is many times slower; and powers of z stay finite.
+        limits = torch.finfo(z.dtype)
+        farthest = log(limits.eps / limits.tiny) ** 0.5
+        scores = [x.clamp(-farthest, farthest) for x in scores]
+    squares = [x.square() for x in scores]
+    densities = [x.neg().exp_() for x in squares]
+    if cumulants:
+        skew, skew_squared, kurtosis = cumulants
+        odd, squared, peak = skew * times.odd, skew_squared * times.square, kurtosis * times.peak
+        c0, c2 = torch.add(1 - peak, squared, alpha=0.75), torch.add(2 * peak, squared, alpha=-3)
+        for i, (x, square) in enumerate(zip(scores, squares, strict=True)):
+            series = torch.addcmul(torch.addcmul(c0, torch.addcmul(c2, squared, square), square), odd, x, value=-1)
+            densities[i] = densities[i] * series
+    return densities[0], densities[1]
