@@ -21,7 +21,8 @@ def module_sizes(net: ShapNet, x: Tensor, by: str = "dividend") -> list[Tensor]:
     .. math::
         \text{"dividend"}: \Big| \sum_{S \subseteq A} (-1)^{|A| - |S|} v(S) \Big|
 
-        \text{"values"}: \sum_{i \in A} |\phi_i| \qquad
+        \text{"values"}: \sum_{i \in A} |\phi_i|
+
         \text{"inputs"}: \sum_{i \in A} |z_i - r_i|
 
     The first is what the players of the active set A do only together, the second what the module adds to the
