@@ -119,6 +119,22 @@ def test_a_formula_that_is_longer_than_the_page_scrolls_and_a_shadow_says_so(sit
     assert long and shadowless == 0
 
 
+@pytest.mark.parametrize("name", ["book/04_neuron", "book/errata"])
+def test_no_line_begins_with_the_comma_behind_a_formula(site, browser, name):
+    visit = Visit(browser, f"{site}/{name}.html", PHONE)
+    visit.open_folds()
+    settled(visit.page)
+    levels = visit.page.evaluate(
+        "[...document.querySelectorAll('article span.math')].filter(f => /^[.,;:]/.test(f.nextSibling?.data ?? ''))"
+        ".map(f => { const mark = document.createRange();"
+        " mark.setStart(f.nextSibling, 0); mark.setEnd(f.nextSibling, 1);"
+        " return [f.getBoundingClientRect().bottom, mark.getBoundingClientRect().top] })"
+    )
+    visit.context.close()
+    assert len(levels) > 20
+    assert [level for level in levels if level[1] >= level[0]] == []
+
+
 def test_sections_are_told_from_their_parts(site, browser):
     visit = Visit(browser, f"{site}/book/02_models.html")
     sizes = visit.page.evaluate(
