@@ -32,8 +32,9 @@ if (window.MathJax && matchMedia("(max-width: 600px)").matches) {
 }
 
 // A comma stays with the formula before it, and a bracket with the one behind it: between a formula and text a browser
-// would break the line anywhere.
+// would break the line anywhere. A long formula, which may fill a line on a phone, is left alone.
 document.querySelectorAll("article span.math").forEach(formula => {
+  if (formula.textContent.length > 80) return;
   const [before, behind] = [formula.previousSibling, formula.nextSibling];
   const opening = before?.nodeType === Node.TEXT_NODE && /[(\[“]+$/.exec(before.data)?.[0];
   const closing = behind?.nodeType === Node.TEXT_NODE && /^[.,;:!?)\]’”]+/.exec(behind.data)?.[0];
