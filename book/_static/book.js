@@ -1,5 +1,5 @@
-// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas on narrow screens and at the
-// end of a line, and names of buttons.
+// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas and names in code on narrow
+// screens and at the end of a line, and names of buttons.
 "use strict";
 
 // On paper the theme is light, every fold is open and no formula is wider than the sheet; afterwards all is as it was.
@@ -45,6 +45,12 @@ document.querySelectorAll("article span.math").forEach(formula => {
   if (opening) before.data = before.data.slice(0, -opening.length);
   if (closing) behind.data = behind.data.slice(closing.length);
   together.append(opening || "", formula, closing || "");
+});
+
+// In a narrow column a name in code breaks behind a dot or an underscore, and nowhere else.
+document.querySelectorAll("article td code.literal .pre").forEach(name => {
+  const parts = name.textContent.split(/(?<=[._])(?=\w)/);
+  name.replaceChildren(...parts.flatMap((part, i) => i ? [document.createElement("wbr"), part] : [part]));
 });
 
 // What is wider than its frame can be focused, so that the arrow keys scroll it; nothing else is a stop of the tab key.
