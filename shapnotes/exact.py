@@ -37,7 +37,10 @@ def shapley_values(
     r"""The exact Shapley values of a model's output, by evaluating it on every coalition of players.
 
     .. math::
-        \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - 1 - |S|)!}{n!}\, [v(S \cup \{i\}) - v(S)],
+        \begin{aligned}
+        \phi_i = \sum_{S \not\ni i} &\frac{|S|!\,(n - 1 - |S|)!}{n!} \\
+        &\times [v(S + i) - v(S)],
+        \end{aligned}
 
         v(S) = f(x_S, r_{N \setminus S})
 

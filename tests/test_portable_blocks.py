@@ -1,6 +1,7 @@
 """Boxes, folds, targets and citations of the built book: each form works, each mistake warns."""
 
 import re
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -30,7 +31,7 @@ myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 bibtex_cite_id = "{key}"
 html_theme = "basic"
-exclude_patterns = ["out"]
+exclude_patterns = ["out", "jupyter_execute"]
 """
 BIB = "@book{owen1995, author = {Owen, G.}, title = {Game Theory}, publisher = {X}, year = {1995}}\n"
 BOX = "> **Theorem 1.2 (Efficiency).** It holds that $x = x$.\n"
@@ -44,10 +45,11 @@ def build(tmp_path):
 
     def build(text: str, **others: str) -> tuple[str, str]:
         pages = {"index": "# Index\n", "01_games": FRONT + text, **others}
+        pages["index"] += "\n```{toctree}\n" + "\n".join(n for n in pages if n != "index") + "\n```\n"
         for name, content in pages.items():
-            (tmp_path / f"{name}.md").write_text(content, "utf8")
-        toctree = "\n```{toctree}\n" + "\n".join(n for n in pages if n != "index") + "\n```\n"
-        (tmp_path / "index.md").write_text(pages["index"] + toctree, "utf8")
+            file = tmp_path / f"{name}.md"
+            if not file.exists() or file.read_text("utf8") != content:  # else Sphinx would read the page again
+                file.write_text(content, "utf8")
         (tmp_path / "conf.py").write_text(CONF, "utf8")
         (tmp_path / "references.bib").write_text(BIB, "utf8")
         out, warnings = tmp_path / "out", StringIO()
@@ -96,6 +98,20 @@ def test_anchors_for_viewers_of_notebooks_are_dropped(build):
 )
 def test_a_box_is_found_by_its_number_and_its_name(name, entries):
     assert index_entries("Theorem 1.3", name) == entries
+
+
+def test_a_build_after_a_change_finds_the_boxes_of_all_pages(build, tmp_path):
+    """Those of the pages that did not change as well: what is searched is what a fresh build would search."""
+    lemma = FRONT + "> **Lemma 2.1 (Null).** Let $x = 0$.\n"
+    pages = {"02_models": lemma, "03_computing": lemma.replace("2.1 (Null)", "3.1 (Symmetry)")}
+    build(BOX, **pages)
+    build(BOX + "\nMore.\n", **pages)
+    again = (tmp_path / "out" / "searchindex.js").read_text("utf8")
+    shutil.rmtree(tmp_path / "out")
+    build(BOX + "\nMore.\n", **pages)
+    assert again == (tmp_path / "out" / "searchindex.js").read_text("utf8")
+    for entry in ("theorem 1.2", "efficiency", "lemma 2.1", "null", "lemma 3.1", "symmetry"):
+        assert f'"{entry}": [[' in again
 
 
 def test_other_quotations_stay_quotations(build):

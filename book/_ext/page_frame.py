@@ -3,6 +3,7 @@
 - In the head: what is shown with a link to the page, its first words and the book's first figure.
 - At the foot: version, day of the last change, a link that edits the text. The text, not the notebook made from it.
 - Taken out: a second copy of the icons as a script of 1.5 MB, source maps, and labels that hide what a fold is called.
+- Taken out as well: a second checksum of a style sheet, which only a second build in the same folder would add.
 - Put in: the size of each picture, so that nothing moves when it arrives.
 """
 
@@ -31,6 +32,7 @@ CARD_ALT = (
 LONGEST_DESCRIPTION = 200  # characters; what is longer is cut by those who show it
 
 ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>')
+CHECKSUM = re.compile(r"(\.[0-9a-f]{64}\.css)\?v=\w+")  # of a style sheet that has one in its name
 FOLD_LABEL = re.compile(r' aria-label="Toggle hidden content"')
 IMAGE = re.compile(r'<img (?![^>]*\bwidth=)(?P<before>[^>]*)\bsrc="(?P<src>[^":]+\.png)"')
 
@@ -135,7 +137,9 @@ def mended(html: str, page: Path) -> str:
         width, height = png_size(file)
         return f'<img width="{width}" height="{height}" {found["before"]}src="{found["src"]}"'
 
-    return IMAGE.sub(sized, FOLD_LABEL.sub("", ICON_SCRIPT.sub("", html)))
+    for unwanted, kept in ((ICON_SCRIPT, ""), (FOLD_LABEL, ""), (CHECKSUM, r"\1")):
+        html = unwanted.sub(kept, html)
+    return IMAGE.sub(sized, html)
 
 
 def card(notebook: Path = ROOT / "book" / "intro.ipynb") -> bytes | None:

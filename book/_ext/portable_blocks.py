@@ -23,8 +23,10 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+from sphinx.util.index_entries import split_index_msg
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +191,30 @@ def bibliography_targets(app: Sphinx, doctree: nodes.document) -> None:
                 slugs[key] = (bibliography.line, entry["ids"][0], key)
 
 
+def note_search_entries(app: Sphinx, doctree: nodes.document) -> None:
+    """Remember with each page under what the search finds its boxes and names; a page that is read again forgets it."""
+    app.env.metadata[app.env.docname]["search_entries"] = sorted({
+        (part, target or "", main)
+        for index in doctree.findall(addnodes.index)
+        for kind, value, target, main, _ in index["entries"]
+        for part in split_index_msg(kind, value)
+    })  # fmt: skip
+
+
+def restore_search_entries(app: Sphinx, env: BuildEnvironment) -> None:
+    """Let the search find those of all pages, also of the pages that this build does not write.
+
+    Sphinx collects them while it writes a page and does not load those of an earlier build, so that a build after
+    one change would lose all others.
+    """
+    env._search_index_index_entries.clear()
+    for docname, metadata in sorted(env.metadata.items()):
+        env._search_index_index_entries[docname] = metadata.get("search_entries", [])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(PortableBlocks)
     app.connect("doctree-read", bibliography_targets)
+    app.connect("doctree-read", note_search_entries, priority=900)  # after api_pages has added its own
+    app.connect("env-updated", restore_search_entries)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,5 +1,5 @@
-// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas on narrow screens, and
-// names of buttons.
+// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas and names in code on narrow
+// screens and at the end of a line, and names of buttons.
 "use strict";
 
 // On paper the theme is light, every fold is open and no formula is wider than the sheet; afterwards all is as it was.
@@ -30,6 +30,28 @@
 if (window.MathJax && matchMedia("(max-width: 600px)").matches) {
   window.MathJax.svg = { displayAlign: "left", displayIndent: "0" };
 }
+
+// A comma stays with the formula before it, and a bracket with the one behind it: between a formula and text a browser
+// would break the line anywhere. A long formula, which may fill a line on a phone, is left alone.
+document.querySelectorAll("article span.math").forEach(formula => {
+  if (formula.textContent.length > 80) return;
+  const [before, behind] = [formula.previousSibling, formula.nextSibling];
+  const opening = before?.nodeType === Node.TEXT_NODE && /[(\[“]+$/.exec(before.data)?.[0];
+  const closing = behind?.nodeType === Node.TEXT_NODE && /^[.,;:!?)\]’”]+/.exec(behind.data)?.[0];
+  if (!opening && !closing) return;
+  const together = document.createElement("span");
+  together.className = "with-mark";
+  formula.replaceWith(together);
+  if (opening) before.data = before.data.slice(0, -opening.length);
+  if (closing) behind.data = behind.data.slice(closing.length);
+  together.append(opening || "", formula, closing || "");
+});
+
+// In a narrow column a name in code breaks behind a dot or an underscore, and nowhere else.
+document.querySelectorAll("article td code.literal .pre").forEach(name => {
+  const parts = name.textContent.split(/(?<=[._])(?=\w)/);
+  name.replaceChildren(...parts.flatMap((part, i) => i ? [document.createElement("wbr"), part] : [part]));
+});
 
 // What is wider than its frame can be focused, so that the arrow keys scroll it; nothing else is a stop of the tab key.
 (() => {

@@ -62,13 +62,13 @@ def synthetic_regression(
     r"""The synthetic regression task of Shapley Explanation Networks.
 
     .. math::
-        y = \prod_i v_i + \sum_i v_i^2 + \text{noise} \cdot \varepsilon, \qquad
-        v \text{ uniform on } [-\tfrac12, \tfrac12]^{16}, \qquad \varepsilon \text{ standard normal}
+        y = \prod_i v_i + \sum_i v_i^2 + \text{noise} \cdot \varepsilon
 
-    The operators are lost in the paper's text, so this is a reading of it. `reading="sum"` is the other:
-    :math:`y = \sum_i v_i + \sum_i v_i^2 + \text{noise} \cdot \varepsilon`. Under either, no model's expected squared
-    error is below the noise floor noise^2 (0.0025 for the paper's 0.05). The product is at most 2^-16 in size, so the
-    first reading is, to within the noise, additive.
+    with v uniform on :math:`[-\tfrac12, \tfrac12]^{16}` and :math:`\varepsilon` standard normal. The operators are lost
+    in the paper's text, so this is a reading of it. `reading="sum"` is the other: :math:`y = \sum_i v_i + \sum_i v_i^2
+    + \text{noise} \cdot \varepsilon`. Under either, no model's expected squared error is below the noise floor noise^2
+    (0.0025 for the paper's 0.05). The product is at most 2^-16 in size, so the first reading is, to within the noise,
+    additive.
 
     Parameters
     ----------

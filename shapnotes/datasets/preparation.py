@@ -57,8 +57,10 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     r"""Subtract the training mean of each column and divide by its standard deviation.
 
     .. math::
-        z_{ij} = \frac{x_{ij} - \bar x_j}{s_j}, \qquad
-        \bar x_j = \frac{1}{m} \sum_i x_{ij}, \qquad s_j^2 = \frac{1}{m} \sum_i (x_{ij} - \bar x_j)^2
+        z_{ij} = \frac{x_{ij} - \bar x_j}{s_j},
+
+        \bar x_j = \frac{1}{m} \sum_i x_{ij}, \qquad
+        s_j^2 = \frac{1}{m} \sum_i (x_{ij} - \bar x_j)^2
 
     with mean and deviation over the m rows of `train`. A column that is constant there is only centred.
 

@@ -114,11 +114,11 @@ def page(results: Path) -> str:
     lines = [
         "# Scorecard",
         "",
-        "What of the two papers stands, and what this book adds, under ids with X. Each row is one claim. The",
-        "verdict of a claim that is derived rests on the boxes that the row names and on the",
-        "[errata](errata.ipynb); that of an experiment rests on the record of its runs, folded under the row with all",
-        "its numbers. `shapnotes scorecard` writes this page. ± is the half-width of a 95 % interval, as everywhere in",
-        "this book.",
+        "What stands of the two papers, and of what this book adds to them. Each row is one claim; those of the",
+        "book have ids with an X. Where a claim is derived, its verdict rests on the boxes that the row names and",
+        "on the [errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs.",
+        "That is folded under the row, with all its numbers. `shapnotes scorecard` writes this page from the",
+        "records. ± is the half-width of a 95 % interval, as everywhere in this book.",
         "",
         _counts(all_rows),
         "",
@@ -128,13 +128,14 @@ def page(results: Path) -> str:
     ]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
-        lines += ["", f"## {title}", "", '<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
+        lines += ["", f"## {title[0].upper()}{title[1:]}", ""]
+        lines += ['<table class="scorecard">', f"<thead><tr>{heads}</tr></thead>"]
         lines += [_html(row, entries) for row in all_rows if row.id.startswith(paper)]
         lines += ["</table>"]
     return "\n".join(lines) + "\n"
 
 
-HEADS = ("id", "claim", "verdict", "scale", "what decides", "errata", "chapter")
+HEADS = ("id", "claim", "verdict", "what decides", "where")
 
 
 def _counts(all_rows: list[Row]) -> str:
@@ -160,6 +161,11 @@ def _entries(errata: Path) -> dict[str, str]:
     return {entry: re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading, entry in headings}
 
 
+def _text(plain: str) -> str:
+    """Plain text of a finding as HTML; its arrows are written with two signs there."""
+    return escape(plain.replace("->", "\u2192"))
+
+
 def _link(entry: str, entries: dict[str, str]) -> str:
     return f'<a href="errata.html#{entries[entry]}">{entry}</a>' if entry in entries else entry
 
@@ -172,13 +178,13 @@ def _linked(html: str, entries: dict[str, str]) -> str:
 def _html(row: Row, entries: dict[str, str]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
-    chapter = int(row.chapter[:2])
-    where = f'<a href="{row.chapter}.html">{chapter}</a>'
-    errata = ", ".join(_link(entry, entries) for entry in row.errata)
-    decides = _linked(escape(row.decides), entries) if row.finding else _boxes(row)
-    scale = escape(row.scale)
-    cells = (f'<a href="#{anchor}">{row.id}</a>', escape(row.claim), _pill(row.verdict), scale, decides, errata, where)
-    classes = ("id", "claim", "word", "scale", "decides", "errata", "chapter")
+    decides = _linked(_text(row.decides), entries) if row.finding else _boxes(row)
+    if row.scale:
+        decides += f'<div class="scale">scale: {_text(row.scale)}</div>'
+    places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
+    places += [_link(entry, entries) for entry in row.errata]
+    cells = (f'<a href="#{anchor}">{row.id}</a>', _text(row.claim), _pill(row.verdict), decides, ", ".join(places))
+    classes = ("id", "claim", "word", "decides", "where")
     lines = [f'<tbody id="{anchor}"><tr>']
     for head, kind, cell in zip(HEADS, classes, cells, strict=True):
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
@@ -209,8 +215,8 @@ def _evidence(row: Row) -> list[str]:
             mark = {True: "✓", False: "✗", None: "?"}[statement.held]
             answer = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
             lines.append(
-                f'<li><span class="mark" title="{answer}">{mark}</span> {escape(statement.claim)}: '
-                f"{escape(statement.criterion)}. <em>{answer}</em></li>"
+                f'<li><span class="mark" title="{answer}">{mark}</span> {_text(statement.claim)}: '
+                f"{_text(statement.criterion)}. <em>{answer}</em></li>"
             )
         lines += ["</ul>", *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")
@@ -230,7 +236,7 @@ def _comparison(finding: Finding) -> list[str]:
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
         cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells[:columns]) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells[:columns]) + "</tr>")
     return [*lines, "</tbody></table>"]
 
 

@@ -64,10 +64,12 @@ def relu_shapley_values(
     The default is Li and Cui's analytical approximation,
 
     .. math::
-        \alpha_k = \Phi\left(\frac{\mu + b}{\sigma}\right) \left(a_k + \frac{b}{n}\right), \qquad
-        \mu = \frac{1}{2} \sum_i a_i, \qquad
-        \sigma^2 = \frac{1}{6} \sum_i a_i^2 + \frac{1}{12} \Big(\sum_i a_i\Big)^2, \qquad
-        a_i = w_i (x_i - r_i)
+        \alpha_k = \Phi\left(\frac{\mu + b}{\sigma}\right) \left(a_k + \frac{b}{n}\right),
+
+        a_i = w_i (x_i - r_i), \qquad
+        \mu = \frac{1}{2} \sum_i a_i,
+
+        \sigma^2 = \frac{1}{6} \sum_i a_i^2 + \frac{1}{12} \Big(\sum_i a_i\Big)^2
 
     :math:`\Phi` is the standard normal distribution function; :math:`\mu` and :math:`\sigma` are mean and standard
     deviation of the sum of the :math:`a_i` that come first in a random order, their number uniform on 0..n. "Absent"
@@ -163,7 +165,11 @@ def exact_relu_shapley_values(x: Tensor, weight: Tensor, bias: Tensor | None = N
     r"""The exact Shapley values of the inputs of y = max(W x + b, 0), for every neuron, by enumerating all coalitions.
 
     .. math::
-        \phi_k = \sum_{S \not\ni k} \frac{|S|!\,(n-1-|S|)!}{n!}\,[v(S + k) - v(S)], \qquad
+        \begin{aligned}
+        \phi_k = \sum_{S \not\ni k} &\frac{|S|!\,(n - 1 - |S|)!}{n!} \\
+        &\times [v(S + k) - v(S)],
+        \end{aligned}
+
         v(S) = \max\Big(\sum_{i \in S} w_i x_i + b,\ 0\Big)
 
     Absent means :math:`x_i = 0`. The values of a neuron sum to max(W x + b, 0) - max(b, 0).
@@ -201,8 +207,10 @@ def shapley_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     r"""The Shapley Activation of a layer of neurons: a smooth relative of max(W x + b, 0).
 
     .. math::
-        \mathrm{SA} = \Phi\left(\frac{\mu + b}{\sigma}\right) \Big(\sum_i w_i x_i + b\Big), \qquad
-        \mu = \frac{1}{2} \sum_i w_i x_i, \qquad
+        \mathrm{SA} = \Phi\left(\frac{\mu + b}{\sigma}\right) \Big(\sum_i w_i x_i + b\Big),
+
+        \mu = \frac{1}{2} \sum_i w_i x_i,
+
         \sigma^2 = \frac{1}{6} \sum_i (w_i x_i)^2 + \frac{1}{12} \Big(\sum_i w_i x_i\Big)^2
 
     It is the sum over the inputs of `relu_shapley_values`. :math:`\Phi` is the standard normal distribution function.
@@ -272,10 +280,10 @@ def shapley_activation_conv2d(
 
     .. math::
         \mathrm{SA} = \Phi\left(\frac{\mu + b}{\sigma}\right) \Big(\sum_i w_i x_i + b\Big)
-        \quad \text{with } i \text{ over the pixels of a patch}
 
-    A neuron's n = in/groups kh kw inputs are the pixels of its patch. Zeros that padding puts there are inputs like
-    others, whose term is zero: they change neither mu nor sigma. (They count in n, which SA does not depend on.)
+    The sums are over the pixels i of a patch, a neuron's n = in/groups kh kw inputs. Zeros that padding puts there are
+    inputs like others, whose term is zero: they change neither mu nor sigma. (They count in n, which SA does not depend
+    on.)
 
     Parameters
     ----------
@@ -320,7 +328,8 @@ def shaplu(x: Tensor, weight: Tensor, bias: Tensor | None = None, full_gradient:
 
     .. math::
         z = \frac{\mu + b}{\sigma}, \qquad
-        g_k = \varphi(z) \left(w_k x_k + \frac{b}{n}\right), \qquad
+        g_k = \varphi(z) \left(w_k x_k + \frac{b}{n}\right),
+
         t_k = \frac{1}{2 \sigma} - \frac{(\mu + b)(w_k x_k + \mu)}{6 \sigma^3}
 
     Here :math:`\alpha_k` are the Shapley values of `relu_shapley_values`, with their :math:`\mu` and :math:`\sigma`,
@@ -385,11 +394,12 @@ def shaplu_conv2d(
     r"""`shaplu` of neurons that share weights and look at patches: forward `conv2d` and a ReLU.
 
     .. math::
-        y = \max\Big(\sum_i w_i x_i + b,\ 0\Big) \quad \text{with } i \text{ over the pixels of a patch}
+        y = \max\Big(\sum_i w_i x_i + b,\ 0\Big)
 
-    As in `shapley_activation_conv2d`, zeros that padding puts into a patch are inputs with a term of zero. They count
-    in n = in/groups kh kw, which enters :math:`g_k` through b/n: at the border each pixel is given the same share of
-    the bias as elsewhere. Only full_gradient sees that; in the gradient of b the shares add up to b whatever n is.
+    The sum is over the pixels i of a patch. As in `shapley_activation_conv2d`, zeros that padding puts there are inputs
+    with a term of zero. They count in n = in/groups kh kw, which enters :math:`g_k` through b/n: at the border each
+    pixel is given the same share of the bias as elsewhere. Only full_gradient sees that; in the gradient of b the
+    shares add up to b whatever n is.
 
     Parameters
     ----------

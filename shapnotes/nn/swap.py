@@ -24,8 +24,10 @@ def swap_activations(model: nn.Module, to: str = "sa") -> fx.GraphModule:
     r"""A copy of a model in which linear layers and convolutions have another activation, with the same weights.
 
     .. math::
-        \max(W x + b, 0) \quad\longleftrightarrow\quad \mathrm{SA}(x; W, b) \quad\longleftrightarrow\quad
-        \mathrm{ShapLU}(x; W, b)
+        \begin{aligned}
+        \max(W x + b, 0) &\longleftrightarrow \mathrm{SA}(x; W, b) \\
+        &\longleftrightarrow \mathrm{ShapLU}(x; W, b)
+        \end{aligned}
 
     to="sa" or "shaplu" replaces each `nn.Linear` or `nn.Conv2d` together with the ReLU that follows it, be it a module
     (of its own or shared), a function or a method, and layers of the other kind; to="relu" puts the plain layer and a

@@ -86,11 +86,14 @@ def softmax_relevance(
     r"""The relevance of the logits below a softmax, their Shapley values in its outputs, with standard errors.
 
     .. math::
-        r(z_j) = \phi_j(v_c), \qquad v_c(S) = \mathrm{softmax}(z_S, r_{N - S})_c \quad \text{for class } c
+        r(z_j) = \phi_j(v_c),
 
-    with the baseline r, 0 unless another is given. Absent means a logit of 0, as absent means an input of 0 for every
-    other neuron of the paper. The paper does not say so, and softmax itself does not single out 0: logits that are all
-    larger by the same number give the same probabilities and other relevances. `baseline` takes another choice.
+        v_c(S) = \mathrm{softmax}(z_S, r_{N - S})_c
+
+    for class c, with the baseline r, 0 unless another is given. Absent means a logit of 0, as absent means an input of
+    0 for every other neuron of the paper. The paper does not say so, and softmax itself does not single out 0: logits
+    that are all larger by the same number give the same probabilities and other relevances. `baseline` takes another
+    choice.
 
     Parameters
     ----------

@@ -42,7 +42,8 @@ def propagate(model: nn.Module, x: Tensor, relevance: Tensor, eps: float = 0.0) 
     r"""The relevance of every layer's outputs and of the input, given that of the model's output.
 
     .. math::
-        r(x_k \leftarrow y) = \frac{w_k x_k + b/n}{\sum_i w_i x_i + b}\, r(y), \qquad
+        r(x_k \leftarrow y) = \frac{w_k x_k + b/n}{\sum_i w_i x_i + b}\, r(y),
+
         r(x_k) = \sum_y r(x_k \leftarrow y)
 
     Here y is a neuron with n inputs :math:`x_i`, weights :math:`w_i` and bias b. The shares of a neuron sum to one, so

@@ -18,7 +18,9 @@ class DeepShapNet(ShapNet):
     r"""A cascade of Shapley transforms of disjoint pairs, so that many features interact, two at a time.
 
     .. math::
-        H(x) = \sum_i h_i(x), \qquad h = T_L \circ \cdots \circ T_1, \qquad L = \lceil \log_2 n \rceil
+        H(x) = \sum_i h_i(x), \qquad h = T_L \circ \cdots \circ T_1,
+
+        L = \lceil \log_2 n \rceil
 
     The sum is over the n features. h keeps local accuracy and missingness (Theorem 3); it is not the Shapley value of H
     unless L = 1. Where n is no power of two, the pairs are those of the next one; a padded feature is at its reference

@@ -21,7 +21,9 @@ class ImageTransform(Stage):
     r"""The Shapley transform on sliding windows of an image; the reference is zero.
 
     .. math::
-        Z_q = \sum_{t \ni q} \phi_q(f, x_t), \qquad f(x_t) = a\Big(b + \sum_j W_j x_{tj}\Big)
+        Z_q = \sum_{t \ni q} \phi_q(f, x_t),
+
+        f(x_t) = a\Big(b + \sum_j W_j x_{tj}\Big)
 
     The sum is over windows t that hold pixel q. One f serves all windows, with as many outputs as channels:
     :math:`W_j` belongs to position j of a window, a is a leaky ReLU. By linearity Z is the Shapley value of the sum

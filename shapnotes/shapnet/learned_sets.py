@@ -19,8 +19,10 @@ def module_sizes(net: ShapNet, x: Tensor, by: str = "dividend") -> list[Tensor]:
     r"""How much each module of each stage matters, in the mean over inputs and channels.
 
     .. math::
-        \text{"dividend"}: \Big| \sum_{S \subseteq A} (-1)^{|A| - |S|} v(S) \Big| \qquad
-        \text{"values"}: \sum_{i \in A} |\phi_i| \qquad
+        \text{"dividend"}: \Big| \sum_{S \subseteq A} (-1)^{|A| - |S|} v(S) \Big|
+
+        \text{"values"}: \sum_{i \in A} |\phi_i|
+
         \text{"inputs"}: \sum_{i \in A} |z_i - r_i|
 
     The first is what the players of the active set A do only together, the second what the module adds to the

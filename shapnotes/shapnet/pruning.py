@@ -19,7 +19,7 @@ class Pruning:
     r"""Which players to set to the reference, zero, after which stages.
 
     .. math::
-        Z_i \leftarrow 0 \quad \text{where} \quad \Vert Z_i \Vert_1 = \sum_c |Z_{ic}| < \text{threshold},
+        Z_i \leftarrow 0 \text{ where } \sum_c |Z_{ic}| < \text{threshold},
 
     or for that share of an input's players whose :math:`\Vert Z_i \Vert_1`, a sum over channels c, are the least. Each
     input is pruned by itself. By Corollary 4 a pruned player is zero after all later stages as well, and of the

@@ -16,7 +16,8 @@ class ShallowShapNet(ShapNet):
     r"""A sum of functions of a few features each, which predicts by adding up its exact Shapley values.
 
     .. math::
-        G(x) = \sum_i g_i(x), \qquad
+        G(x) = \sum_i g_i(x),
+
         g_i(x) = \sum_{j : i \in \mathcal{A}_j} \phi_i(f_j, x) = \phi_i(G, x)
 
     :math:`f_j` is a function of the features in its active set :math:`\mathcal{A}_j`, and :math:`\phi_i` the Shapley

@@ -13,7 +13,8 @@ class ShapleyModule(ShapNet):
     r"""The Shapley values of one inner function of the few features of its active set, and zero for all others.
 
     .. math::
-        F_i(x) = \phi_i(f, x) \text{ for } i \in A, \quad 0 \text{ otherwise}, \qquad
+        F_i(x) = \phi_i(f, x) \text{ for } i \in A, \quad 0 \text{ otherwise},
+
         \sum_i F_i(x) = f(x) - f(r)
 
     Parameters
