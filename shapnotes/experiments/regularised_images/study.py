@@ -33,7 +33,7 @@ from shapnotes.shapnet.pruning import prune_least
 
 MODELS = ("none", "l1", "l1-layers", "linf")
 INK = "l1-ink"
-TITLES = {"none": "no penalty", "l1": "ℓ1", "l1-layers": "ℓ1 on all", "linf": "ℓ∞"}  # in words
+TITLES = {"none": "no penalty", "l1": "ℓ1", "l1-layers": "ℓ1 on all", "linf": "ℓ∞", INK: "ℓ1 on all, ink"}  # in words
 NETWORKS = {name: f"mnist-{name}" for name in MODELS} | {INK: "mnist_ink-l1-layers"}
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 REMOVED = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 750, 1024)  # pixels of 1024
