@@ -92,6 +92,8 @@ def test_gradient_shap_estimates_integrated_gradients():
     error = (1 / 12 / 100) ** 0.5
     assert float((share - 1 / 2).abs().max()) < 5 * error
     assert float(share[:, 0].std()) > error / 2  # inputs have their own draws
+    single = attributions("gradient_shap", lambda z: z @ torch.tensor([2.0, 3.0]).double(), x, samples=1)
+    assert_close(single, x * torch.tensor([2.0, 3.0]), **F64)  # of a linear function one draw says all
 
 
 def test_integrated_gradients_close_as_stated():

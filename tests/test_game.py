@@ -77,7 +77,7 @@ def total(z):
         ),
         (ValueError, "0..n-1 with none left out", (total, X), {"groups": torch.tensor([0, 2, 2])}),
         (ValueError, "group 1 is empty", (total, X), {"groups": [[0, 1, 2], []]}),
-        (ValueError, "group 0 names feature 7", (total, X), {"groups": [[7]]}),
+        (ValueError, "group 0 names feature 7, but the features are 0..", (total, X), {"groups": [[7]]}),
         (
             ValueError,
             "feature 1 is in group 0 and again in group 1",

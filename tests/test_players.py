@@ -70,7 +70,7 @@ def test_labels_and_masks_broadcast_to_grids():
         (ValueError, "again in group 0; a mask must be bool", [[1, 0, 0], [0, 1, 1]]),
         (ValueError, "feature 1 is in group 0 and again in group 1$", [[0, 1], [1, 2]]),
         (ValueError, "feature 2 is in group 1 and again in group 1$", [[0], [2, 1, 2]]),
-        (ValueError, "group 0 names feature -1", [[-1], [0, 1, 2]]),
+        (ValueError, "group 0 names feature -1, but the features are 0..2$", [[-1], [0, 1, 2]]),
         (ValueError, "group 1 is empty", [slice(0, 3), slice(3, 9)]),
         (ValueError, "group 0 is a mask of shape \\(2,\\)", [[True, False]]),
         (ValueError, "leave out feature\\(s\\) \\[0, 1, 2\\]", []),
