@@ -74,7 +74,7 @@ def _digits(runs: list[dict]) -> Finding:
     claims = {
         "one stage predicts as a perceptron of its width": f"within {ALIKE:g} of 0",
         "two stages predict better than one": "above 0",
-        "and no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
+        "two stages predict no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
     }
     statements = (
         Statement(claim, f"the interval of the difference over seeds is {where}", answer)
@@ -106,8 +106,8 @@ def _seen(runs: list[dict]) -> Finding:
             claim = f"{TITLES[data]}: neurons that see every feature predict better than neurons that see two"
             statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
-            claim = f"{TITLES[data]}: and their explanation is nearer to exact values"
-            criterion = "the interval of the error in parts of the size is below that of two"
+            claim = f"{TITLES[data]}: the explanation is nearer to exact values where neurons see every feature"
+            criterion = "the interval of the error / size lies below that of neurons that see two"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
             decides = f"{TITLES[data]}, every feature less two: {ahead.shown('+.5f')}"
