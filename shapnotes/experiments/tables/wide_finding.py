@@ -103,10 +103,10 @@ def _seen(runs: list[dict]) -> Finding:
             ahead = accuracy_finding.lead(every, pairs)
             answer = below(ahead) if data == "synthetic" else above(ahead)
             where = "below 0" if data == "synthetic" else "above 0"
-            claim = f"{TITLES[data]}: to see every feature predicts better than to see two"
+            claim = f"{TITLES[data]}: seeing every feature predicts better than seeing two"
             statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
-            claim = f"{TITLES[data]}: to see every feature is explained nearer to exact values"
+            claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
             criterion = "the interval of the error / size lies below that of two features"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
