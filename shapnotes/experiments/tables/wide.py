@@ -227,7 +227,7 @@ def named(config: dict) -> str:
     """A network in words."""
     widths = "-".join(map(str, config["channels"]))
     sees = f", {config['seen']} seen" if "seen" in config else ""
-    return f"perceptron {widths}" if config["model"] == "perceptron" else f"WideShapNet {widths}{sees}"
+    return f"perceptron {widths}" if config["model"] == "perceptron" else f"Wide ShapNet {widths}{sees}"
 
 
 def summary(runs: list[dict]) -> list[str]:

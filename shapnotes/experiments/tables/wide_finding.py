@@ -74,7 +74,7 @@ def _digits(runs: list[dict]) -> Finding:
     claims = {
         "one stage predicts as a perceptron of its width": f"within {ALIKE:g} of 0",
         "two stages predict better than one": "above 0",
-        "and no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
+        "two stages predict no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
     }
     statements = (
         Statement(claim, f"the interval of the difference over seeds is {where}", answer)
@@ -103,11 +103,11 @@ def _seen(runs: list[dict]) -> Finding:
             ahead = accuracy_finding.lead(every, pairs)
             answer = below(ahead) if data == "synthetic" else above(ahead)
             where = "below 0" if data == "synthetic" else "above 0"
-            claim = f"{TITLES[data]}: neurons that see every feature predict better than neurons that see two"
+            claim = f"{TITLES[data]}: seeing every feature predicts better than seeing two"
             statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
-            claim = f"{TITLES[data]}: and their explanation is nearer to exact values"
-            criterion = "the interval of the error in parts of the size is below that of two"
+            claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
+            criterion = "the interval of the error / size lies below that of two features"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
             decides = f"{TITLES[data]}, every feature less two: {ahead.shown('+.5f')}"

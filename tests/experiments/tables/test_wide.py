@@ -78,10 +78,10 @@ def test_smoke_runs_hold_their_numbers():
             found.append({"config": batch.config, "seed": seed, "result": result})
     assert found[0]["result"]["parameters"] == 5 * 16 + 5 + 5 and "error, edgeworth" in found[0]["result"]
     lines = wide.summary(found)
-    assert len(lines) == 10 and lines[0] == "synthetic, WideShapNet 5, 90 parameters, 1 runs"
+    assert len(lines) == 10 and lines[0] == "synthetic, Wide ShapNet 5, 90 parameters, 1 runs"
     assert "time over Deep ShapNet" in lines[1] and "accuracy" in lines[3]
     assert found[3]["result"]["parameters"] == 6 * (2 + 1 + 2) and lines[4].startswith(
-        "breast_cancer, WideShapNet 6, 2 seen"
+        "breast_cancer, Wide ShapNet 6, 2 seen"
     )
     assert lines[8].startswith("digits, perceptron 6") and "error" not in lines[9]
 
