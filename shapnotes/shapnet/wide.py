@@ -130,8 +130,8 @@ class WideShapNet(ShapNet):
 
     A neuron's game has as many players as there are features. Its values are those of an approximation, `method`,
     closed so that they sum to the neuron's answer less that at the reference; a feature at its reference is given
-    exactly nothing. That is all that Theorem 3 and Corollary 4 need, so they hold here: local accuracy, missingness,
-    and a feature that is absent at one stage is absent at all later ones.
+    exactly nothing. The latter is all that Theorem 3 and Corollary 4 need, so they hold here: local accuracy,
+    missingness, and a feature that is absent at one stage is absent at all later ones.
 
     **One stage** is an ordinary perceptron: since the values sum to the answer, whatever the method,
     :math:`H(x) = V [\max(W x + b, 0) - \max(W r + b, 0)]`, and h are its Shapley values, approximately. With more
