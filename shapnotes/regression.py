@@ -39,8 +39,11 @@ def regression_shapley_values(
     r"""Shapley values estimated by regression on coalitions and their complements, with their standard errors.
 
     .. math::
-        \phi = \arg\min_{\phi} \sum_{S} k(|S|) \Bigl[ v(S) - v(\emptyset) - \sum_{i \in S} \phi_i \Bigr]^2
-        \quad \text{subject to} \quad \sum_i \phi_i = v(N) - v(\emptyset),
+        \begin{aligned}
+        \phi = \arg\min_{\phi} &\sum_{S} k(|S|) \Bigl[ v(S) \\
+        &- v(\emptyset) - \sum_{i \in S} \phi_i \Bigr]^2 \\
+        \text{subject to} \quad &\sum_i \phi_i = v(N) - v(\emptyset),
+        \end{aligned}
 
         k(s) = \frac{n - 1}{\binom{n}{s}\, s\, (n - s)}
 
@@ -50,10 +53,17 @@ def regression_shapley_values(
     :math:`\gamma`:
 
     .. math::
-        \gamma = \arg\min_{\gamma} \sum_{S} k(|S|) \bigl[ d(S) - c(S) \cdot \gamma \bigr]^2,
-        \qquad c_i(S) = \mathbb{1}[i \in S] - \frac{|S|}{n},
+        \begin{aligned}
+        \gamma = \arg\min_{\gamma} &\sum_{S} k(|S|) \\
+        &\quad \bigl[ d(S) - c(S) \cdot \gamma \bigr]^2,
+        \end{aligned}
 
-        d(S) = \tfrac12 \bigl[ v(S) - v(N \setminus S) \bigr] - \Bigl( \frac{|S|}{n} - \frac12 \Bigr) \Delta
+        c_i(S) = \mathbb{1}[i \in S] - \frac{|S|}{n},
+
+        \begin{aligned}
+        d(S) = {} &\tfrac12 \bigl[ v(S) - v(N \setminus S) \bigr] \\
+        &- \Bigl( \frac{|S|}{n} - \frac12 \Bigr) \Delta
+        \end{aligned}
 
     So a game with interactions of at most two players is fitted without error from any pairs that determine
     :math:`\gamma`: the difference of a product of two players' presence and of that of their absence is linear. Since
@@ -66,7 +76,11 @@ def regression_shapley_values(
     (:math:`u_S` is the share of the pairs of its size that were not drawn):
 
     .. math::
-        \mathrm{se}(\phi_i)^2 = \sum_S u_S \bigl[ w_S\, (A^{-1} c(S))_i\, e(S) \bigr]^2, \qquad
+        \begin{aligned}
+        \mathrm{se}(\phi_i)^2 = \sum_S u_S \bigl[ &w_S\, (A^{-1} c(S))_i \\
+        &\cdot e(S) \bigr]^2,
+        \end{aligned}
+
         e(S) = \frac{d(S) - c(S) \cdot \gamma}{1 - w_S\, c(S)^T A^{-1} c(S)}
 
     :math:`e(S)` is the error at a pair of the regression on all others. Without the denominator few pairs would seem to
