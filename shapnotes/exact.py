@@ -191,10 +191,7 @@ def exact_values(
     probe, largest_bytes, eps = game.probe()
     chunk_size = int(chunk_size or rows_at_once(x, largest_bytes))
     graph = probe.requires_grad
-    moved = game.non_missing()
-    # A player at its baseline has value zero but not gradient zero, so with a gradient to x all players are enumerated.
-    everyone = graph and (x.requires_grad or baseline.requires_grad)
-    enumerated = torch.ones_like(moved) if everyone else moved
+    moved, enumerated = game.non_missing(), game.taking_part(graph)
     counts = enumerated.sum(1).tolist()
     _refuse_hopeless(counts)
     keep_freed_memory()
@@ -219,7 +216,7 @@ def exact_values(
             rows = torch.cat([inputs[:, None].expand_as(players).flatten() for inputs, players in blocks])
             columns = torch.cat([players.flatten() for _, players in blocks])
             phi = phi.index_put((rows, columns), torch.cat([values.flatten(0, 1) for values in found]))
-        if everyone:  # a player at its baseline gets exactly 0; phi - phi.detach() is 0 but keeps the gradient
+        if not torch.equal(enumerated, moved):  # who is missing gets exactly 0; phi - phi.detach() keeps the gradient
             phi = torch.where(moved[:, :, None], phi, phi - phi.detach())
     detached = phi.detach()
     check_closure(

@@ -134,6 +134,16 @@ class Game:
         count = torch.zeros(len(differs), self.n, dtype=torch.int64, device=differs.device)
         return count.index_add_(1, self.labels, differs.to(torch.int64)) > 0
 
+    def taking_part(self, graph: bool) -> Tensor:
+        """The players whose values are computed, bool [batch, n]; of the others they are zero.
+
+        A missing player has the value zero, but not the gradient zero. So all take part where f's output has a graph
+        (`graph`) and a gradient to x or the baseline is wanted.
+        """
+        moved = self.non_missing()
+        everyone = graph and (self.x.requires_grad or self.baseline.requires_grad)
+        return torch.ones_like(moved) if everyone else moved
+
     def empty_and_full(self, chunk_size: int) -> tuple[Tensor, Tensor]:
         """The predictions at the baseline and at the inputs, v(empty set) and v(N): [batch, *outputs] each."""
         # One after the other: in one batch, a model that mixes rows could mix these two as it mixes all coalitions.

@@ -145,9 +145,7 @@ def regression_shapley_values(
     probe, chunk_size = game.inspect(chunk_size)
     keep_freed_memory()
     graph = probe.output.requires_grad
-    # A missing player has value zero but not gradient zero, so with a gradient to x all players take part.
-    everyone = graph and (x.requires_grad or game.baseline.requires_grad)
-    taking_part = torch.ones_like(game.non_missing()) if everyone else game.non_missing()
+    taking_part = game.taking_part(graph)
     counts = taking_part.sum(1).tolist()
     for n in counts:
         wanted.refuse_too_few(n)

@@ -97,9 +97,7 @@ def sample_shapley_values(
     probe, chunk_size = game.inspect(chunk_size)
     keep_freed_memory()
     graph = probe.output.requires_grad
-    # A missing player has value zero but not gradient zero, so with a gradient to x all players are sampled.
-    everyone = graph and (x.requires_grad or game.baseline.requires_grad)
-    sampled = torch.ones_like(game.non_missing()) if everyone else game.non_missing()
+    sampled = game.taking_part(graph)
     means, errors = [], []
     bar = progress_bar(len(x) * permutations, "orders", progress)
     with bar, torch.set_grad_enabled(graph):

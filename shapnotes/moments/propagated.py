@@ -93,14 +93,12 @@ def propagated_shapley_values(
     chain = chain_of(game, probe, name="propagated_shapley_values", maxima=True)
     keep_freed_memory()
     graph = probe.output.requires_grad
-    moved = game.non_missing()
-    # A player at its baseline has value zero but not gradient zero.
-    everyone = graph and (x.requires_grad or game.baseline.requires_grad)
+    moved, taking_part = game.non_missing(), game.taking_part(graph)
     at_once = rows_at_once(x, 2 * probe.largest_bytes * (8 // min(8, x.element_size())))
     with torch.set_grad_enabled(graph):
         found = []
         for i in range(len(x)):
-            players = torch.nonzero(torch.ones_like(moved[i]) if everyone else moved[i]).flatten()
+            players = torch.nonzero(taking_part[i]).flatten()
             found.append(_values(chain, game.x[i].double(), game.baseline[i].double(), players, int(nodes), at_once))
         values, missing = _closed(torch.stack(found), moved, _change(chain, game))
     shape = probe.output.shape[1:]
