@@ -714,6 +714,20 @@ class SpreadWithinChunks(Sampler):
         return (squares / (len(gains) - 1) / len(gains)).sqrt()
 
 
+def repeats_agree(runs, exact, least: float, most: float) -> None:
+    """Repeated estimates (values, errors): efficient, the mean right, and the stated errors those of their spread.
+
+    The mean lies within 5 of its standard errors; spread over stated error is between `least` and `most`.
+    """
+    values, errors = (torch.stack(part) for part in zip(*runs, strict=True))
+    total = exact.prediction - exact.baseline_prediction
+    assert_close(values.sum(2), total.expand(len(runs), -1, -1), **F64)
+    spread = values.std(0)
+    assert bool(((values.mean(0) - exact.attributions).abs() < 5 * spread / len(runs) ** 0.5).all())
+    ratio = spread / (errors**2).mean(0).sqrt()
+    assert least < float(ratio.min()) and float(ratio.max()) < most
+
+
 @rejects(
     ("one order for all", "sample_shapley_values", lambda right: OneOrder()),
     ("standard deviation for standard error", "sample_shapley_values", lambda right: Deviation()),
@@ -728,14 +742,7 @@ def sampling_agrees_with_exact_values(sn):
             sn.sample_shapley_values(model, x, baseline, permutations=20, generator=torch.Generator().manual_seed(s))
             for s in range(100)
         ]
-    values, errors = (torch.stack(part) for part in zip(*runs, strict=True))
-    total = exact.prediction - exact.baseline_prediction
-    assert_close(values.sum(2), total.expand(100, -1, -1), **F64)
-    spread = values.std(0)
-    # 100 repeats: the mean lies within 5 of its standard errors, and spread and stated error agree within a quarter.
-    assert bool(((values.mean(0) - exact.attributions).abs() < 5 * spread / 100**0.5).all())
-    ratio = spread / (errors**2).mean(0).sqrt()
-    assert 0.75 < float(ratio.min()) and float(ratio.max()) < 1.25
+    repeats_agree(runs, exact, 0.75, 1.25)
 
 
 @rejects(
@@ -877,14 +884,7 @@ def regression_agrees_with_exact_values(sn):
         sn.regression_shapley_values(model, x, baseline, evaluations=100, generator=torch.Generator().manual_seed(seed))
         for seed in range(100)
     ]
-    values, errors = (torch.stack(part) for part in zip(*runs, strict=True))
-    total = exact.prediction - exact.baseline_prediction
-    assert_close(values.sum(2), total.expand(100, -1, -1), **F64)
-    spread = values.std(0)
-    # 100 repeats: the mean lies within 5 of its standard errors, and spread and stated error agree within two fifths.
-    assert bool(((values.mean(0) - exact.attributions).abs() < 5 * spread / 100**0.5).all())
-    ratio = spread / (errors**2).mean(0).sqrt()
-    assert 0.7 < float(ratio.min()) and float(ratio.max()) < 1.4
+    repeats_agree(runs, exact, 0.7, 1.4)
 
 
 @rejects(("residuals of what was fitted", "regression_shapley_values", lambda right: ResidualsOfTheFit()))

@@ -8,7 +8,6 @@ import torch
 from contracts import masks_of, network, normal
 from oracles import by_permutations, by_regression, table_of, tolerance
 from scipy.stats import binom
-from torch import nn
 from torch.testing import assert_close
 
 import shapnotes as sn
@@ -271,31 +270,6 @@ def test_memory_is_that_of_a_chunk():
     assert (
         len(alive) > 120 and max(alive) - alive[0] < 1000 * 200 + 6 * 16 * 200 + 10 * 2000
     )  # one byte each, the first
-
-
-def test_saved_for_backward_is_little_more_than_the_answers():
-    saved = []
-    model = nn.Sequential(nn.Linear(10, 64), nn.Tanh(), nn.Linear(64, 1))
-    x = torch.ones(1, 10)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-        values, _ = sn.regression_shapley_values(model, x, evaluations=900, generator=seeded(0), chunk_size=90)
-    assert sum(saved) < 900 * 64  # one hidden layer over all rows would be more
-    values.square().sum().backward()
-    got = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    values, _ = sn.regression_shapley_values(model, x, evaluations=900, generator=seeded(0), chunk_size=10**4)
-    values.square().sum().backward()
-    for one, other in zip(got, model.parameters(), strict=True):
-        assert_close(one, other.grad, **tolerance(torch.float32))
-
-
-def test_no_graph_is_kept_when_none_is_wanted():
-    model = network(6, 1)
-    with torch.no_grad():
-        values, errors = sn.regression_shapley_values(model, normal(1, 6), evaluations=36)
-    assert not values.requires_grad and not errors.requires_grad
-    frozen = network(6, 1).requires_grad_(False)
-    assert not sn.regression_shapley_values(frozen, normal(1, 6), evaluations=36)[0].requires_grad
 
 
 def test_groups_and_gradients():

@@ -4,6 +4,7 @@ import gc
 import platform
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -108,30 +109,43 @@ def test_the_process_keeps_no_memory_of_rows_that_are_gone():
         assert float(done.stdout) < 128, f"{done.stdout} MiB"
 
 
-def test_saved_for_backward_is_little_more_than_the_answers():
+ESTIMATORS = {  # with 900 evaluations or so of ten players, and with few
+    "orders": (partial(sn.sample_shapley_values, permutations=100), partial(sn.sample_shapley_values, permutations=4)),
+    "regression": (
+        partial(sn.regression_shapley_values, evaluations=900),
+        partial(sn.regression_shapley_values, evaluations=36),
+    ),
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_saved_for_backward_is_little_more_than_the_answers(estimator):
     """Also where nobody wants a gradient, and parameters require one as they usually do."""
+    estimate, _ = ESTIMATORS[estimator]
     saved = []
     model = nn.Sequential(nn.Linear(10, 64), nn.Tanh(), nn.Linear(64, 1))
     x = torch.ones(1, 10)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-        values, _ = sn.sample_shapley_values(model, x, permutations=100, generator=seeded(0), chunk_size=90)
+        values, _ = estimate(model, x, generator=seeded(0), chunk_size=90)
     assert sum(saved) < 900 * 64  # one hidden layer over all rows would be more
     values.square().sum().backward()
     got = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
-    values, _ = sn.sample_shapley_values(model, x, permutations=100, generator=seeded(0), chunk_size=10**4)
+    values, _ = estimate(model, x, generator=seeded(0), chunk_size=10**4)
     values.square().sum().backward()
     for one, other in zip(got, model.parameters(), strict=True):
         assert_close(one, other.grad, **tolerance(torch.float32))
 
 
-def test_no_graph_is_kept_when_none_is_wanted():
-    model = network(3, 1)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_no_graph_is_kept_when_none_is_wanted(estimator):
+    _, estimate = ESTIMATORS[estimator]
+    model = network(6, 1)
     with torch.no_grad():
-        values, errors = sn.sample_shapley_values(model, normal(1, 3), permutations=4)
+        values, errors = estimate(model, normal(1, 6))
     assert not values.requires_grad and not errors.requires_grad
-    frozen = network(3, 1).requires_grad_(False)
-    assert not sn.sample_shapley_values(frozen, normal(1, 3), permutations=4)[0].requires_grad
+    frozen = network(6, 1).requires_grad_(False)
+    assert not estimate(frozen, normal(1, 6))[0].requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
