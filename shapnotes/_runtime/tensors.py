@@ -31,7 +31,8 @@ def all_finite(x: Tensor) -> bool:
     if torch.compiler.is_compiling() or is_recording():
         return True
     try:
-        return isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow
+        total = (x.detach() if x.requires_grad else x).sum()
+        return isfinite(total.item()) or bool(torch.isfinite(x).all())  # a sum of large numbers may overflow
     except RuntimeError:  # inside torch.func.vmap, and on the meta device
         return True
 

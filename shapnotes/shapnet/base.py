@@ -17,6 +17,7 @@ from shapnotes.shapnet.door import check_fits, check_tensor
 from shapnotes.shapnet.pruning import Prunable, Pruning, checked_rule
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+Computed = tuple[list[Tensor], Tensor]  # the representation after each stage, and the prediction
 UNKNOWN = -1  # no state of PyTorch's counter of hooks
 
 
@@ -73,7 +74,7 @@ class Network(Prunable, nn.Module):
         for stage in self._each_stage():
             stage.checks = False  # the network looks at its inputs
         self.register_buffer("baseline", baseline)
-        self._program: Callable[[Tensor, Pruning | None], list[Tensor]] | None = None
+        self._program: Callable[[Tensor, Pruning | None], Computed] | None = None
         self._hooks_seen = UNKNOWN
 
     def _expected_shape(self, x: Tensor) -> str | None:
@@ -131,13 +132,14 @@ class Network(Prunable, nn.Module):
         """
         z, rule = self._through_the_door(x), checked_rule(pruning) or self.pruning
         self._refuse_mixing(z)
-        h = self._computed(z, rule)[-1]
-        if not all_finite(h):
+        representations, prediction = self._computed(z, rule)
+        h = representations[-1]
+        if not (all_finite(prediction) or all_finite(h)):  # a sum with NaN or infinity in it is not finite
             raise ValueError(
                 f"the explanation holds NaN or infinity: numbers on the way are beyond the largest {h.dtype}, or "
                 "weights are not finite. Give smaller inputs, or convert the network and x to a wider dtype"
             )
-        return Explanation(h, _sum_over_players(h), inputs=x)
+        return Explanation(h, prediction, inputs=x)
 
     def layers(self, x: Tensor, pruning: Pruning | None = None) -> list[Tensor]:
         """The representation after each stage, of which the last is the explanation.
@@ -159,17 +161,17 @@ class Network(Prunable, nn.Module):
         ValueError, TypeError
             For what the network refuses, and for a rule with stages that it does not have.
         """
-        return self._computed(self._through_the_door(x), checked_rule(pruning) or self.pruning)
+        return self._computed(self._through_the_door(x), checked_rule(pruning) or self.pruning)[0]
 
     def _prediction(self, z: Tensor) -> Tensor:
         """The prediction [batch, outputs], from the first representation."""
-        return _sum_over_players(self._computed(z, self.pruning)[-1])
+        return self._computed(z, self.pruning)[1]
 
-    def _computed(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
-        """The representation after each stage, from the first one."""
+    def _computed(self, z: Tensor, rule: Pruning | None) -> Computed:
+        """The representation after each stage, from the first one, and the prediction."""
         if self._program is not None and self._program_serves(z, rule):
             return self._program(z, None)
-        return self._representations(z, rule)
+        return self._all_of(z, rule)
 
     def _program_serves(self, z: Tensor, rule: Pruning | None) -> bool:
         """Whether a compiled program computes what is asked for."""
@@ -197,7 +199,7 @@ class Network(Prunable, nn.Module):
         *args, **kwargs : optional
             For `torch.compile`.
         """
-        self._program, self._hooks_seen = separate_program(self._representations, *args, **kwargs), UNKNOWN
+        self._program, self._hooks_seen = separate_program(self._all_of, *args, **kwargs), UNKNOWN
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew.
@@ -217,14 +219,14 @@ class Network(Prunable, nn.Module):
     def _each_stage(self) -> Iterator[Stage]:
         return cast(Iterator[Stage], iter(self.stages))
 
-    def _representations(self, z: Tensor, rule: Pruning | None) -> list[Tensor]:
+    def _all_of(self, z: Tensor, rule: Pruning | None) -> Computed:
         representations = []
         for number, stage in enumerate(self._each_stage()):
             z = self._after_stage(number, stage, z)
             if rule is not None:
                 z = rule.after(number, z, len(self.stages))
             representations.append(z)
-        return representations
+        return representations, _sum_over_players(z)
 
     def _through_the_door(self, x: Tensor) -> Tensor:
         """x as the first representation, or a refusal."""

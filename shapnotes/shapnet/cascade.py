@@ -1,6 +1,7 @@
 """A cascade of stages on vectors: players in a row, of which a table's features are the first."""
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import cast
 
 import torch
@@ -11,6 +12,7 @@ from shapnotes.shapnet.base import Network, Stage
 from shapnotes.shapnet.door import flag, whole
 from shapnotes.shapnet.traced import is_traced
 
+HAS_OWN_FUNCTIONS = attrgetter("has_own_functions")
 TRIED_INPUTS = 4  # at which functions of the user's own are asked twice
 
 
@@ -91,13 +93,14 @@ class ShapNet(Network):
         (n_players,), in_channels = players, whole(in_channels, "in_channels")
         super().__init__(stages, one_input(baseline, n_players, in_channels))
         self.n_players, self.in_channels, self.residual = n_players, in_channels, flag(residual, "residual")
+        self._input_shapes = tuple(self.baseline.shape), (n_players, in_channels)
         # As it was given, whatever precision it is converted to.
         self._largest = 0.0 if baseline is None else float(self.baseline.abs().max())
 
     def _expected_shape(self, x: Tensor) -> str | None:
-        if tuple(x.shape[1:]) in (self.baseline.shape, (self.n_players, self.in_channels)) and len(x):
+        if x.shape[1:] in self._input_shapes and x.shape[0]:
             return None
-        return f"[batch, {', '.join(map(str, self.baseline.shape))}], at least one input"
+        return f"[batch, {', '.join(map(str, self._input_shapes[0]))}], at least one input"
 
     def _as_representation(self, x: Tensor) -> Tensor:
         if self._largest > torch.finfo(x.dtype).max and not all_finite(self.baseline.to(x.dtype)):
@@ -109,14 +112,14 @@ class ShapNet(Network):
         return self.baseline.to(dtype).view(self.n_players, -1)
 
     def _refuse_mixing(self, z: Tensor) -> None:
-        asked = [number for number, stage in enumerate(self._each_stage()) if stage.has_own_functions]
-        if asked and not is_traced(z):
-            self._ask_twice(z[:TRIED_INPUTS], asked[-1])
+        if any(map(HAS_OWN_FUNCTIONS, self.stages)) and not is_traced(z):
+            self._ask_twice(z[:TRIED_INPUTS])
 
     @torch.no_grad()
-    def _ask_twice(self, z: Tensor, last: int) -> None:
+    def _ask_twice(self, z: Tensor) -> None:
         """Have the stages up to the last with functions of the user's own refuse those that are random or mix rows."""
         stages = cast(list[PlayerStage], list(self._each_stage()))
+        last = max(number for number, stage in enumerate(stages) if stage.has_own_functions)
         for number, stage in enumerate(stages[: last + 1]):
             if not all_finite(z):
                 return

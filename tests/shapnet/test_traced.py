@@ -1,5 +1,8 @@
 """Networks while somebody records, maps or imitates what they do: the same numbers, and nothing is left behind."""
 
+import copy
+import shutil
+
 import pytest
 import torch
 from contracts import normal
@@ -9,7 +12,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook
 from torch.testing import assert_close
 
-from shapnotes.shapnet import DeepShapNet, ImageShapNet, ShallowShapNet, all_pairs, singletons
+from shapnotes.shapnet import (
+    DeepShapNet,
+    ImageShapNet,
+    ShallowShapNet,
+    ShapleyTransform,
+    ShapNet,
+    all_pairs,
+    singletons,
+)
 from shapnotes.shapnet.compiled import separate_program
 from shapnotes.shapnet.traced import is_traced
 
@@ -183,3 +194,31 @@ def test_networks_see_a_stage_s_replaced_forward(net, x):
         assert not bool(net(x).any()) and not bool(net.explain(x).attributions.any())
         del stage.forward
         assert bool(net(x).any())
+
+
+POWER = 1
+
+
+def a_power(rows):
+    return rows.prod(1, keepdim=True) ** POWER
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_looks_at_what_users_can_change(monkeypatch):
+    """A number that a function of their own reads, and weights; not at functions of the package."""
+    own = ShapNet([ShapleyTransform([(0, 1)], 2, inner=a_power)])
+    own.compile()
+    x = torch.tensor([[3.0, 5.0]])
+    for _ in range(2):  # the first program is made anew, once the matrices that it uses are kept
+        assert own(x).item() == 15.0
+    monkeypatch.setattr(f"{__name__}.POWER", 2)
+    assert own(x).item() == 225.0
+    net = DeepShapNet(4, 1, 1, hidden=(3,), generator=seeded())
+    net.compile()
+    x = normal(2, 4).float()
+    before = net(x)
+    for stage in net.stages:
+        stage.blocks[0].first = torch.nn.Parameter(2 * stage.blocks[0].first)
+    assert_close(net(x), copy.deepcopy(net)(x))
+    assert not torch.allclose(net(x), before)
