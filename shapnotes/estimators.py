@@ -1,4 +1,4 @@
-"""ShapNets as scikit-learn estimators: fit, predict, and exactly what each feature added to the prediction."""
+"""ShapNets as scikit-learn estimators: fit, predict, and what each feature added, which sums to the prediction."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -343,7 +343,7 @@ keep_variance : bool
     Whether to start with weights under which representations keep the variance of the inputs, which few epochs on
     few rows need; otherwise as PyTorch's linear layers start. "wide" always does.
 penalty : str, optional
-    None, "l1" (sparse explanations) or "linf" (no feature too important), added to the loss.
+    None, "l1" (small explanations in which little cancels) or "linf" (small and even ones), added to the loss.
 penalty_strength : float
     What the penalty is multiplied by; it is taken of h, before the scale s.
 penalised : str
@@ -389,7 +389,7 @@ with all pairs; one of n for "gam". `explain` costs what `predict` does.
 
 Source
 ------
-Shapley Explanation Networks, section 4 and appendix I.2: 9 epochs in batches of 32, Adam's defaults, inputs
+Shapley Explanation Networks, section 3 and appendix I.2: 9 epochs in batches of 32, Adam's defaults, inputs
 standardised; penalties, section 2.4, which gives no strength. The scale s, the intercept and the default widths are
 ours."""
 

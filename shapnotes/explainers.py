@@ -1,15 +1,15 @@
 """Other explanation methods behind one call: captum's and shap's, with the axes and the checks of this package.
 
 Every function takes (f, x, baseline, *, settings) and returns attributions [batch, *features, *outputs], every feature
-a player, on x's device and in x's dtype; no gradients flow. The methods themselves are captum's and shap's: none of
-them is implemented anew here. Those explain one output at a time, so the costs below are per output (a gradient is a
-forward and a backward pass), unless they say otherwise.
+a player, on x's device and in x's dtype; no gradients flow. `exact`, `sampling` and `regression` are this package's
+own; the other methods are captum's and shap's, and none of them is implemented anew here. Those explain one output at a
+time, so the costs below are per output (a gradient is a forward and a backward pass), unless they say otherwise.
 
 Two properties are stated of each. Efficiency (local accuracy): the attributions sum to f(x) - f(r), r the baseline.
 Missingness: a feature that equals its baseline gets zero.
 
 Bad input is refused as in `shapley_values`, and so are models that are random, mix rows, or return NaN or infinity:
-evaluating a few rows twice costs 17 evaluations in addition to those that are stated. A missing package raises
+evaluating a few rows twice costs up to 17 evaluations in addition to those that are stated. A missing package raises
 ImportError with the extra that installs it.
 """
 
@@ -429,14 +429,16 @@ def kernel_shap(f: Model, x: Tensor, baseline: Baseline = None, *, samples: int 
     r"""Shapley values by weighted regression on sampled coalitions, by `shap.KernelExplainer` without regularisation.
 
     .. math::
-        \min_\phi \sum_{S \text{ sampled}} k(|S|) \Bigl[ v(S) - v(\emptyset) - \sum_{i \in S} \phi_i \Bigr]^2
+        \min_\phi \sum_{S \text{ sampled}} w_S \Bigl[ v(S) - v(\emptyset) - \sum_{i \in S} \phi_i \Bigr]^2
 
         \text{subject to} \quad \sum_i \phi_i = v(N) - v(\emptyset),
 
         k(s) = \frac{n - 1}{\binom{n}{s}\, s\,(n - s)}
 
-    Here n counts the players that are not missing. Efficient by the constraint. Missingness holds, and a little more:
-    shap takes a feature for missing within 1e-5 |r_i| + 1e-8 of its baseline, and sets values below 1e-10 to 0.
+    :math:`w_S` is k(|S|) for the sizes that are taken whole, the smallest and the largest; the others' weight is shared
+    by how often each coalition was drawn. n counts the players that are not missing. Efficient by the constraint.
+    Missingness holds, and a little more: shap takes a feature for missing within 1e-5 |r_i| + 1e-8 of its baseline, and
+    sets values below 1e-10 to 0.
 
     Which coalitions an input gets depends on its index in the batch. shap draws from NumPy's global generator, which is
     seeded and then put back, one call at a time; what other threads draw from it meanwhile follows the seed too.

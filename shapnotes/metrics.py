@@ -223,7 +223,7 @@ def log_odds_change(
 
     Cost
     ----
-    Two evaluations per input, and 17 to probe the model.
+    Two evaluations per input, and up to 17 in all to probe the model.
 
     Source
     ------
@@ -405,7 +405,7 @@ def removal_curve(
 
     Cost
     ----
-    One evaluation per input and fraction, one per input, and 17 to probe the model.
+    One evaluation per input and fraction, one per input, and up to 17 in all to probe the model.
 
     Source
     ------

@@ -123,7 +123,7 @@ def regression_shapley_values(
 
     Cost
     ----
-    The evaluations, 2 per input and 17 in addition; n**2 multiply-adds per evaluation and n**3 per regression. Memory
+    The evaluations, 2 per input and up to 17 in all; n**2 multiply-adds per evaluation and n**3 per regression. Memory
     is that of one chunk of rows, of some matrices [n, n], and of 256 MiB at most of pairs and answers: more evaluations
     are several regressions, averaged. Where a gradient is wanted, that of all answers.
 

@@ -70,7 +70,7 @@ def sample_shapley_values(
     Cost
     ----
     permutations * (n - 1) + 2 evaluations of f per input, n counted over the players that differ from the baseline,
-    and 17 in addition.
+    and up to 17 in addition, for all inputs together.
 
     Source
     ------

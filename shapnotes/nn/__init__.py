@@ -1,4 +1,4 @@
-"""Neurons and layers whose Shapley values have a closed form."""
+"""ReLU neurons and layers: Shapley values of their inputs, in Li and Cui's closed form, and layers made of it."""
 
 from shapnotes.nn import functional
 from shapnotes.nn.layers import SAConv2d, SALinear, ShapLUConv2d, ShapLULinear

@@ -1,4 +1,4 @@
-"""A ReLU neuron: the Shapley values of its inputs, in closed form and exactly, and the activations made of them."""
+"""A ReLU neuron: its inputs' Shapley values, approximated in closed form and exact, and activations made of them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -93,12 +93,12 @@ def relu_shapley_values(
     baseline : Tensor or float, optional
         What stands for absent: None (zero), a number, or a tensor that broadcasts to x.
     method : str
-        "li-cui"; "normal", a normal distribution for every share of inputs that are present; "edgeworth", one with
+        "li-cui"; "normal", a normal distribution per rate at which other inputs are present; "edgeworth", one with
         third and fourth cumulants; "lattice", exact to a wanted accuracy; "enumeration", all coalitions of up to 20.
     nodes : int, optional
-        For "normal" and "edgeworth": of the quadrature over the share of inputs that are present. None chooses, neuron
-        by neuron: 16 where :math:`|\sum_i a_i| \le 6.4 \sqrt{\sum_i a_i^2}`, and more where terms pull one way; 16 for
-        all in a compiled program, where numbers cannot be looked at.
+        For "normal" and "edgeworth": of the quadrature over the rate. None chooses, neuron by neuron: 16 where
+        :math:`|\sum_i a_i| \le 6.4 \sqrt{\sum_i a_i^2}`, and more where terms pull one way; 16 for all in a compiled
+        program, where numbers cannot be looked at.
     accuracy : float
         For "lattice": the largest error of a value, in units of the mean size of the neuron's values whose inputs
         differ from the baseline (and of a thousandth of the mean :math:`|a_i|`, where that is more).

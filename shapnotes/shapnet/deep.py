@@ -22,10 +22,10 @@ class DeepShapNet(ShapNet):
 
         L = \lceil \log_2 n \rceil
 
-    The sum is over the n features. h keeps local accuracy and missingness (Theorem 3); it is not the Shapley value of H
-    unless L = 1. Where n is no power of two, the pairs are those of the next one; a padded feature is at its reference
-    at all stages, so a module that sees one is a function of its other feature alone, and one that sees two of them is
-    left out.
+    The sum is over the n features. h keeps local accuracy and missingness (Theorem 3); it is in general not the Shapley
+    value of H unless L = 1. Where n is no power of two, the pairs are those of the next one; a padded feature is at its
+    reference at all stages, so a module that sees one is a function of its other feature alone, and one that sees two
+    of them is left out.
 
     Parameters
     ----------

@@ -21,7 +21,8 @@ class ImageShapNet(Network):
         H(x) = \sum_q h_q(x), \qquad h = T_L \circ \cdots \circ T_1
 
     The sum is over pixels q; the reference is zero. h keeps local accuracy and missingness (Theorem 3 and Corollary 4):
-    a pixel that is zero in all channels is given exactly nothing, at every stage.
+    a pixel that is zero in all channels is given exactly nothing, at every stage. It is in general not the Shapley
+    value of H.
 
     Parameters
     ----------

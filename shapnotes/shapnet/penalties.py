@@ -9,7 +9,7 @@ from shapnotes.shapnet.door import check_tensor, is_several
 
 
 def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
-    r"""The size of explanations, summed over players: added to a loss, it makes them sparse.
+    r"""The size of explanations, summed over players: added to a loss, it makes them smaller, and less cancel in them.
 
     .. math::
         \frac{1}{BC} \sum_{b, c} \sum_i |Z_{bic}|
@@ -40,7 +40,7 @@ def l1_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def linf_penalty(representations: Tensor | Sequence[Tensor]) -> Tensor:
-    r"""The largest size over players: added to a loss, it keeps any one player from becoming too important.
+    r"""The largest size over players: added to a loss, it makes explanations smaller and more even.
 
     .. math::
         \frac{1}{BC} \sum_{b, c} \max_i |Z_{bic}|

@@ -44,7 +44,7 @@ class WideStage(PlayerStage):
     method : str
         How values are computed, one of METHODS.
     nodes : int
-        Of the quadrature in the time of arrival.
+        Of the quadrature over the rate, the chance with which other features are present.
     generator : torch.Generator, optional
         Draws the weights; None is PyTorch's global one.
     """
@@ -135,7 +135,7 @@ class WideShapNet(ShapNet):
 
     **One stage** is an ordinary perceptron: since the values sum to the answer, whatever the method,
     :math:`H(x) = V [\max(W x + b, 0) - \max(W r + b, 0)]`, and h are its Shapley values, approximately. With more
-    stages H is another function, and h is not its Shapley value.
+    stages H is another function, and h is in general not its Shapley value.
 
     **Biases** are free. A stage is a sum over players of what each has through W, and b moves the kink away from the
     reference; as what neurons say at the reference is subtracted, :math:`H(r) = 0` whatever b is. A neuron with a large
@@ -156,7 +156,7 @@ class WideShapNet(ShapNet):
     method : str
         "normal" or "edgeworth", see `relu_shapley_values`; "enumeration", for up to 20 features, is exact.
     nodes : int
-        Of the quadrature in the time of arrival, for the first two.
+        Of the quadrature over the rate, the chance with which other features are present, for the first two.
     generator : torch.Generator, optional
         Draws the weights, under which representations and H keep the size of the inputs; None is PyTorch's global one.
 
