@@ -17,6 +17,7 @@ def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 3 and the text about it."""
     tests = {a: interval(final_accuracy(group).values()) for a in STATED if (group := select(runs, a, "Adam 0.001"))}
     leads = {(o, a): one for o in PACES for a in STATED[1:] if (one := lead(runs, a, o))}
+    between = {o: one for o in PACES if (one := lead(runs, "sa", o, over="shaplu"))}
 
     def both(optimiser: str, judged: Callable[[Interval], bool | None]) -> bool | None:
         return every([judged(leads[optimiser, a]) if (optimiser, a) in leads else None for a in STATED[1:]])
@@ -31,6 +32,14 @@ def finding(runs: list[dict]) -> Finding:
             f"95 % intervals of both paired leads in the first epoch are between {-SIMILAR} and {SIMILAR}",
             both("SGD 0.01", _similar),
         ),
+        *(
+            Statement(
+                f"SA performs similarly to ShapLU under {where}",
+                f"95 % interval of SA's paired lead over ShapLU in the first epoch is between {-SIMILAR} and {SIMILAR}",
+                _similar(between[optimiser]) if optimiser in between else None,
+            )
+            for optimiser, where in (("Adam 0.001", "Adam"), ("SGD 0.01", "SGD with a small rate (0.01)"))
+        ),
         Statement(
             "all three end near 86 % on the test images under Adam",
             "each mean is within root 2 of its 95 % half-width of 0.86",
@@ -42,6 +51,10 @@ def finding(runs: list[dict]) -> Finding:
     table += [
         Comparison(f"first epoch minus ReLU's, {optimiser}", NAMES[a], one, form="+.3f")
         for (optimiser, a), one in leads.items()
+    ]
+    table += [
+        Comparison(f"first epoch minus ShapLU's, {optimiser}", NAMES["sa"], one, form="+.3f")
+        for optimiser, one in between.items()
     ]
     shown = (f"{optimiser} {one.shown('+.3f')}" for (optimiser, a), one in leads.items() if a == "shaplu")
     return Finding(statements, tuple(table), "lead of ShapLU in the first epoch: " + ", ".join(shown), _reduced(runs))
@@ -86,11 +99,11 @@ def select(runs: list[dict], activation: str, optimiser: str, images: str = "fir
 
 
 def lead(
-    runs: list[dict], activation: str, optimiser: str, images: str = "first", init: str = "flux"
+    runs: list[dict], activation: str, optimiser: str, images: str = "first", init: str = "flux", over: str = "relu"
 ) -> Interval | None:
-    """By how much an activation is ahead of ReLU in the first epoch, over pairs of seeds; None without a pair."""
-    ahead, relu = (early_accuracy(select(runs, a, optimiser, images, init)) for a in (activation, "relu"))
-    return paired_interval(ahead, relu) if ahead.keys() & relu.keys() else None
+    """How far an activation is ahead of another in the first epoch, over pairs of seeds; None without a pair."""
+    ahead, behind = (early_accuracy(select(runs, a, optimiser, images, init)) for a in (activation, over))
+    return paired_interval(ahead, behind) if ahead.keys() & behind.keys() else None
 
 
 def early_accuracy(runs: list[dict]) -> dict[int, float]:
