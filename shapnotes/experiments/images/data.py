@@ -1,8 +1,8 @@
 """Images of 32 x 32 pixels, prepared as in appendix I.3.2.
 
-The reference is zero, which after normalisation is a grey: paper is -0.42 for MNIST. "mnist_ink" is MNIST scaled and
-not shifted, so that paper is the reference. Training images are moved by a random crop, and for CIFAR-10 mirrored; test
-images are only padded.
+The reference is zero, which after normalisation is a grey: the background is -0.42 for MNIST. "mnist_ink" is MNIST
+scaled and not shifted, so that its background is the reference. Training images are moved by a random crop, and for
+CIFAR-10 mirrored; test images are only padded.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ MARGIN = 4  # pixels added on each side before a random crop
 # Mean and standard deviation of each channel, as in the paper.
 NORMS = {
     "mnist": ((0.1307,), (0.3081,)),
-    "mnist_ink": ((0.0,), (0.3081,)),  # the same images, but paper is the reference
+    "mnist_ink": ((0.0,), (0.3081,)),  # the same images, but their background is the reference
     "fashion_mnist": ((0.1307,), (0.3081,)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "digits": ((0.1307,), (0.3081,)),  # scikit-learn's, in the place of MNIST

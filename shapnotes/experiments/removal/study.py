@@ -12,7 +12,7 @@ What the paper leaves open, or we do otherwise:
 - **Which order.** (2) takes the attributions to the predicted class by size, the smallest first; (3) takes them with
   their sign, the largest first. A curve's area is its mean height over the shares of pixels that are gone.
 - **What is removed** becomes 0. Of normalised MNIST that is the mean of all pixels, a grey of 13 hundredths of ink,
-  where paper is -0.42 and ink 2.8: to remove paper draws a little, and to remove ink leaves a trace.
+  where the background is -0.42 and ink 2.8: to remove background draws a little, and to remove ink leaves a trace.
 - **Deep SHAP** with one reference is the rescale rule: it coincides with DeepLIFT (chapter 14 has the proof). In the
   paper's table 7 it does not. The layers that its authors released hand coalitions to the activations as the first
   axis; there captum's and shap's code take the first half for inputs and the second for their references. Both are run
