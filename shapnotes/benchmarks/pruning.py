@@ -44,7 +44,7 @@ def measure(device: str = "cpu", *, short: bool = False, results: Path = RESULTS
     that of the medians, with the smallest and the largest of one turn beside it. `activations` is counted: those of the
     pruned network over those of the whole one, after the first stage.
 
-    "blank" rows: the same networks without any pruning, on images whose paper is at the reference, zero.
+    "blank" rows: the same networks without any pruning, on images whose background is the reference, zero.
 
     "accuracy" rows: the networks of SN-F5 (16 channels, the first training) and the first 1000 test images of MNIST, 50
     at a time; for each plan of stages and each share, and for no pruning at all, the accuracy that is lost, with the

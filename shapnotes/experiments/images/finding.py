@@ -1,11 +1,13 @@
 """SN-Tab2: Deep ShapNets for images beside a comparable convolutional network (Shapley Explanation Networks, Table 2).
 
 The paper: Adam with its defaults, batches of 64, 10 epochs on MNIST and FashionMNIST and 60 on CIFAR-10; channels 1 (or
-3), six times 128, and 10. What its comparable network is it does not say. Here it has the same convolutions and leaky
-ReLUs and a sum over the image: by Proposition 13.1 (b) a ShapNet of one stage is that network, and with more stages the
-two differ in what they pass on. Both start from the same weights and see the same images in the same order, so that
-they are compared in pairs. The networks are those of `image-networks`; how many epochs of the paper's they have had
-stands beside each number. FashionMNIST is left out where it is not at hand; our CIFAR-10 went through JPEG once more.
+3), six times 128, and 10. Of its comparable network it says that channels, layers and so parameters are as many and
+that its activation is the leaky ReLU; not its windows and dilations, nor how pixels become outputs. Here it has the
+same convolutions and leaky ReLUs and a sum over the image: by Proposition 13.1 (b) a ShapNet of one stage is that
+network, and with more stages the two differ in what they pass on. Both start from the same weights and see the same
+images in the same order, so that they are compared in pairs. The networks are those of `image-networks`; how many
+epochs of the paper's they have had stands beside each number. FashionMNIST is left out where it is not at hand; our
+CIFAR-10 went through JPEG once more.
 """
 
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every, matches

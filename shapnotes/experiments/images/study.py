@@ -9,10 +9,11 @@ MNIST and FashionMNIST have 10 epochs and CIFAR-10 60; those of the figures, on 
     cnn                       : the comparable network, convolutions with the same weights, windows and activations
 
 The strengths of penalties are not in the paper. Ours make the penalty about as large as the cross entropy when a small
-network has learned half of what it will; at the scale "cpu" others are trained as well (`STRENGTHS`). What the paper's
-comparable network is it does not say; ours starts from the same weights and sees the same images in the same order, so
-that the two are compared in pairs. A fifth ShapNet is ours, at the scale "cpu": l1 on all, on images whose
-background is the reference ("mnist_ink"), which blank pixels then keep at every stage.
+network has learned half of what it will; at the scale "cpu" others are trained as well (`STRENGTHS`). The paper's
+comparable network has as many channels, layers and parameters, and leaky ReLUs; ours starts from the same weights and
+sees the same images in the same order, so that the two are compared in pairs. A fifth ShapNet is ours, at the scale
+"cpu": l1 on all, on images whose background is the reference ("mnist_ink"), which blank pixels then keep at every
+stage.
 
 At the scale "cpu" networks are an eighth as wide, learn three times as fast, and see fewer images for two epochs. Our
 CIFAR-10 went through JPEG once more.
