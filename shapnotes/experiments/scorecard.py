@@ -28,8 +28,10 @@ VERDICTS = {
     "holds with a condition": "true if something is added that the paper does not say; the erratum says what",
     "does not hold": "refuted, by the box or the cell that the erratum names",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
-    "directions agree": "an experiment: who is ahead of whom is as in the paper, the size of the numbers is not",
-    "disagrees": "an experiment: at least one statement about who is ahead is refuted by our runs",
+    "directions agree": "an experiment: every statement about a direction holds, as who is ahead; not every one about "
+    "the size of the paper's numbers does, or there is none",
+    "disagrees": "an experiment: our runs refute at least one statement about a direction; others may hold, and the "
+    "evidence says which",
     "smaller scale only": "an experiment that was run smaller than the paper's, which confirms and refutes nothing",
     "not comparable": "the paper's numbers cannot be what they are said to be, or their setting cannot be known",
     "open": "an experiment that was not run, or whose intervals do not decide",
@@ -67,7 +69,7 @@ def _row(identifier: str, claim: dict, results: Path) -> Row:
     finding, source = _found(read, claim.get("part"), results)
     if finding is None:
         return Row(*common, "open", "not run", "", errata, choices=_choices(read))
-    scale = finding.reduced or "the paper's"
+    scale = finding.reduced or ("as planned" if _is_ours(identifier) else "the paper's")
     return Row(*common, finding.verdict, scale, finding.decides, errata, finding, source, _choices(read))
 
 
@@ -97,6 +99,11 @@ def _source(runs: list[dict]) -> dict:
         "runs": len(runs),
         "hours": seconds / 3600,
     }
+
+
+def _is_ours(identifier: str) -> bool:
+    """Whether a claim is this book's own: no paper stands behind it."""
+    return identifier.startswith("X")
 
 
 def _choices(read: Claim) -> str:
@@ -221,7 +228,8 @@ def _evidence(row: Row) -> list[str]:
         lines += ["</ul>", *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")
     if row.choices:
-        lines += ["<p><b>What the paper leaves open, and what we chose</b></p>", *_prose(row.choices)]
+        head = "What was measured" if _is_ours(row.id) else "What the paper leaves open, and what we chose"
+        lines += [f"<p><b>{head}</b></p>", *_prose(row.choices)]
     return lines
 
 

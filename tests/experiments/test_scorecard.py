@@ -39,6 +39,12 @@ def test_what_is_said_of_tables_and_images_has_no_names_of_the_program():
         assert [text for text in told if raw.search(text)] == []
 
 
+def test_a_claim_of_the_book_has_no_paper_behind_it():
+    ours = [row for row in scorecard.rows(RESULTS) if row.id.startswith("X") and row.finding]
+    assert len(ours) > 4 and {row.scale for row in ours} == {"as planned"}
+    assert not any("the paper" in scorecard._html(row, {}) for row in ours)
+
+
 def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
     """With the records taken away every experiment is open, whatever the chapters hold."""
     found = scorecard.rows(tmp_path)

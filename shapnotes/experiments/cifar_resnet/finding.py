@@ -8,6 +8,7 @@ from shapnotes.experiments.cifar_resnet import study
 from shapnotes.experiments.cifar_resnet.study import ARMS, SETTINGS
 
 FINAL = 0.925  # accuracy on the test images, of both
+NAMES = {"sa": "SA", "relu": "ReLU"}
 
 
 def usable(runs: list[dict]) -> bool:
@@ -42,7 +43,9 @@ def finding(runs: list[dict]) -> Finding:
         ),
     )
     table = [Comparison(f"training accuracy, {when}", "SA minus ReLU", one, form="+.4f") for when, one in gains.items()]
-    table += [Comparison("test accuracy at the end", arm, end, FINAL, near[arm], ".4f") for arm, end in ends.items()]
+    table += [
+        Comparison("test accuracy at the end", NAMES[arm], end, FINAL, near[arm], ".4f") for arm, end in ends.items()
+    ]
     if apart:
         table.append(Comparison("test accuracy at the end", "SA minus ReLU", apart, form="+.4f"))
     shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in gains.items())

@@ -134,7 +134,12 @@ def finding(runs: list[dict]) -> Finding:
         for setting in TRIALS
         if (deep := of(runs, setting, "deep"))
     ]
-    decides = f"a Deep ShapNet's own error in parts of its values: {', '.join(shares)}"
+    sides = {
+        word: [TITLES[setting] for setting, one in zip(TRIALS, directions, strict=False) if one.held is held]
+        for word, held in (("nearer", True), ("further", False))
+    }
+    told = "; ".join(f"{word} in {', '.join(where)}" for word, where in sides.items() if where) or "undecided"
+    decides = f"beside Deep SHAP: {told}; a Deep ShapNet's own error in parts of its values: {', '.join(shares)}"
     return Finding((exact, *directions, sizes), tuple(table), decides, reduced(runs))
 
 

@@ -11,7 +11,8 @@ taken for one statement about each:
 - removal: how far the probability falls while an image's pixels are blanked, the most important first;
 - shapley: how near the maps are to those of sampled Shapley values;
 - resemblance: how much they look like the digit;
-- increase: how near they are to the increase in probability if a pixel grows by 1, as it is measured.
+- increase: how near they are to the increase in probability if a pixel grows by 1, as it is measured. This is
+  what the paper says of the brightness of figure 6. A gradient is near to it by construction.
 
 A third guess stands beside both and does not count: gradient times input. Per unit of grey it is the gradient again,
 but only where there is ink, as in figure 6.

@@ -93,8 +93,16 @@ def finding(runs: list[dict], data: str) -> Finding:
     table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, form)
     sizes = Statement(f"all {len(MODELS)} means are as in the table", criterion, None if missing else every(near), True)
     of_deep = {dnn: lead(cells["deep"], cells[dnn]) for net, dnn in pairs if net == "deep"}
-    shown = [f"less {MODELS[dnn]} {ahead.shown(form.replace('.', '+.'))}" for dnn, ahead in of_deep.items()]
+    shown = [
+        f"less {MODELS[dnn]} {ahead.shown(form.replace('.', '+.'))}{_fewer(cells[dnn])}"
+        for dnn, ahead in of_deep.items()
+    ]
     return Finding((*judged, sizes), tuple(table), f"Deep ShapNet {', '.join(shown)}", reduced)
+
+
+def _fewer(cell: list[dict]) -> str:
+    """How many runs of a model there are, where they are not all: one fold of each round then."""
+    return f" ({len(cell)} of {ROUNDS * FOLDS} runs)" if len(cell) < ROUNDS * FOLDS else ""
 
 
 def _agrees(data: str, ours: Interval, paper: float) -> bool | None:

@@ -24,7 +24,7 @@ def finding(runs: list[dict], part: str) -> Finding:
 def _closeness(runs: list[dict]) -> Finding:
     """One stage: the distance from exact values, in parts of their size, which holds the noise of sampled ones."""
     cells = {(data, size): cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))}
-    table, statements, decides = [], [], "no runs"
+    table, statements, errors = [], [], {}
     for (data, size), cell in cells.items():
         error = rivals.mean(cell, rivals.relative)
         table.append(Comparison(TITLES[data], named(cell[0]["config"]), error))
@@ -32,14 +32,18 @@ def _closeness(runs: list[dict]) -> Finding:
             claim = f"{TITLES[data]}: {named(cell[0]['config'])} is near exact values"
             criterion = f"the mean error is below {CLOSE:g} of their mean size, by the interval over rounds"
             statements.append(Statement(claim, criterion, below(error, CLOSE)))
-            decides = f"{TITLES[data]}, {named(cell[0]['config'])}: {error.shown()} of the values"
+            errors[f"{TITLES[data]}, {named(cell[0]['config'])}"] = error
+    decides = "no runs"
+    if errors:
+        where, worst = max(errors.items(), key=lambda one: one[1].high)
+        decides = f"the largest of {len(errors)} errors, {where}: {worst.shown()} of the values"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
 def _speed(runs: list[dict]) -> Finding:
     """The time of one explanation over that of the table's Deep ShapNet."""
     cells = [cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))]
-    table, statements, decides = [], [], "no runs"
+    table, statements, ratios = [], [], {}
     for cell in cells:
         config, ratio = cell[0]["config"], rivals.mean(cell, rivals.slowness)
         table.append(Comparison(TITLES[config["data"]], named(config), ratio, form=".2f"))
@@ -47,7 +51,12 @@ def _speed(runs: list[dict]) -> Finding:
         statements.append(
             Statement(claim, "the ratio of times is below 1, by the interval over rounds", below(ratio, 1))
         )
-        decides = f"{TITLES[config['data']]}, {named(config)}: {ratio.shown('.2f')} of the Deep ShapNet's time"
+        ratios[f"{TITLES[config['data']]}, {named(config)}"] = ratio
+    decides = "no runs"
+    if ratios:
+        ends = (pick(ratios.items(), key=lambda one: one[1].mean) for pick in (min, max))
+        shown = " to ".join(f"{ratio.shown('.2f')} ({where})" for where, ratio in ends)
+        decides = f"of the Deep ShapNet's time: {shown}"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
 
 
@@ -63,13 +72,14 @@ def _digits(runs: list[dict]) -> Finding:
     decides, short = "no runs of MNIST", ""
     if all(cells):
         one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
-        ahead = paired_interval(two, one)
+        ahead, behind = paired_interval(two, one), paired_interval(two, large)
         answers = [
             _within(paired_interval(one, small), ALIKE),
             above(ahead),
-            above(paired_interval(two, large), -ALIKE),
+            above(behind, -ALIKE),
         ]
-        decides, seeds = f"two stages less one {ahead.shown('+.4f')}", min(map(len, cells))
+        decides = f"two stages less one {ahead.shown('+.4f')}, less the large perceptron {behind.shown('+.4f')}"
+        seeds = min(map(len, cells))
         short = f"{seeds} seeds" if seeds < 3 else ""
     claims = {
         "one stage predicts as a perceptron of its width": f"within {ALIKE:g} of 0",
@@ -85,7 +95,7 @@ def _digits(runs: list[dict]) -> Finding:
 
 def _seen(runs: list[dict]) -> Finding:
     """What a neuron sees: all features beside pairs, in prediction and in the error of the explanation."""
-    table, statements, decides, found = [], [], "no runs", 0
+    table, statements, leads, found = [], [], [], 0
     for data, counts in SEEN.items():
         cells = {seen: of(runs, data, "wide", LARGEST, seen=seen) for seen in counts}
         cells[DEEP[data][0]] = of(runs, data, "wide", LARGEST)
@@ -110,7 +120,8 @@ def _seen(runs: list[dict]) -> Finding:
             criterion = "the interval of the error / size lies below that of two features"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
-            decides = f"{TITLES[data]}, every feature less two: {ahead.shown('+.5f')}"
+            leads.append(f"{TITLES[data]}, {what} {ahead.shown(form.replace('.', '+.'))}")
+    decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
 
 

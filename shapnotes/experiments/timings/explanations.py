@@ -38,7 +38,13 @@ def finding(bench: dict) -> Finding:
         for (model, method), ratio in ratios.items()
     )
     sides = [answer is True for answer in same.values()]
-    return Finding(tuple(statements), table, f"{sum(sides)} of {len(sides)} ratios on the table's side of 1")
+    decides = f"{sum(sides)} of {len(sides)} ratios on the table's side of 1"
+    other = [
+        f"{method} on the {model} {ratios[model, method].shown('.2f')}, in the table {paper[model, method]:.2f}"
+        for (model, method), answer in same.items()
+        if answer is False
+    ]
+    return Finding(tuple(statements), table, f"{decides}; on the other: {'; '.join(other)}" if other else decides)
 
 
 CLAIM = Claim("SN-Tab5", "Time to explain", finding, bench="bench_explain.json", about=__doc__ or "")

@@ -24,8 +24,8 @@ class Perceptrons(Block):
     nothing to anybody.
 
     With a `variance` weights are normal: hidden ones of variance 2 / ((1 + slope^2) fan-in), as He et al. derive, those
-    of V of variance / (width * `value_variance(k, ...)`), which makes the Shapley values keep the size of the inputs.
-    Without it weights and biases are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers.
+    of V of variance / (width * `value_variance(k, ...)`), with which the Shapley values nearly keep the size of the
+    inputs. Without it weights and biases are uniform within 1 / sqrt(fan-in), as in PyTorch's linear layers.
 
     Parameters
     ----------

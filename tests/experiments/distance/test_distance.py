@@ -184,6 +184,11 @@ def test_the_finding_follows_the_numbers():
     assert len(found.statements) == 1 + 4 + 3 + 6 + 1
     assert all("one of 13 comparisons" in one.criterion for one in found.statements[1:-1])
     assert "synthetic task 1%, Yeast 10%, Breast Cancer 3%" in found.decides
+    assert found.decides.startswith("beside Deep SHAP: nearer in untrained networks, synthetic task, Yeast, Breast")
+    behind = finding(made(lambda s, m, k: 1e-2 if (s, m, k) == ("yeast", "deep", "deep_shap") else 1)).decides
+    assert behind.startswith(
+        "beside Deep SHAP: nearer in untrained networks, synthetic task, Breast Cancer; further in Yeast;"
+    )
 
     def failing(setting, model, method, factor) -> list[str]:
         change = lambda s, m, k: factor if (s, m, k) == (setting, model, method) else 1  # noqa: E731

@@ -1,5 +1,7 @@
 """What is said of networks that see every feature, from runs that are made up."""
 
+import re
+
 import pytest
 
 from shapnotes.experiments.tables import wide_finding
@@ -35,7 +37,12 @@ def test_closeness_is_judged_by_its_interval_at_one_stage():
     assert near.verdict == "directions agree" and far.verdict == "disagrees"
     assert len(near.statements) == 2 * 3 and len(near.table) == 3 * 3
     assert finding(tables(error=CLOSE - 0.0045), "1").verdict == "open"
-    assert "of the values" in near.decides
+    assert near.decides.startswith("the largest of 6 errors, ") and near.decides.endswith("of the values")
+    worse = tables()
+    for run in worse[10:20]:  # the second size of the first table
+        run["result"]["error"] += 0.01
+    data, channels = next(iter(DEEP)), SIZES[1][0]
+    assert f"{wide_finding.TITLES[data]}, Wide ShapNet {channels}: 0.06" in finding(worse, "1").decides
 
 
 CLOSE = wide_finding.CLOSE
@@ -44,6 +51,10 @@ CLOSE = wide_finding.CLOSE
 def test_speed():
     assert finding(tables(), "2").verdict == "directions agree"
     assert finding(tables(slow=1.5), "2").verdict == "disagrees"
+    mixed = tables()
+    for run in mixed[:10]:
+        run["result"]["explain, 1"] += 1
+    assert re.search(r"time: 0\.5\d ± .* to 1\.5\d ± ", finding(mixed, "2").decides)
 
 
 @pytest.mark.parametrize("part", ["1", "2"])
@@ -79,6 +90,7 @@ def parts(better: float, nearer: float, data: str = "yeast") -> list[dict]:
 
 def test_what_a_neuron_sees():
     both = finding(parts(0.02, 0.05), "4")
+    assert both.decides.startswith("every feature less two: Yeast, accuracy +0.020 ± ")
     assert [s.held for s in both.statements] == [True, True] and both.reduced == "4 of 15 networks"
     assert [s.held for s in finding(parts(-0.02, -0.05), "4").statements] == [False, False]
     assert [s.held for s in finding(parts(-0.02, 0.05, "synthetic"), "4").statements] == [True, True]

@@ -1,0 +1,27 @@
+"""SN-Tab5: what is on the table's side of one, and what is named where it is not."""
+
+from shapnotes.experiments.timings import explanations
+
+
+def bench(ours: float, theirs: float) -> dict:
+    """Two methods that explain one network: one is on the table's side of one, of the other the ratio is `ours`."""
+    rows = [("Kernel SHAP (def.)", 20.0, 30.0), ("Deep SHAP", ours, theirs)]
+    return {
+        "rows": [
+            {"model": "DNN", "method": name, "over_loop_interval": [ratio, 0.1], "paper_over_loop": paper}
+            for name, ratio, paper in rows
+        ]
+    }
+
+
+def test_a_ratio_on_the_other_side_is_named():
+    found = explanations.finding(bench(1.66, 0.42))
+    assert found.verdict == "disagrees" and found.statements[0].held is False
+    assert found.decides == (
+        "1 of 2 ratios on the table's side of 1; on the other: Deep SHAP on the DNN 1.66 ± 0.10, in the table 0.42"
+    )
+
+
+def test_a_ratio_that_is_undecided_is_on_neither():
+    found = explanations.finding(bench(1.05, 0.42))
+    assert found.verdict == "open" and found.decides == "1 of 2 ratios on the table's side of 1"
