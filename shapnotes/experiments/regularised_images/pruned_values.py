@@ -47,8 +47,8 @@ CLAIMS: Claims = {
         _l1_best,
     ),
     "most values can be removed": (
-        "of each network the share of pixels that can go without a loss beyond the images' 95 % interval, averaged "
-        "over the stages, is above one half",
+        "of each network the share of pixels that can go without a loss beyond the half-width of the accuracy's 95 % "
+        "interval over images, averaged over the stages, is above one half",
         lambda results: [_can_go(result) - 0.5 for result in results.values()],
     ),
 }
