@@ -60,16 +60,14 @@ def by_hand(net, x, stage, share):
 
 def continued(net, z, stage):
     """The representations after later stages of a network that is given one of its own."""
-    rest = copy.deepcopy(net)
-    rest.stages = rest.stages[stage + 1 :]
-    if not len(rest.stages):
+    later = net.stages[stage + 1 :]
+    if not len(later):
         return []
     if isinstance(net, ImageShapNet):
-        rest.seen, rest.channels = rest.seen[stage + 1 :], rest.channels[stage + 1 :]
+        rest = copy.deepcopy(net)
+        rest.stages, rest.seen, rest.channels = later, rest.seen[stage + 1 :], rest.channels[stage + 1 :]
         return rest.layers(z.permute(0, 3, 1, 2))
-    rest.in_channels = z.shape[-1]
-    rest.baseline = z.new_zeros(z.shape[1:])
-    return rest.layers(z)
+    return ShapNet(later, z.shape[-1], residual=net.residual).to(z.dtype).layers(z)
 
 
 @pytest.mark.parametrize("kind", NETS)
