@@ -103,12 +103,13 @@ def test_the_exercises_are_not_counted(tmp_path):
 
 def stated(page: Path) -> int:
     """The minutes that a page says of itself."""
-    (told,) = re.findall(r"(?:[Aa]bout|tour of) (\w+)\sminutes", page.read_text("utf8"))
+    (told,) = re.findall(r"(?:\*\*Reading time\.\*\* About|tour of) (\w+)\sminutes", page.read_text("utf8"))
     return 20 if told == "twenty" else int(told)
 
 
-def test_the_tour_takes_what_it_says():
-    assert abs(stated(TOUR) - minutes(TOUR)) <= 5
+@pytest.mark.parametrize("page", (TOUR, *CHAPTERS), ids=lambda page: page.stem)
+def test_each_page_takes_what_it_says(page):
+    assert abs(stated(page) - minutes(page)) <= 5
 
 
 @pytest.mark.parametrize(

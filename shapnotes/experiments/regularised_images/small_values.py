@@ -23,7 +23,8 @@ def _small(results: dict[str, dict]) -> dict[str, list[float]]:
 
 CLAIMS: Claims = {
     "what is small stays small": (
-        "in each of the three networks every stage has more small pixels than the one before, less two per image",
+        "in each of the three networks the number of small pixels falls by less than two per image from each stage to "
+        "the next",
         lambda results: [b - a + 2 / PIXELS for stages in _small(results).values() for a, b in pairwise(stages)],
     ),
     "ℓ1 on the last representation makes more pixels small there": (

@@ -1,8 +1,8 @@
 """SN-Tab1: Deep and Shallow ShapNets, DNNs and a GAM on three tables (Shapley Explanation Networks, Table 1).
 
 The paper: test loss (squared error) on a synthetic regression, test accuracy on Yeast and Breast Cancer, each the mean
-of 50 runs (10 rounds of 5 folds); 9 epochs, batches of 32, Adam with PyTorch's defaults. Data and models, and what we
-chose where the paper is silent, are those of `models`. Besides:
+of 50 runs (10 rounds of 5 folds); on the two real tables 9 epochs, batches of 32, Adam with PyTorch's defaults. Data
+and models, and what we chose where the paper is silent, are those of `models`. Besides:
 
 - **Loss.** Squared error for the synthetic task, whose targets are left as they are, and cross entropy for classes. The
   paper gives epochs and batches for the two real tables; we take them for the synthetic one too.
