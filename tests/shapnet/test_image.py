@@ -17,6 +17,7 @@ import shapnotes
 from shapnotes import shapley_from_table
 from shapnotes.shapnet import ImageShapNet, ImageTransform, use_backend
 from shapnotes.shapnet.windows import op, reference
+from shapnotes.shapnet.windows.geometry import Geometry, regions
 
 F64 = tolerance(torch.float64)
 
@@ -76,6 +77,17 @@ def test_every_window_is_its_definition(geometry):
         assert not bool(z[0, 2, 3].any())
     assert_close(reference.window_values(x, *arguments).detach(), expected, rtol=1e-11, atol=1e-12)
     assert_close(layer(x).detach(), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_parts_of_a_region_are_its_windows_once_each(rows):
+    """Also where the number of rows is no multiple of that of a part."""
+    (whole,) = regions(Geometry((2, 2), (1, 1), (1, 1), ((0, 0), (0, 0))), 12, 4)
+    image = torch.arange(12 * 4).view(12, 4)
+    for player in whole.players:
+        parts = [image[part.pixels(player)] for part in whole.split(rows)]
+        assert torch.equal(torch.cat(parts), image[whole.pixels(player)])
+        assert [len(part) for part in parts[:-1]] == [rows] * (len(parts) - 1)
 
 
 @pytest.mark.parametrize("backend", ["numba", "batched", "reference"])
