@@ -18,7 +18,7 @@ all (SEEN): its other weights are held at 0, and those that it has start as much
 see one feature make an additive model; those that see two predict as a Shallow ShapNet of pairs does.
 
 **MNIST.** The 784 pixels in [0, 1] from a black image, 60,000 images to train on: a network of one stage, which is a
-perceptron without a constant, and one of two, beside perceptrons. Exact values are those of random orders of the pixels
+perceptron without a constant, and one of two, beside perceptrons. Values are estimated by random orders of the pixels
 that are not blank, on the first test images of the digits; of one stage they are also by the lattice, to a thousandth.
 """
 
