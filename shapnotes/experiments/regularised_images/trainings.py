@@ -9,6 +9,8 @@ from shapnotes.experiments.images.study import FIGURES
 from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES, TITLES, network
 from shapnotes.shapnet import ImageShapNet
 
+TEST_IMAGES = 10_000  # of MNIST
+
 
 def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
     """The results of one training of the networks, by name, those of the paper if no others are named."""
@@ -73,6 +75,8 @@ def reduced(runs: list[dict]) -> str:
     config = runs[0]["config"]
     parts = [f"{config['width']} channels in place of 128"] if config["width"] != 128 else []
     parts += [f"{config['epochs']} epochs in place of {FIGURES}"] if config["epochs"] < FIGURES else []
+    if (measured := config["measured"]) < TEST_IMAGES:
+        parts.append(f"measured on {measured:,} of {TEST_IMAGES:,} test images")
     if missing := [TITLES[name] for name in MODELS if name not in of(runs)]:
         parts.append(f"no network {', '.join(missing)} yet")
     return "; ".join(parts)
