@@ -1,5 +1,5 @@
-// What a style sheet cannot do: paper, reaching by keyboard what scrolls sideways, formulas and names in code on narrow
-// screens and at the end of a line, and names of buttons.
+// What a style sheet cannot do: paper, links into folds, reaching by keyboard what scrolls sideways, formulas and names
+// in code on narrow screens and at the end of a line, and names of buttons.
 "use strict";
 
 // On paper the theme is light, every fold is open and no formula is wider than the sheet; afterwards all is as it was.
@@ -24,6 +24,19 @@
     document.querySelectorAll("article div.math").forEach(formula => formula.style.removeProperty("font-size"));
     theme = null;
   });
+})();
+
+// A link to something in a closed fold opens the fold, also where the browser does not do it by itself.
+(() => {
+  const reveal = hash => {
+    const target = document.getElementById(hash.slice(1));
+    let fold = target?.parentElement.closest("details:not([open])");
+    const opened = fold ? target : null;
+    for (; fold; fold = fold.parentElement.closest("details:not([open])")) fold.open = true;
+    return opened;
+  };
+  document.addEventListener("click", event => reveal(event.target.closest("article a[href^='#']")?.hash ?? ""));
+  reveal(location.hash)?.scrollIntoView();
 })();
 
 // On a phone formulas begin at the left: centred, one with a number would have the number's width on both sides.

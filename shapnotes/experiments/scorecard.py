@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -53,11 +53,19 @@ class Row:
     finding: Finding | None = None
     source: dict | None = None  # of the runs: command, dates, seconds, device
     choices: str = ""
+    as_under: str = ""  # the first row of the same study, which has the text about the choices instead
 
 
 def rows(results: Path) -> list[Row]:
-    """One row per claim, from the list of claims and the records in `results`."""
-    return [_row(identifier, claim, results) for identifier, claim in CLAIMS.items()]
+    """One row per claim, from the list of claims and the records in `results`; each text about choices stands once."""
+    found = [_row(identifier, claim, results) for identifier, claim in CLAIMS.items()]
+    first: dict[str, str] = {}
+    for row in found:
+        first.setdefault(row.choices, row.id)
+    return [
+        replace(row, choices="", as_under=first[row.choices]) if row.choices and first[row.choices] != row.id else row
+        for row in found
+    ]
 
 
 def _row(identifier: str, claim: dict, results: Path) -> Row:
@@ -196,7 +204,7 @@ def _html(row: Row, entries: dict[str, str]) -> str:
     for head, kind, cell in zip(HEADS, classes, cells, strict=True):
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
     lines.append("</tr>")
-    if row.finding or row.choices:
+    if row.finding or row.choices or row.as_under:
         lines += [
             f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
             f"<summary>evidence of {row.id}</summary>",
@@ -227,10 +235,17 @@ def _evidence(row: Row) -> list[str]:
             )
         lines += ["</ul>", *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")
-    if row.choices:
-        head = "What was measured" if _is_ours(row.id) else "What the paper leaves open, and what we chose"
-        lines += [f"<p><b>{head}</b></p>", *_prose(row.choices)]
+    head = "What was measured" if _is_ours(row.id) else "What the paper leaves open, and what we chose"
+    if row.as_under:
+        lines.append(f'<p><b>{head}</b>: as under <a href="#{_place(row.as_under)}">{row.as_under}</a></p>')
+    elif row.choices:
+        lines += [f'<p id="{_place(row.id)}"><b>{head}</b></p>', *_prose(row.choices)]
     return lines
+
+
+def _place(identifier: str) -> str:
+    """The anchor of a row's text about choices: within its fold, which browsers open for what is in it."""
+    return f"{identifier.lower()}-choices"
 
 
 def _comparison(finding: Finding) -> list[str]:

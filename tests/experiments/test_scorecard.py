@@ -23,6 +23,18 @@ def errata() -> dict[str, str]:
     return dict(re.findall(r"^\| \[(E\d+)\]\(.*\| ([a-z ]+) \|$", chapter("errata"), re.MULTILINE))
 
 
+def text_of(row: scorecard.Row) -> str:
+    """All that a claim's study says of its choices, whichever row it stands in."""
+    return scorecard._choices(scorecard.claim_of(MEASURED[row.id]["finding"]))
+
+
+def fold(page: str, identifier: str) -> str:
+    """The evidence folded under a row."""
+    (body,) = re.findall(rf'<tbody id="{identifier.lower()}">.*?\n</tbody>\n', page, re.DOTALL)
+    (evidence,) = re.findall(r"<details .*</details>", body, re.DOTALL)
+    return evidence
+
+
 def test_the_page_is_what_the_records_say():
     assert (BOOK / "scorecard.md").read_text("utf8") == scorecard.page(RESULTS), "run: shapnotes scorecard"
 
@@ -43,6 +55,27 @@ def test_a_claim_of_the_book_has_no_paper_behind_it():
     ours = [row for row in scorecard.rows(RESULTS) if row.id.startswith("X") and row.finding]
     assert len(ours) > 4 and {row.scale for row in ours} == {"as planned"}
     assert not any("the paper" in scorecard._html(row, {}) for row in ours)
+
+
+def test_each_text_about_choices_stands_once_and_other_rows_link_to_it():
+    """The first row of a study has its text, within its fold; the fold of every other row of the study leads there."""
+    found = scorecard.rows(RESULTS)
+    page = chapter("scorecard")
+    texts = {scorecard._choices(scorecard.claim_of(claim["finding"])) for claim in MEASURED.values()} - {""}
+    for text in texts:
+        assert page.count("\n".join(scorecard._prose(text))) == 1
+        rows = [row for row in found if row.id in MEASURED and text_of(row) == text]
+        first, *others = rows
+        assert (first.choices, first.as_under) == (text, "")
+        target = f"{first.id.lower()}-choices"
+        assert page.count(f'id="{target}"') == fold(page, first.id).count(f'id="{target}"') == 1
+        for row in others:
+            assert (row.choices, row.as_under) == ("", first.id)
+            assert f'as under <a href="#{target}">{first.id}</a>' in fold(page, row.id)
+    linking = {row.id for row in found if row.as_under}
+    assert linking >= {"SN-Tab1-yeast", "SN-Tab1-breast", "X-W2", "X-W3", "X-W6"}
+    long = [line for line in re.findall(r"<(?:p|li)>(?!<span)(.+)</(?:p|li)>", page) if len(line) > 300]
+    assert len(long) == len(set(long)) > 20
 
 
 def test_no_experiment_has_a_verdict_without_its_record(tmp_path):

@@ -42,6 +42,31 @@ def test_a_page_may_be_opened_on_a_dark_phone(site, browser):
     visit.context.close()
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_link_to_a_text_in_a_closed_fold_opens_the_fold(site, browser, scripts):
+    """Rows of one study on the scorecard have its text once; its address opens the fold too."""
+    address = f"{site}/book/scorecard.html"
+    context = browser.new_context(viewport=PHONE, java_script_enabled=scripts)
+    page = context.new_page()
+    page.goto(address)
+    page.locator("#x-w2 summary").click()
+    text = page.locator("#x-w1-choices")
+    assert not text.is_visible()
+    page.locator('#x-w2 a[href="#x-w1-choices"]').click()
+    seen(text)
+    page.goto("about:blank")
+    page.goto(f"{address}#x-w1-choices")
+    seen(text)
+    context.close()
+
+
+def seen(text) -> None:
+    """It is shown, below the header bar and on the screen."""
+    text.wait_for(state="visible")
+    text.page.wait_for_timeout(1000)  # a page may scroll smoothly
+    assert 40 < text.bounding_box()["y"] < 400
+
+
 def test_every_page_of_the_table_of_contents_was_built_and_no_other():
     built = {p.relative_to(HTML).with_suffix("").as_posix() for p in HTML.glob("book/**/*.html")}
     assert built == set(PAGES)
