@@ -34,7 +34,7 @@ VERDICTS = {
     "evidence says which",
     "smaller scale only": "an experiment that was run smaller than the paper's, which confirms and refutes nothing",
     "not comparable": "the paper's numbers cannot be what they are said to be, or their setting cannot be known",
-    "open": "an experiment that was not run, or whose intervals do not decide",
+    "open": "an experiment that was not run, or that leaves a direction undecided and refutes none",
 }
 DERIVED = {"holds": "holds", "condition": "holds with a condition", "fails": "does not hold"}
 

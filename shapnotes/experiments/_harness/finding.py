@@ -7,7 +7,7 @@ The verdict is a consequence of these, never chosen. Of claims that are experime
     disagrees          : at least one statement about a direction is refuted
     smaller scale only : something was reduced, so that the paper's claim is neither confirmed nor refuted
     not comparable     : the paper's numbers cannot be what they are said to be, or their setting cannot be known
-    open               : there are no runs, or their intervals do not decide
+    open               : there are no runs, or they leave a direction undecided and refute none
 """
 
 from collections.abc import Sequence
