@@ -2,9 +2,9 @@
 
 The paper: the Deep ShapNets of Yeast and Breast Cancer with a penalty on their explanations, l-infinity, l1 or none;
 the coefficient of variation of their absolute values, their sparsity and the accuracy, each the mean of 50 runs. Data,
-networks and training are those of `models` and `accuracy`. What the paper leaves open, and what we took:
+networks and training are those of `models` and `accuracy`. What we took, and what of it the paper leaves open:
 
-- **Where.** The last representation, the explanation itself ("the main idea", section 2.4); on Yeast also all stages.
+- **Where.** The last representation, the explanation itself, as in section 2.4; on Yeast also all stages.
 - **How strong.** The loss is cross entropy + strength * penalty, with the penalties of `shapnet.penalties`: sums, or
   maxima, over the features, and means over inputs and classes. The strength is 0.1 for both penalties and tables, a
   choice made after a look at four runs of Yeast and two of Breast Cancer with the paper's table beside them: that our
