@@ -14,9 +14,8 @@ from shapnotes.experiments.tables.models import MODELS
 from shapnotes.experiments.tables.splits import FOLDS
 
 FLOOR = 0.0025  # the variance of the synthetic task's noise
-COMPARABLE = (
-    0.013  # of accuracy: how far the Deep and the Shallow ShapNet are behind a DNN, at most, in the paper's table
-)
+# How far, in accuracy, the Deep and the Shallow ShapNet are behind a DNN, at most, in the paper's table.
+COMPARABLE = 0.013
 CHOICES = ("samples", "reading", "inputs", "constant", "init", "width", "rate")
 TOLD = {  # values of choices, in words
     "sum": "sum of inputs in the target",
