@@ -156,7 +156,7 @@ def explain(
     chunk_size: int | None = None,
     progress: bool | None = None,
 ) -> Explanation:
-    """`shapley_values` together with the predictions that they lie between, as an `Explanation`.
+    """`shapley_values` with the two predictions whose difference they share out, as an `Explanation`.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def explain(
 def exact_values(
     game: Game, chunk_size: int | None, progress: bool | None, values_per_table: int = VALUES_PER_TABLE
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The values of `shapley_values` with the predictions at the baseline and at x that they lie between."""
+    """The values of `shapley_values` with the predictions at the baseline and at x, whose difference they share out."""
     check_chunk_size(chunk_size)
     x, baseline = game.x, game.baseline
     probe, largest_bytes, eps = game.probe()

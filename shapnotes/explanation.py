@@ -1,4 +1,4 @@
-"""Explanations: attributions, the two predictions they lie between, and the gap that is left between the two."""
+"""Explanations: attributions, the two predictions whose difference they share out, and the gap that is left."""
 
 from __future__ import annotations
 
