@@ -77,6 +77,28 @@ def test_the_table_has_every_entry_in_order_under_its_title():
     assert rows == [(str(n), anchor(n, KNOWN[n]), KNOWN[n]) for n in sorted(KNOWN)]
 
 
+def by_kind(table: str) -> dict[str, list[int]]:
+    """The entries of each kind, by the rows of the table."""
+    kinds: dict[str, list[int]] = {}
+    for number, kind in re.findall(r"^\| \[E(\d+)\]\(.*\| ([a-z ]+) \|$", table, re.M):
+        kinds.setdefault(kind, []).append(int(number))
+    return kinds
+
+
+def kinds_told(introduction: str) -> dict[str, int]:
+    """How many entries of each kind the introduction says there are."""
+    return {kind: int(count) for kind, count in re.findall(r"^- \*([a-z ]+)\* \((\d+)\):", introduction, re.M)}
+
+
+def test_the_introduction_counts_the_entries():
+    introduction, _, table = (BOOK / "errata.md").read_text("utf8").partition("## All entries")
+    kinds = by_kind(table)
+    assert kinds_told(introduction) == {kind: len(numbers) for kind, numbers in kinds.items()}
+    (told,) = re.findall(r"all (\d+) entries", introduction)
+    assert int(told) == len(KNOWN) == sum(map(len, kinds.values()))
+    assert [int(found["number"]) for found in LINK.finditer(introduction)] == kinds["does not hold"]
+
+
 # --- the test can fail ----------------------------------------------------------------------------
 
 SMALL = {9: "The values sum to y, or not?", 10: "Where the relevance rule comes from"}
@@ -111,3 +133,9 @@ def test_a_number_that_leads_somewhere_is_accepted(text):
 )
 def test_a_number_that_leads_nowhere_is_found(text, complaint):
     assert complaint in " ".join(problems(text, SMALL))
+
+
+def test_a_wrong_count_is_found():
+    rows = "| [E1](#e1-a) | A | LC | Line. | – | slip |\n| [E2](#e2-b) | B | LC | Line. | – | slip |\n"
+    assert by_kind(rows) == {"slip": [1, 2]}
+    assert kinds_told("- *slip* (2): a misprint;\n- *does not hold* (0): false;\n") == {"slip": 2, "does not hold": 0}
