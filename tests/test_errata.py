@@ -71,10 +71,44 @@ def test_numbers_are_used_once_and_none_is_left_out():
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
-def test_the_table_has_every_entry_in_order_under_its_title():
-    table = (BOOK / "errata.md").read_text("utf8").partition("## All entries")[2]
-    rows = re.findall(r"^\| \[E(\d+)\]\(#([\w-]+)\) \| ([^|]+) \|", table, re.M)
-    assert rows == [(str(n), anchor(n, KNOWN[n]), KNOWN[n]) for n in sorted(KNOWN)]
+def tables(errata: str) -> dict[str, list[tuple[str, str, str, str]]]:
+    """The rows of each paper's table: number, address, title, and the place in the paper."""
+    parts = re.split(r"^### .+ \((LC|SN)\)$", errata.partition("## All entries")[2], flags=re.M)[1:]
+    row = re.compile(r"^\| \[E(\d+)\]\(#([\w-]+)\) \| ([^|]+) \| ([^|]+) \|", re.M)
+    return {paper: row.findall(text) for paper, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_the_tables_have_every_entry_once_in_order_under_its_title():
+    rows = tables((BOOK / "errata.md").read_text("utf8"))
+    assert list(rows) == ["LC", "SN"]
+    for paper, of_one in rows.items():
+        numbers = [int(number) for number, *_ in of_one]
+        assert numbers == sorted(numbers)
+        assert all(place.startswith(paper) for *_, place in of_one)
+    found = sorted((int(number), address, title) for of_one in rows.values() for number, address, title, _ in of_one)
+    assert found == [(n, anchor(n, KNOWN[n]), KNOWN[n]) for n in sorted(KNOWN)]
+
+
+def by_kind(table: str) -> dict[str, list[int]]:
+    """The entries of each kind, by the rows of the table."""
+    kinds: dict[str, list[int]] = {}
+    for number, kind in re.findall(r"^\| \[E(\d+)\]\(.*\| ([a-z ]+) \|$", table, re.M):
+        kinds.setdefault(kind, []).append(int(number))
+    return kinds
+
+
+def kinds_told(introduction: str) -> dict[str, int]:
+    """How many entries of each kind the introduction says there are."""
+    return {kind: int(count) for kind, count in re.findall(r"^- \*([a-z ]+)\* \((\d+)\):", introduction, re.M)}
+
+
+def test_the_introduction_counts_the_entries():
+    introduction, _, table = (BOOK / "errata.md").read_text("utf8").partition("## All entries")
+    kinds = by_kind(table)
+    assert kinds_told(introduction) == {kind: len(numbers) for kind, numbers in kinds.items()}
+    (told,) = re.findall(r"There are (\d+) entries", introduction)
+    assert int(told) == len(KNOWN) == sum(map(len, kinds.values()))
+    assert [int(found["number"]) for found in LINK.finditer(introduction)] == kinds["does not hold"]
 
 
 # --- the test can fail ----------------------------------------------------------------------------
@@ -111,3 +145,9 @@ def test_a_number_that_leads_somewhere_is_accepted(text):
 )
 def test_a_number_that_leads_nowhere_is_found(text, complaint):
     assert complaint in " ".join(problems(text, SMALL))
+
+
+def test_a_wrong_count_is_found():
+    rows = "| [E1](#e1-a) | A | LC | Line. | – | slip |\n| [E2](#e2-b) | B | LC | Line. | – | slip |\n"
+    assert by_kind(rows) == {"slip": [1, 2]}
+    assert kinds_told("- *slip* (2): a misprint;\n- *does not hold* (0): false;\n") == {"slip": 2, "does not hold": 0}
