@@ -88,8 +88,8 @@ def finding(runs: list[dict]) -> Finding:
         ),
         Statement(
             "by the table's accuracies",
-            f"of {2 * len(PAPER)} means at most {UNLIKE} are further from the table's than root 2 of their 95 % "
-            f"half-width; {unlike} are, by chance {2 * len(PAPER) * 0.05:.1f} would be",
+            f"of {2 * len(PAPER)} means at most {UNLIKE} are further than √2 of their 95 % half-widths from the "
+            f"table's; {unlike} are, by chance {2 * len(PAPER) * 0.05:.1f} would be",
             False if unlike > UNLIKE else True if len(near) == 2 * len(PAPER) else None,
             size=True,
         ),

@@ -37,7 +37,7 @@ def finding(runs: list[dict]) -> Finding:
         ),
         Statement(
             "both end near 92.5 %",
-            f"both means are within root 2 of their 95 % half-widths of {FINAL}",
+            f"both means are at most √2 of their 95 % half-widths from {FINAL}",
             every([near.get(arm) for arm in ARMS]),
             size=True,
         ),

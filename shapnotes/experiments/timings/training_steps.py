@@ -19,7 +19,7 @@ def finding(bench: dict) -> Finding:
     near = {network: matches(cost, PAPER) if network == NETWORK else None for network, cost in costs.items()}
     statement = Statement(
         "training with SA takes about 1.2 times as long as with ReLU",
-        f"mean ratio of steps of {NETWORK} is within root 2 of its 95 % half-width of {PAPER}",
+        f"mean ratio of steps of {NETWORK} is at most √2 of its 95 % half-widths from {PAPER}",
         near[NETWORK],
         size=True,
     )

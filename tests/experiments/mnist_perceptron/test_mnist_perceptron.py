@@ -92,12 +92,31 @@ def test_every_arm_is_judged_alike(arm):
 
 
 @pytest.mark.parametrize(
-    ("rates", "held"), [((), False), (("SGD 0.1",), None), (("SGD 0.1", "SGD 0.05", "SGD 0.01"), True)]
+    ("rates", "held"),
+    [
+        ((), False),
+        (("SGD 0.1",), None),
+        (("SGD 0.1", "SGD 0.05"), None),
+        (("SGD 0.1", "SGD 0.05", "SGD 0.01"), True),
+    ],
 )
 def test_a_claim_of_a_rate_that_is_not_given(rates, held):
-    """Decided where the answer is the same at every rate that may be meant."""
+    """Decided where the answer is the same at every rate that may be meant, and so the printed criterion says."""
     runs = changed(lambda config: 0.5 if config["optimiser"] in rates else ahead(config))
-    assert mnist_perceptron_finding.finding(runs).statements[2].held is held
+    statement = mnist_perceptron_finding.finding(runs).statements[2]
+    assert statement.held is held
+    words = "yes if within -0.02 and 0.02 at all of 0.1, 0.05, 0.01, no if wholly outside at all three, else undecided"
+    assert words in statement.criterion
+
+
+def test_the_rates_of_the_record_have_different_answers():
+    """One lead is within the bounds, one across, one wholly outside: as "at all, else no" the claim were refuted."""
+    leads = [mnist_perceptron_finding.lead(RUNS, "shaplu", rate) for rate in mnist_perceptron_finding.SMALLER]
+    assert -0.02 < leads[0].low and leads[0].high < 0.02
+    assert leads[1].low < -0.02 < leads[1].high and leads[2].high < -0.02
+    statement = mnist_perceptron_finding.finding(RUNS).statements[2]
+    assert statement.held is None
+    assert statement.criterion.endswith("; the leads are +0.000 ± 0.007, -0.024 ± 0.005, -0.049 ± 0.008")
 
 
 def test_an_unfinished_record_decides_nothing():
