@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.testing import assert_close
@@ -11,6 +12,7 @@ from shapnotes import datasets
 from shapnotes.datasets import DamagedFileError
 from shapnotes.datasets.sources import SOURCES
 
+ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("SHAPNOTES_DATA")
 MNIST_MEAN, MNIST_SD = 0.1307, 0.3081
 CIFAR_MEANS = (0.4914, 0.4822, 0.4465)  # of the lossless training images
@@ -27,6 +29,15 @@ def real(monkeypatch):
         return getattr(datasets, name)(*split)
 
     return load
+
+
+def test_the_mean_digits_beside_the_recorded_maps(real):
+    """Chapter 5 shows them without the data: one grey picture, ten digits side by side."""
+    data = real("mnist", "test")
+    x, y = data.x[:1000, 0], data.y[:1000]
+    means = torch.cat([x[y == digit].mean(0) for digit in range(10)], 1)
+    shown = torch.tensor(plt.imread(ROOT / "book" / "results" / "mnist_means.png"))
+    assert_close(shown, means, rtol=0, atol=0.51 / 255)
 
 
 @pytest.mark.parametrize(("split", "rows"), [("train", 60_000), ("test", 10_000)])
