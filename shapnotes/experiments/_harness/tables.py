@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from shapnotes.experiments._harness.finding import Finding
+from shapnotes.experiments._harness.finding import Finding, Statement
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class Table:
         return self.text
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str) -> Table:
+def table(head: Sequence[object], rows: Iterable[Sequence[object] | str], caption: str) -> Table:
     """A table whose first column names the rows; as the last line of a cell, or by `display`, a notebook shows it.
 
     head    : one title per column
-    rows    : one entry per column, shown by `str`; what is HTML in it is shown as it is written
+    rows    : one entry per column, shown by `str`; what is HTML in it is shown as it is written. A string in place of
+              a row is a line across all columns, of what the rows below it have in common
     caption : what the numbers are, and what ± means where it occurs
 
     >>> table(["", "ReLU", "SA"], [["test", "0.50", "0.55"]], "Accuracy")
@@ -33,26 +34,34 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
           ReLU  SA
     test  0.50  0.55
     """
-    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    lines = [row if isinstance(row, str) else [str(cell) for cell in row] for row in (head, *rows)]
+    cells = [line for line in lines if not isinstance(line, str)]
     for row in cells:
         if len(row) != len(head):
             raise ValueError(f"a row of this table needs {len(head)} cells, as its head has; got {len(row)}: {row}")
-    titles, *lines = ([_unbroken(escape(cell)) for cell in row] for row in cells)
-    top = _tagged("th", titles, ' scope="col"')
-    body = "\n".join(f'<tr><th scope="row">{first}</th>{_tagged("td", rest)}</tr>' for first, *rest in lines)
+    top = _tagged("th", map(_shown, cells[0]), ' scope="col"')
+    body = "\n".join(_row(line, len(head)) for line in lines[1:])
     html = (
         '<div style="overflow-x: auto"><table class="numbers">\n'
         f'<caption style="caption-side: top; text-align: left">{escape(caption)}</caption>\n'
         f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    aligned = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    aligned = (line if isinstance(line, str) else "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
     return Table(html, "\n".join([caption, *aligned]))
 
 
-def _unbroken(text: str) -> str:
-    """The same with a number and its ± in one line."""
-    return text.replace(" ± ", "\u00a0±\u00a0")
+def _row(line: list[str] | str, columns: int) -> str:
+    """A row whose first cell names it, or a line across all columns."""
+    if isinstance(line, str):
+        return f'<tr><td colspan="{columns}"><em>{_shown(line)}</em></td></tr>'
+    first, *rest = map(_shown, line)
+    return f'<tr><th scope="row">{first}</th>{_tagged("td", rest)}</tr>'
+
+
+def _shown(text: str) -> str:
+    """As it is written, with a number and its ± in one line."""
+    return escape(text).replace(" ± ", "\u00a0±\u00a0")
 
 
 def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
@@ -60,10 +69,21 @@ def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
 
 
 def statements(finding: Finding, caption: str, whose: str = "the paper") -> Table:
-    """What a paper says, or we expected, what is asked of the record, and whether it holds."""
+    """What a paper says, or we expected, what is asked of the record, and whether it holds.
+
+    Where several ask the same, that stands once, above them.
+    """
     answers = {True: "holds", False: "does not hold", None: "undecided"}
-    rows = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
-    return table([whose, "asked of the record", ""], rows, caption)
+    asked: dict[str, list[Statement]] = {}
+    for one in finding.statements:
+        asked.setdefault(one.criterion, []).append(one)
+    if len(asked) == len(finding.statements):
+        apart = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
+        return table([whose, "asked of the record", ""], apart, caption)
+    rows: list[list[str] | str] = []
+    for criterion, alike in asked.items():
+        rows += [f"Asked of the record: {criterion}", *([one.claim, answers[one.held]] for one in alike)]
+    return table([whose, ""], rows, caption)
 
 
 def comparison(finding: Finding, caption: str) -> Table:

@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from shapnotes.experiments._harness.tables import table
+from shapnotes.experiments._harness.finding import Finding, Statement
+from shapnotes.experiments._harness.tables import statements, table
 
 
 class Cells(HTMLParser):
@@ -57,3 +58,29 @@ def test_what_is_html_is_shown_as_written(where):
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"needs 3 cells, as its head has; got 2: \['one', '1'\]"):
         table(["", "a", "b"], [["one", 1]], "Numbers")
+
+
+def test_a_line_across_all_columns_is_a_row_of_its_own():
+    made = table(["", "a"], ["first & last:", ["one", 1], "and then:", ["two", 2]], "Numbers")
+    shown = [[cell for _, _, cell in row] for row in Cells(made._repr_html_()).rows]
+    assert shown[1:] == [[""], ["one", "1"], [""], ["two", "2"]]  # the words are within the cell's <em>
+    assert made._repr_html_().count('<td colspan="2"><em>') == 2 and "<em>first &amp; last:</em>" in made._repr_html_()
+    assert repr(made).splitlines() == ["Numbers", "     a", "first & last:", "one  1", "and then:", "two  2"]
+
+
+def test_what_several_statements_ask_stands_once_above_them():
+    def lines(*asked: str) -> list[str]:
+        said = tuple(Statement(f"claim {n}", criterion, n == 0) for n, criterion in enumerate(asked))
+        return repr(statements(Finding(said, (), ""), "Claims")).splitlines()
+
+    assert lines("above 0", "near 1", "above 0")[2:] == [
+        "Asked of the record: above 0",
+        "claim 0    holds",
+        "claim 2    does not hold",
+        "Asked of the record: near 1",
+        "claim 1    does not hold",
+    ]
+    assert lines("above 0", "near 1")[2:] == [
+        "claim 0    above 0              holds",
+        "claim 1    near 1               does not hold",
+    ]
