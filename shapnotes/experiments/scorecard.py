@@ -24,7 +24,8 @@ CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8")
 PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks", "X": "this book"}
 
 VERDICTS = {
-    "holds": "proved in the chapter, and checked there by cells that every test run executes",
+    "holds": "proved in the chapter, or a definition that the chapter restates and builds; checked there by cells that "
+    "every test run executes. Slips that the errata list do not change it",
     "holds with a condition": "true if something is added that the paper does not say; the erratum says what",
     "does not hold": "refuted, by the box or the cell that the erratum names",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
@@ -36,6 +37,16 @@ VERDICTS = {
     "not comparable": "the paper's numbers cannot be what they are said to be, or their setting cannot be known",
     "open": "an experiment that was not run, or that leaves a direction undecided and refutes none",
 }
+# Of the experiments of the papers: what is said of one, and of several.
+COUNTED = {
+    "numbers agree": ("agrees in all its numbers", "agree in all their numbers"),
+    "directions agree": ("agrees in its directions alone", "agree in their directions alone"),
+    "disagrees": ("disagrees in a direction", "disagree in a direction"),
+    "smaller scale only": ("was run smaller", "were run smaller"),
+    "not comparable": ("cannot be compared", "cannot be compared"),
+    "open": ("is open", "are open"),
+}
+NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 DERIVED = {"holds": "holds", "condition": "holds with a condition", "fails": "does not hold"}
 
 
@@ -54,6 +65,7 @@ class Row:
     source: dict | None = None  # of the runs: command, dates, seconds, device
     choices: str = ""
     as_under: str = ""  # the first row of the same study, which has the text about the choices instead
+    shown: tuple[str, ...] = ()  # of a derived claim: boxes and sections of the chapter
 
 
 def rows(results: Path) -> list[Row]:
@@ -72,12 +84,13 @@ def _row(identifier: str, claim: dict, results: Path) -> Row:
     common = (identifier, claim["claim"], claim["chapter"])
     errata = tuple(claim.get("errata", ()))
     if "finding" not in claim:
-        return Row(*common, DERIVED[claim["verdict"]], "", ", ".join(claim["shown"]), errata)
+        return Row(*common, DERIVED[claim["verdict"]], "", "", errata, shown=tuple(claim["shown"]))
     read = claim_of(claim["finding"])
     finding, source = _found(read, claim.get("part"), results)
     if finding is None:
         return Row(*common, "open", "not run", "", errata, choices=_choices(read))
     scale = finding.reduced or ("as planned" if _is_ours(identifier) else "the paper's")
+    scale += f", but {finding.fewer}" if finding.fewer else ""
     return Row(*common, finding.verdict, scale, finding.decides, errata, finding, source, _choices(read))
 
 
@@ -130,16 +143,23 @@ def page(results: Path) -> str:
         "# Scorecard",
         "",
         "What stands of the two papers, and of what this book adds to them. Each row is one claim; those of the",
-        "book have ids with an X. Where a claim is derived, its verdict rests on the boxes that the row names and",
+        "book have ids with an X. Where a claim is derived, its verdict rests on what the row names in its chapter and",
         "on the [errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs.",
         "That is folded under the row, with all its numbers. `shapnotes scorecard` writes this page from the",
         "records. ± is the half-width of a 95 % interval, as everywhere in this book.",
         "",
         _counts(all_rows),
         "",
+        _experiments(all_rows),
+        "",
         '<dl class="verdicts">',
         *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
         "</dl>",
+        "",
+        "In the tables under the rows ✓ and ✗ say whether our number is the paper's, by the criterion at the head of",
+        "their column. *Within √2 × ±* takes the paper's error, which it seldom gives, to be as large as ours. Where",
+        "there is no sign, that is undecided, or nothing is compared. Where only one model has fewer runs than in the",
+        "paper, the scale names it: its intervals are wider for it, and the verdict rests on them.",
     ]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
@@ -156,12 +176,22 @@ HEADS = ("id", "claim", "verdict", "what decides", "where")
 def _counts(all_rows: list[Row]) -> str:
     """How many claims of each paper have which verdict, as a table."""
     counts = {paper: Counter(row.verdict for row in all_rows if row.id.startswith(paper)) for paper in PAPERS}
-    there = [verdict for verdict in VERDICTS if any(count[verdict] for count in counts.values())]
     lines = ["| verdict | " + " | ".join(PAPERS.values()) + " |", "|---|" + "---:|" * len(PAPERS)]
     lines += [
-        f"| {verdict} | " + " | ".join(str(count[verdict]) for count in counts.values()) + " |" for verdict in there
+        f"| {verdict} | " + " | ".join(str(count[verdict]) for count in counts.values()) + " |" for verdict in VERDICTS
     ]
     return "\n".join([*lines, "| all | " + " | ".join(str(count.total()) for count in counts.values()) + " |"])
+
+
+def _experiments(all_rows: list[Row]) -> str:
+    """What the experiments of the papers came to, in a sentence; that their numbers agree first, even if none do."""
+    count = Counter(row.verdict for row in all_rows if not row.shown and not _is_ours(row.id))
+    said = [
+        f"{NUMBERS[n] if n < len(NUMBERS) else n} {COUNTED[verdict][n > 1]}"
+        for verdict in COUNTED
+        if (n := count[verdict]) or verdict == "numbers agree"
+    ]
+    return f"Of the {count.total()} experiments of the papers {said[0]}" + "".join(f"; {one}" for one in said[1:]) + "."
 
 
 def _pill(verdict: str) -> str:
@@ -173,7 +203,12 @@ def _entries(errata: Path) -> dict[str, str]:
     if not errata.exists():
         return {}
     headings = re.findall(r"^### ((E\d+)\. .+)$", errata.read_text("utf8"), re.MULTILINE)
-    return {entry: re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading, entry in headings}
+    return {entry: _slug(heading) for heading, entry in headings}
+
+
+def _slug(name: str) -> str:
+    """The anchor of a heading or a box."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _text(plain: str) -> str:
@@ -214,12 +249,8 @@ def _html(row: Row, entries: dict[str, str]) -> str:
 
 
 def _boxes(row: Row) -> str:
-    """The boxes of a derived claim, as links."""
-    links = []
-    for box in row.decides.split(", "):
-        target = box.lower().replace(" ", "-").replace(".", "-")
-        links.append(f'<a href="{row.chapter}.html#{target}">{box}</a>')
-    return ", ".join(links)
+    """The boxes and sections of a derived claim, as links."""
+    return ", ".join(f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
 
 
 def _evidence(row: Row) -> list[str]:
@@ -251,15 +282,17 @@ def _place(identifier: str) -> str:
 def _comparison(finding: Finding) -> list[str]:
     if not finding.table:
         return []
-    columns = 5 if any(one.paper is not None for one in finding.table) else 3
-    lines = ['<table class="numbers"><thead><tr>']
-    lines += [f'<th scope="col">{head}</th>' for head in ("setting", "model", "ours", "paper", "agree?")[:columns]]
+    heads = ["setting", "model", "ours"]
+    if any(one.paper is not None for one in finding.table):
+        heads += ["paper", finding.agreement] if any(one.agree is not None for one in finding.table) else ["paper"]
+    caption = f"<caption>{_text(finding.numbers)}</caption>" if finding.numbers else ""
+    lines = [f'<table class="numbers">{caption}<thead><tr>', *(f'<th scope="col">{_text(head)}</th>' for head in heads)]
     lines.append("</tr></thead><tbody>")
     for one in finding.table:
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
         cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
-        lines.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells[:columns]) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells[: len(heads)]) + "</tr>")
     return [*lines, "</tbody></table>"]
 
 

@@ -1,6 +1,7 @@
 """The scorecard says what the records, the chapters and the errata say, and no page says more."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,54 @@ def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
     assert [row.id for row in found] == list(scorecard.CLAIMS)
 
 
+def test_the_experiments_of_the_papers_are_counted_in_a_sentence():
+    told = (
+        "Of the 22 experiments of the papers none agrees in all its numbers; five disagree in a direction; "
+        "eleven were run smaller; two cannot be compared; four are open."
+    )
+    assert told in chapter("scorecard").splitlines()
+    found = [row for row in scorecard.rows(RESULTS) if row.id in MEASURED and not row.id.startswith("X")]
+    assert len(found) == 22 and "| numbers agree | 0 | 0 | 0 |" in chapter("scorecard")
+    one = [
+        replace(row, verdict=verdict) for row, verdict in zip(found, ("numbers agree", "open", "open"), strict=False)
+    ]
+    told = "Of the 3 experiments of the papers one agrees in all its numbers; two are open."
+    assert scorecard._experiments(one) == told
+    derived = [row for row in scorecard.rows(RESULTS) if row.id in DERIVED]
+    assert scorecard._experiments(one + derived) == told
+
+
+def test_a_table_says_what_its_numbers_are_and_when_they_agree():
+    """Numbers stand beside the paper's under the criterion of their finding, or none of them is held against it."""
+    heads = {row.id: scorecard._comparison(row.finding) for row in scorecard.rows(RESULTS) if row.finding}
+    for identifier, lines in heads.items():
+        page = "\n".join(lines)
+        assert ("✓" in page or "✗" in page) == ("√2" in page or "side of 1?" in page or "factor" in page), identifier
+    told = {"SN-Tab5": "same side of 1?", "SN-Tab7": "within a factor of 1.5?", "SN-Tab1-synthetic": "within √2 × ±?"}
+    for identifier, head in told.items():
+        assert f'<th scope="col">{head}</th>' in heads[identifier]
+    assert "<caption>effect size of ours against the method, Cohen&#x27;s d_z</caption>" in heads["SN-Tab7"][0]
+
+
+def test_fewer_runs_of_one_model_are_named_beside_the_scale():
+    (row,) = [row for row in scorecard.rows(RESULTS) if row.id == "SN-Tab1-synthetic"]
+    assert row.scale == "the paper's, but 10 of 50 runs of the DNN (eq. comp.)" and row.verdict == "open"
+
+
+def test_which_error_is_subtracted_from_which_is_said():
+    (row,) = [row for row in scorecard.rows(RESULTS) if row.id == "X-N1"]
+    told = [one.criterion for one in row.finding.statements if "difference" in one.criterion]
+    assert len(told) == 5 and all("the nearer one's error less the other's" in criterion for criterion in told)
+
+
 @pytest.mark.parametrize("name", DERIVED)
 def test_a_derived_claim_has_its_boxes_and_its_check(name):
-    """Each box that it names is in the chapter, and so is a cell that names the claim and asserts something."""
+    """Each box or section that it names is in the chapter, and so is a cell that names it and asserts something."""
     claim = DERIVED[name]
     text = chapter(claim["chapter"])
-    for box in claim["shown"]:
-        assert re.search(rf"^> \*\*{re.escape(box)}[ .(]", text, re.MULTILINE), f"no box {box}"
+    for place in claim["shown"]:
+        box = re.search(rf"^> \*\*{re.escape(place)}[ .(]", text, re.MULTILINE)
+        assert box or re.search(rf"^##+ {re.escape(place)}$", text, re.MULTILINE), f"no box or section {place}"
     cells = re.findall(r"```\{code-cell\}.*?\n(.*?)```", text, re.DOTALL)
     checks = [cell for cell in cells if re.search(rf"#.*\b{name}\b", cell)]
     assert checks and all("assert" in cell for cell in checks)

@@ -39,7 +39,8 @@ class Statement:
 class Comparison:
     """One line of the table: a setting and a model, our number with its interval, the paper's, and whether they agree.
 
-    paper : None where the paper has no number; agree: None where nothing is compared
+    paper : None where the paper has no number
+    agree : what the finding's `agreement` asks; None where that is undecided, or nothing is compared
     form  : how the numbers are printed
     """
 
@@ -58,6 +59,9 @@ class Finding:
     decides    : the one number that decides, with what it is
     reduced    : what was made smaller than in the paper, in words; empty at the paper's scale
     comparable : whether the paper's numbers can be compared with ours at all
+    fewer      : of which model there are fewer runs than in the paper, in words: its intervals are wider for it
+    numbers    : what the numbers of the table are, where its lines do not say so
+    agreement  : when two numbers of a line agree, the head of that column
     """
 
     statements: tuple[Statement, ...]
@@ -65,6 +69,9 @@ class Finding:
     decides: str
     reduced: str = ""
     comparable: bool = True
+    fewer: str = ""
+    numbers: str = ""
+    agreement: str = "within √2 × ±?"
 
     @property
     def verdict(self) -> Verdict:
@@ -103,6 +110,15 @@ def below(lead: Interval, bound: float = 0.0) -> bool | None:
 def matches(ours: Interval, paper: float) -> bool | None:
     """Whether a number is the paper's, whose error is taken to be as large as ours; None for a single run."""
     return None if ours.half != ours.half else abs(ours.mean - paper) <= 2**0.5 * ours.half
+
+
+def within_factor(ours: Interval, paper: float, factor: float) -> bool | None:
+    """Whether a number is the paper's, a positive one, up to a factor: True or False where its whole interval says so.
+
+    >>> [within_factor(Interval(mean, 0.2), 1.0, 1.5) for mean in (1.2, 1.4, 1.8)]
+    [True, None, False]
+    """
+    return every([above(ours, paper / factor), below(ours, paper * factor)])
 
 
 def every(answers: Sequence[bool | None]) -> bool | None:

@@ -17,6 +17,11 @@ BETTER_WHERE = {
     "increase": "maps of relevance are nearer to the increase in probability if a pixel grows by 1",
 }
 
+# A measure that the gradient is ahead in, with what that rests on.
+TOLD = {
+    "increase": "increase, which is what the paper says of brightness, and to which a gradient is near by construction"
+}
+
 
 def lead(runs: list[dict], measure: str, ahead: str = "relevance", behind: str = "gradient") -> Interval:
     """By how much one guess is better, over pairs: both are of the same network."""
@@ -45,9 +50,8 @@ def finding(runs: list[dict]) -> Finding:
         table.append(Comparison(what, "relevance better than the gradient by", one, form="+.3f"))
     ahead, behind = ([measure for measure, one in leads.items() if side(one) is True] for side in (above, below))
     decides = f"relevance ahead in {len(ahead)} of {len(leads)} measures ({', '.join(ahead) or 'none'})"
-    return Finding(
-        statements, tuple(table), f"{decides}, behind in {len(behind)} ({', '.join(behind) or 'none'})", reduced(runs)
-    )
+    told = ", ".join(TOLD.get(measure, measure) for measure in behind)
+    return Finding(statements, tuple(table), f"{decides}, behind in {len(behind)} ({told or 'none'})", reduced(runs))
 
 
 def summary(runs: list[dict]) -> list[str]:

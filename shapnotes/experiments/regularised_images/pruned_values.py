@@ -68,6 +68,7 @@ def finding(runs: list[dict]) -> Finding:
         tuple(table),
         f"without a penalty {share.mean:.0%} of the pixels can go, averaged over the stages",
         reduced(runs),
+        numbers="accuracy on test images",
     )
 
 

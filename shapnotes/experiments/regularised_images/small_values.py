@@ -15,6 +15,7 @@ from shapnotes.experiments.regularised_images.trainings import Claims, of, over_
 
 NETWORKS = ("none", "l1", "l1-layers")
 PIXELS = 32 * 32
+SHARE = "small pixels: the share below a hundredth of the image's largest"
 
 
 def _small(results: dict[str, dict]) -> dict[str, list[float]]:
@@ -47,7 +48,7 @@ def finding(runs: list[dict]) -> Finding:
     ]
     last = {name: _share(runs, name, -1).mean for name in of(runs, NETWORKS)}
     decides = "small pixels at the end: " + ", ".join(f"{TITLES[name]} {share:.0%}" for name, share in last.items())
-    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
+    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=SHARE)
 
 
 def _share(runs: list[dict], name: str, stage: int):

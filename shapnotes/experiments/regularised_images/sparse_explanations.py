@@ -10,6 +10,7 @@ from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.images.study import MODELS as TRAINED
 from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.experiments.regularised_images import trainings
+from shapnotes.experiments.regularised_images.small_values import SHARE
 from shapnotes.experiments.regularised_images.study import TITLES, swept
 from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
 
@@ -43,7 +44,7 @@ def finding(runs: list[dict]) -> Finding:
     shapes = {name: (over_trainings(runs, name, small).mean, over_trainings(runs, name, cv).mean) for name in of(runs)}
     shown = (f"{TITLES[name]} {a:.0%}, {b:.2f}" for name, (a, b) in shapes.items())
     decides = "small pixels, variation: " + "; ".join(shown)
-    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs))
+    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=SHARE)
 
 
 def by_strength(runs: list[dict], kind: str) -> dict[float, dict]:

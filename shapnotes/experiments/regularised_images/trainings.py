@@ -65,7 +65,7 @@ def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
         leads = [interval(one) for one in zip(*map(of_training, results), strict=True)]
         criterion = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
         if len(leads) > 1:
-            criterion += f"; {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences are"
+            criterion += f"; it is so for {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences"
         statements.append(Statement(what, criterion, every([above(lead) for lead in leads])))
     return tuple(statements)
 

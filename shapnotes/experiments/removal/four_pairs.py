@@ -20,7 +20,7 @@ def finding(runs: list[dict]) -> Finding:
         for pair in PAIRS
     )
     table = tuple(
-        Comparison(named(pair), METHODS[method], over_trainings(runs, pair, method), form=".3g")
+        Comparison(named(pair), METHODS[method], over_trainings(runs, pair, method), form=".1f")
         for pair in PAIRS
         for method in METHODS
         if own and all(of(one, pair, method) for one in own.values())
@@ -29,7 +29,13 @@ def finding(runs: list[dict]) -> Finding:
     decides = f"ahead of all five in {len(best)} of {len(PAIRS)} pairs" + (
         f" ({', '.join(map(named, best))})" if best else ""
     )
-    return Finding(statements, table, decides, comparison.reduced(runs, tuple(PAIRS)))
+    return Finding(
+        statements,
+        table,
+        decides,
+        comparison.reduced(runs, tuple(PAIRS)),
+        numbers="change of log-odds, mean over images",
+    )
 
 
 def ahead(runs: list[dict], pair: str) -> bool | None:

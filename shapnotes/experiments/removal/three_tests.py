@@ -23,6 +23,11 @@ TASKS = {  # claim: the task, the quantity, how many methods are ahead
     "second in least-k removal": ("removal", "change", 1),
     "best in top-k removal": ("removal", "remaining", 0),
 }
+MEASURED = {  # claim: what its numbers are, and how they are printed
+    "best in digit flipping": ("digit flipping: change of log-odds", ".1f"),
+    "second in least-k removal": ("least-k removal: change of the output, in parts of it", ".2f"),
+    "best in top-k removal": ("top-k removal: output that remains", ".1f"),
+}
 
 
 def holds(runs: list[dict], task: str, quantity: str, ahead: int) -> bool | None:
@@ -49,14 +54,20 @@ def finding(runs: list[dict]) -> Finding:
         for claim, where in TASKS.items()
     )
     table = tuple(
-        Comparison(claim, METHODS[m], over_trainings(runs, task, m, quantity), form=".3g")
+        Comparison(MEASURED[claim][0], METHODS[m], over_trainings(runs, task, m, quantity), form=MEASURED[claim][1])
         for claim, (task, quantity, _) in TASKS.items()
         for m in METHODS
         if all(of(one, task, m) for one in own.values()) and own
     )
     best = {m: over_trainings(runs, "9->1", m).mean for m in ("ours", *RIVALS)} if own else {}
-    decides = "change of log-odds, 9 to 1: " + ", ".join(f"{METHODS[m]} {value:.3g}" for m, value in best.items())
-    return Finding(statements, table, decides, reduced(runs, ("9->1", "removal")))
+    decides = "change of log-odds, 9 to 1: " + ", ".join(f"{METHODS[m]} {value:.1f}" for m, value in best.items())
+    return Finding(
+        statements,
+        table,
+        decides,
+        reduced(runs, ("9->1", "removal")),
+        numbers="means over images; of removal also over the shares of pixels that are gone",
+    )
 
 
 def summary(runs: list[dict]) -> list[str]:

@@ -85,7 +85,7 @@ def finding(runs: list[dict], data: str) -> Finding:
             near.append(_agrees(data, ours, paper))
             table.append(Comparison(_setting(data, cell), MODELS[model], ours, paper, near[-1], form))
     criterion = (
-        "each mean is within root 2 of its 95 % half-width of the paper's, whose error is taken to be as large; "
+        "each mean is at most √2 of its 95 % half-widths from the paper's, whose error is taken to be as large; "
         "undecided where that is more than the models of the table differ by"
     )
     if data == "synthetic":
@@ -94,16 +94,13 @@ def finding(runs: list[dict], data: str) -> Finding:
     table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, form)
     sizes = Statement(f"all {len(MODELS)} means are as in the table", criterion, None if missing else every(near), True)
     of_deep = {dnn: lead(cells["deep"], cells[dnn]) for net, dnn in pairs if net == "deep"}
-    shown = [
-        f"less {MODELS[dnn]} {ahead.shown(form.replace('.', '+.'))}{_fewer(cells[dnn])}"
-        for dnn, ahead in of_deep.items()
+    shown = [f"less {MODELS[dnn]} {ahead.shown(form.replace('.', '+.'))}" for dnn, ahead in of_deep.items()]
+    few = [
+        f"{len(cell)} of {ROUNDS * FOLDS} runs of the {MODELS[model]}"  # one fold of each round
+        for model, cell in cells.items()
+        if not reduced and len(cell) < ROUNDS * FOLDS
     ]
-    return Finding((*judged, sizes), tuple(table), f"Deep ShapNet {', '.join(shown)}", reduced)
-
-
-def _fewer(cell: list[dict]) -> str:
-    """How many runs of a model there are, where they are not all: one fold of each round then."""
-    return f" ({len(cell)} of {ROUNDS * FOLDS} runs)" if len(cell) < ROUNDS * FOLDS else ""
+    return Finding((*judged, sizes), tuple(table), f"Deep ShapNet {', '.join(shown)}", reduced, fewer=", ".join(few))
 
 
 def _agrees(data: str, ours: Interval, paper: float) -> bool | None:

@@ -37,17 +37,21 @@ def _closeness(runs: list[dict]) -> Finding:
     if errors:
         where, worst = max(errors.items(), key=lambda one: one[1].high)
         decides = f"the largest of {len(errors)} errors, {where}: {worst.shown()} of the values"
-    return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
+    reduced, numbers = (
+        _reduced(runs, len(cells), len(DEEP) * len(SIZES)),
+        "error of the explanation / size of exact values",
+    )
+    return Finding(tuple(statements), tuple(table), decides, reduced, numbers=numbers)
 
 
 def _speed(runs: list[dict]) -> Finding:
-    """The time of one explanation over that of the table's Deep ShapNet."""
+    """The time to explain one input over that of the table's Deep ShapNet."""
     cells = [cell for data in DEEP for size in SIZES if (cell := of(runs, data, "wide", size))]
     table, statements, ratios = [], [], {}
     for cell in cells:
         config, ratio = cell[0]["config"], rivals.mean(cell, rivals.slowness)
         table.append(Comparison(TITLES[config["data"]], named(config), ratio, form=".2f"))
-        claim = f"{TITLES[config['data']]}: {named(config)} explains itself in less time than the Deep ShapNet"
+        claim = f"{TITLES[config['data']]}: {named(config)} explains one input in less time than the Deep ShapNet does"
         statements.append(
             Statement(claim, "the ratio of times is below 1, by the interval over rounds", below(ratio, 1))
         )
@@ -56,8 +60,9 @@ def _speed(runs: list[dict]) -> Finding:
     if ratios:
         ends = (pick(ratios.items(), key=lambda one: one[1].mean) for pick in (min, max))
         shown = " to ".join(f"{ratio.shown('.2f')} ({where})" for where, ratio in ends)
-        decides = f"of the Deep ShapNet's time: {shown}"
-    return Finding(tuple(statements), tuple(table), decides, _reduced(runs, len(cells), len(DEEP) * len(SIZES)))
+        decides = f"time over the Deep ShapNet's, for one input: {shown}"
+    reduced, numbers = _reduced(runs, len(cells), len(DEEP) * len(SIZES)), "time over the Deep ShapNet's, for one input"
+    return Finding(tuple(statements), tuple(table), decides, reduced, numbers=numbers)
 
 
 def _digits(runs: list[dict]) -> Finding:
@@ -90,7 +95,7 @@ def _digits(runs: list[dict]) -> Finding:
         Statement(claim, f"the interval of the difference over seeds is {where}", answer)
         for (claim, where), answer in zip(claims.items(), answers, strict=True)
     )
-    return Finding(tuple(statements), tuple(table), decides, short)
+    return Finding(tuple(statements), tuple(table), decides, short, numbers="accuracy on test images")
 
 
 def _seen(runs: list[dict]) -> Finding:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, below, every, matches
+from shapnotes.experiments._harness.finding import (
+    Comparison,
+    Finding,
+    Statement,
+    above,
+    below,
+    every,
+    matches,
+    within_factor,
+)
 from shapnotes.experiments._harness.statistics import Interval
 from shapnotes.experiments._harness.tables import comparison, statements
 
@@ -46,6 +55,21 @@ def test_sides_are_decided_by_whole_intervals():
 def test_a_number_is_the_papers_within_the_error_of_both():
     assert matches(Interval(1.0, 0.1), 1.14) and not matches(Interval(1.0, 0.1), 1.15)
     assert matches(Interval(1.0, float("nan")), 1.0) is None
+
+
+def test_a_factor_is_judged_by_the_whole_interval():
+    """Two thirds of 3 to three halves of it are 2 to 4.5."""
+    spans = {
+        (2.1, 4.4): True,
+        (1.9, 2.1): None,
+        (4.4, 4.6): None,
+        (1.0, 9.0): None,
+        (1.0, 1.9): False,
+        (4.6, 5.0): False,
+    }
+    for (low, high), answer in spans.items():
+        assert within_factor(Interval((low + high) / 2, (high - low) / 2), 3.0, 1.5) is answer
+    assert within_factor(Interval(3.0, float("nan")), 3.0, 1.5) is None
 
 
 def test_every():

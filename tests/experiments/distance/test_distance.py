@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from shapnotes import shapley_values
+from shapnotes.experiments._harness.finding import matches
 from shapnotes.experiments._harness.statistics import interval
 from shapnotes.experiments.distance import finding as distance_finding
 from shapnotes.experiments.distance import study as distance_study
-from shapnotes.experiments.distance.finding import finding
+from shapnotes.experiments.distance.finding import TITLES, finding
 from shapnotes.experiments.distance.study import (
     KERNELS,
     METHODS,
@@ -209,6 +210,19 @@ def test_the_finding_follows_the_numbers():
     assert failing("breast_cancer", "deep", "kernel_extended", 100) == [further]
     assert failing("breast_cancer", "deep", "ours", 1.5) == [table]
     assert failing("synthetic", "deep", "kernel_77", 10) == []  # a tie in the paper
+
+
+def test_rounding_beside_rounding_agrees():
+    """Two errors that are both below a hundred thousandth of the values are the same; not one of them alone."""
+    runs = made(lambda s, m, k: 1e-3 if m == "shallow" and k == "ours" else 1)
+    lines = {line.setting: line for line in finding(runs).table if line.model == "own" and "Shallow" in line.setting}
+    table = {TITLES[s]: PAPER[s, "shallow"][0] for s in distance_study.TRIALS}
+    for title, theirs in table.items():
+        line = lines[f"{title}, Shallow ShapNet"]
+        assert line.paper == theirs and not matches(line.ours, theirs)
+        assert line.agree == (theirs < 1e-5 * 0.5)
+    assert [theirs < 5e-6 for theirs in table.values()] == [True, True, True, False]
+    assert "both rounding" in finding(runs).agreement and "below 1e-05 of the values" in finding(runs).numbers
 
 
 def test_an_interval_that_holds_both_sides_is_open():

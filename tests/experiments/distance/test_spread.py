@@ -54,8 +54,9 @@ def test_statements_follow_the_numbers():
     assert held(spread.finding(made(wide))) == [False, True, False]
     loose = lambda s, m, k: 1e3 if (s, m, k) == ("yeast", "shallow", "ours") else 1  # noqa: E731
     assert held(spread.finding(made(loose))) == [True, False, True]
-    twice = lambda s, m, k: 2.1 if (s, m, k) == ("synthetic", "deep", "ours") else 1  # noqa: E731
-    assert held(spread.finding(made(twice))) == [True, True, False]
+    for factor, answer in ((2.1, None), (4, False)):  # of the first the interval is on both sides of a factor of two
+        more = lambda s, m, k, by=factor: by if (s, m, k) == ("synthetic", "deep", "ours") else 1  # noqa: E731
+        assert held(spread.finding(made(more))) == [True, True, answer]
 
 
 def test_standard_deviations():

@@ -67,6 +67,20 @@ def test_what_is_smaller_than_in_the_paper_is_told():
     assert [statement.held for statement in one.statements] == [None] * 6 and one.verdict == "open"
 
 
+def test_smaller_networks_are_not_held_against_the_tables_accuracies():
+    """Which of two is ahead is asked of them."""
+    small, shorter = images_finding.finding(made(scale="cpu", epochs=2)), images_finding.finding(made(epochs=10))
+    for found, asked in ((small, ()), (shorter, ("MNIST", "FashionMNIST"))):  # CIFAR-10 has 60 epochs in the paper
+        assert [one.claim for one in found.statements if one.size] == [
+            f"{d}: accuracies as in the table" for d in asked
+        ]
+        assert sum(one.claim.endswith("the ShapNet is ahead") for one in found.statements) == len(PAPER)
+        compared = {line.setting.partition(",")[0] for line in found.table if line.agree is not None}
+        assert compared == set(asked)
+    assert small.decides.endswith("are not asked of smaller networks (MNIST, FashionMNIST, CIFAR-10)")
+    assert shorter.decides.endswith("(CIFAR-10)") and "smaller" not in images_finding.finding(made()).decides
+
+
 def test_pairs_are_compared_at_equal_epochs():
     """A network that has gone on is read where the other one is."""
     runs = made(data=("mnist",))

@@ -120,6 +120,8 @@ def held(runs):
 def test_the_verdict_follows_the_numbers():
     assert held(RUNS) == {"removal": True, "shapley": True, "resemblance": True, "increase": False}
     assert gradients_finding.finding(RUNS).verdict == "disagrees"
+    told = gradients_finding.finding(RUNS).decides
+    assert "behind in 1 (increase, which is what the paper says of" in told and told.endswith("by construction)")
     ahead = {"removal": -0.1, "shapley": 0.1, "resemblance": 0.1, "increase": 0.1}
     agrees = gradients_finding.finding(changed(**ahead))
     assert agrees.verdict == "directions agree" and agrees.reduced == ""

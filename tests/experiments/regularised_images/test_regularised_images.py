@@ -138,6 +138,7 @@ def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
     assert held(pruned_values, once)[which] is None  # in one training of three
     (alone,) = {*held(pruned_values, made(trainings=1))}
     assert alone is None and "of which there are 3" in found.statements[which].criterion
+    assert found.statements[0].criterion.endswith("; it is so for 24 of 24 differences")
 
 
 @pytest.mark.parametrize(

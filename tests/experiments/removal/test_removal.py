@@ -263,6 +263,21 @@ def test_the_run_on_most_images_counts():
         assert effect_sizes.finding(runs).verdict == "numbers agree"
 
 
+def test_effects_that_trainings_leave_open_are_undecided():
+    """One of three trainings with a larger effect: its interval holds the table's and refutes nothing."""
+    runs = made(lambda task, method, quantity, seed: -4.0 * (seed == 1) * (task == "9->1" and method == "saliency"))
+    found = effect_sizes.finding(runs)
+    assert found.statements[1].held is None and [line.agree for line in found.table].count(None) == 1
+    assert found.decides.endswith("of 20 effects 19 as in the table, 0 not, 1 undecided")
+    assert "factor of 1.5" in found.agreement and "d_z" in found.numbers
+
+
+def test_numbers_of_figure_4_say_what_they_are():
+    table = three_tests.finding(made()).table
+    assert {line.setting: line.form for line in table} == {what: form for what, form in three_tests.MEASURED.values()}
+    assert list(three_tests.MEASURED) == list(three_tests.TASKS)
+
+
 def test_means_are_over_trainings():
     runs = made(lambda task, method, quantity, seed: float(seed))
     means = [sum(run["result"]["change"]) / 1009 for run in runs if run["config"]["task"] == "9->1"][1::6]

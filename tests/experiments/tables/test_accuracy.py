@@ -192,7 +192,7 @@ def test_the_synthetic_task_is_judged_by_errors():
     assert "squared error, 50 runs" in found.table[0].setting
     assert found.decides.startswith("Deep ShapNet less DNN (eq. comp.) +3.4") and "e-03" in found.decides
     few = [run for run in runs if run["config"]["model"] != "dnn_computation" or run["seed"] % 5 == 0]
-    assert "(10 of 50 runs)" in finding(few, "synthetic").decides and "runs)" not in found.decides
+    assert finding(few, "synthetic").fewer == "10 of 50 runs of the DNN (eq. comp.)" and found.fewer == ""
 
 
 def test_a_width_that_the_paper_does_not_give_has_to_agree():

@@ -54,7 +54,7 @@ def test_speed():
     mixed = tables()
     for run in mixed[:10]:
         run["result"]["explain, 1"] += 1
-    assert re.search(r"time: 0\.5\d ± .* to 1\.5\d ± ", finding(mixed, "2").decides)
+    assert re.search(r"for one input: 0\.5\d ± .* to 1\.5\d ± ", finding(mixed, "2").decides)
 
 
 @pytest.mark.parametrize("part", ["1", "2"])

@@ -22,6 +22,19 @@ def test_a_ratio_on_the_other_side_is_named():
     )
 
 
+def test_what_is_the_tables_and_what_is_ours_is_said():
+    found = explanations.finding(bench(1.66, 0.42))
+    assert found.statements[0].claim.startswith("in the table 1 of 2 methods takes longer to explain the DNN than the")
+    assert "each of our ratios is on the table's side of 1" in found.statements[0].criterion
+    assert found.agreement == "same side of 1?" and [line.agree for line in found.table] == [True, False]
+
+
+def test_a_factor_is_judged_by_intervals():
+    """20 ± 0.1 beside 30 is at two thirds, which decides nothing; a ratio far from the table's does."""
+    assert explanations.finding(bench(0.5, 0.42)).statements[-1].held is None
+    assert explanations.finding(bench(1.66, 0.42)).statements[-1].held is False
+
+
 def test_a_ratio_that_is_undecided_is_on_neither():
     found = explanations.finding(bench(1.05, 0.42))
     assert found.verdict == "open" and found.decides == "1 of 2 ratios on the table's side of 1"
