@@ -144,6 +144,9 @@ def test_a_part_is_never_taken_for_the_whole(lead):
         "8 channels in place of 16; 10000 training images in place of 50000; 2000 test images in place of 10000; "
         "3 epochs in place of the example's 200; 4 of 8 pairs"
     )
+    # The accuracy at the end is not asked of it, in no mark and no statement.
+    assert len(found.statements) == 2 and {line.agree for line in found.table} == {None}
+    assert found.decides.endswith("the accuracy at the end is not asked of a smaller experiment")
     assert cifar_resnet_finding.finding(record(lambda e: lead, pairs=7)).reduced == "7 of 8 pairs"
     assert (
         cifar_resnet_finding.finding(record(lambda e: lead, epochs=120)).reduced
