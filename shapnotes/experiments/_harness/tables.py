@@ -79,11 +79,11 @@ def statements(finding: Finding, caption: str, whose: str = "the paper") -> Tabl
         asked.setdefault(one.criterion, []).append(one)
     if len(asked) == len(finding.statements):
         apart = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
-        return table([whose, "asked of the record", ""], apart, caption)
+        return table([whose, "asked of the record", "answer"], apart, caption)
     rows: list[list[str] | str] = []
     for criterion, alike in asked.items():
         rows += [f"Asked of the record: {criterion}", *([one.claim, answers[one.held]] for one in alike)]
-    return table([whose, ""], rows, caption)
+    return table([whose, "answer"], rows, caption)
 
 
 def comparison(finding: Finding, caption: str) -> Table:
@@ -92,4 +92,4 @@ def comparison(finding: Finding, caption: str) -> Table:
         [one.setting, one.model, one.ours.shown(one.form), "" if one.paper is None else f"{one.paper:{one.form}}"]
         for one in finding.table
     ]
-    return table(["", "", "ours", "the paper's"], rows, caption)
+    return table(["setting", "what", "ours", "the paper's"], rows, caption)
