@@ -1,7 +1,20 @@
 """Shapley values inside neural networks.
 
-Axes are the same everywhere: [batch, *players, *outputs]. Tensors in, tensors out, on the input's device and in its
-dtype.
+Attributions of a model are [batch, *players, *outputs], on the input's device and in its dtype.
+
+Examples
+--------
+>>> import torch
+>>> from torch import nn
+>>> import shapnotes as sn
+>>> model = nn.Sequential(
+...     nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)
+... )
+>>> explanation = sn.explain(model, torch.rand(5, 4))
+>>> explanation.attributions.shape  # inputs, features, outputs
+torch.Size([5, 4, 3])
+>>> bool(explanation.gap().abs().max() < 1e-5)
+True
 """
 
 from importlib import import_module

@@ -309,8 +309,7 @@ def deeplift(f: nn.Module, x: Tensor, baseline: Baseline = None) -> Tensor:
     activation's argument at :math:`x` and :math:`z'` the one at :math:`r`. Efficient by construction, and missing
     features get zero. Not the Shapley value in general.
 
-    captum is given modules in place of the model's calls of activations (see `shapnotes.activations`); the model itself
-    is not changed.
+    captum is given modules in place of the model's calls of activations; the model itself is not changed.
 
     Parameters
     ----------

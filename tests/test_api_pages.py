@@ -3,7 +3,9 @@
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
+from doctest import SKIP, DocTestFinder
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -74,8 +76,39 @@ def test_every_public_name_is_on_its_page(module):
     heads = set(re.findall(r"^`{3,}\{py:\w+\} ([\w.]+)", text, re.M))
     names = {name for name in public_names(module) if not isinstance(getattr(module, name), ModuleType)}
     assert names and names <= heads
-    for name in public_names(module):
+    for name in names:
         assert re.search(rf"^- `[\w.]*\b{name}`: \S", text, re.M), f"{name} is not in the list of the page"
+    listed = re.findall(r"`[\w.]+\.(\w+)`", "".join(re.findall(r"^Modules inside, .*", text, re.M)))
+    assert set(listed) == public_names(module) - names
+
+
+def test_the_index_lists_the_modules_in_the_order_of_the_sidebar():
+    listed = re.findall(r"^- `([\w.]+)`: \S", api_pages.modules(), re.M)
+    sidebar = re.findall(r"file: book/api/(\w+)", (ROOT / "_toc.yml").read_text("utf8"))
+    pages_of = {api_pages.short(module): page for module, page in pages().items()}
+    assert ["index", *(pages_of[name] for name in listed)] == sidebar
+
+
+@pytest.mark.parametrize("module", public_modules(), ids=lambda module: module.__name__)
+def test_what_a_page_names_of_the_package_has_an_entry(module):
+    named = re.findall(r"`((?:shapnotes|sn)\.[\w.]+)(?:\(.*\))?`", reference(module.__name__))
+    assert named and [name for name in named if entry_of(name) is None] == []
+
+
+@pytest.mark.parametrize("module", public_modules(), ids=lambda module: module.__name__)
+def test_every_page_has_an_example_that_is_run(module):
+    """By pytest, which runs all but those that are marked as skipped."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["pytest"]["ini_options"]
+    assert "--doctest-modules" in settings["addopts"] and "shapnotes" in settings["testpaths"]
+    examples = [example for found in DocTestFinder().find(module) for example in found.examples]
+    assert [example for example in examples if SKIP not in example.options]
+    assert ">>> " in reference(module.__name__)
+
+
+@pytest.mark.parametrize("module", public_modules(), ids=lambda module: module.__name__)
+def test_examples_of_modules_are_no_wider_than_a_page(module):
+    examples = dict(sections(inspect.getdoc(module) or "")).get("Examples", [])
+    assert [line for line in examples if line.startswith((">>> ", "... ")) and len(line) > 76] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,6 +192,13 @@ def test_a_formula_with_an_empty_line_is_two_formulas():
 @pytest.mark.parametrize(
     ("docstring", "complaint"),
     [
+        ("Line.\n\n| file | what it holds |\n|---|---|\n| `a.py` | a |", "holds '|---'"),
+        ("Line, where\n\\alpha is small.", "holds '\\\\a'"),
+        ("Of size 2^k.", "holds '2^'"),
+        ("The value $x_1$.", "holds '$x_1$'"),
+        ("The value :math: `x`.", "holds ':math:'"),
+        ("Line::\n\n    code", "holds '::'"),
+        ("Line.\n\nParameters\n----------\nx : Tensor\n    [2^n].\n    Of \\phi.\n", "holds '\\\\p'"),
         ("Line.\n\n.. note:: no\n", "there is only '.. math::'"),
         ("Line.\n\nReferences\n----------\nNone.\n", "a section 'References'"),
     ],
@@ -241,7 +281,11 @@ Text.
 def build(tmp_path, monkeypatch):
     """Build the reference of a module with two names and a chapter; return (reference, chapter, warnings)."""
 
-    def build(derived: str = '"half" = ["01_toy#theorem-1-1"]\n"Half.value" = ["01_toy#to-halve"]\n', toy: str = TOY):
+    def build(
+        derived: str = '"half" = ["01_toy#theorem-1-1"]\n"Half.value" = ["01_toy#to-halve"]\n',
+        toy: str = TOY,
+        chapter: str = CHAPTER,
+    ):
         module = ModuleType("shapnotes.toy")
         exec(toy, vars(module))
         monkeypatch.setitem(sys.modules, "shapnotes.toy", module)
@@ -250,7 +294,7 @@ def build(tmp_path, monkeypatch):
         files = {
             "conf.py": CONF,
             "index.md": "# Index\n\n```{toctree}\nbook/01_toy\nbook/api/toy\n```\n",
-            "book/01_toy.md": CHAPTER,
+            "book/01_toy.md": chapter,
             "book/api/toy.md": "# toy\n\n<!-- api: shapnotes.toy -->\n",
             "book/api/derivations.toml": f'["shapnotes.toy"]\n{derived}',
         }
@@ -258,6 +302,7 @@ def build(tmp_path, monkeypatch):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text, "utf8")
         cached = [api_pages.pages, api_pages.entries, api_pages.derivations, api_pages._public_objects]
+        cached.append(api_pages._titles_with_formulas)
         for function in cached:
             function.cache_clear()
         out, warnings = tmp_path / "out", StringIO()
@@ -287,6 +332,14 @@ def test_a_page_has_signature_formula_sections_and_links_both_ways(build):
     assert chapter.count('href="api/toy.html#shapnotes.toy.half"') == 2  # where it is mentioned, and "In code"
     assert chapter.count('href="api/toy.html#shapnotes.toy.Half.value"') == 2
     assert re.search(r"In code: .*half", re.sub(r"<[^>]+>", "", chapter))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_link_to_a_box_shows_the_formula_of_its_title(build):
+    page, _, warnings = build(chapter=CHAPTER.replace("(Halves)", r"(Halves of $\hat\alpha_k$)"))
+    assert warnings == ""
+    link = re.search(r'href="../01_toy.html#theorem-1-1">(.*?)</a>', page, re.S)[1]
+    assert re.search(r'Theorem 1\.1 \(Halves of .*class="math[^>]*>\\\(\\hat\\alpha_k\\\)</span>', link, re.S)
 
 
 @pytest.mark.filterwarnings("default")

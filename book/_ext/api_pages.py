@@ -14,7 +14,8 @@ Three kinds of links are made, and all are checked by the build:
 The docstrings have numpydoc's sections and two more, Cost and Source. Formulas are `.. math::` blocks and `:math:`
 roles in LaTeX, where an empty line begins another formula; code stands in single backticks; shapes in brackets, stars,
 powers and words in quotation marks need no marks and are shown as code as well. Everything else is plain text: no
-character means anything but itself.
+character means anything but itself, and what would be read as markup that was not rendered (a table, TeX outside of a
+formula) stops the build.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from types import ModuleType
 from typing import Any
 
 from docutils import nodes
-from portable_blocks import chapter_number
+from portable_blocks import chapter_number, slug
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -165,6 +166,8 @@ MARKED = re.compile(
 LIST = re.compile(r"^(-|\d+\.) ", re.M)
 # Shapes with what they index, powers, stars, and words in quotation marks: code without marks.
 UNMARKED = re.compile(r'[\w.]*\[[^\[\]]*\]|[\w()]*\*\*[\w()]+|\*\w+|"[\w.-]*"')
+# What a page would show as it stands: a table, TeX, a power with a caret, a formula in dollars, marks of reST.
+RAW = re.compile(r"\|-{2,}|\\\S|\S\^|\$\S[^$]*\$|:\w*:")
 
 
 def sections(docstring: str) -> Iterator[tuple[str, list[str]]]:
@@ -200,6 +203,8 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    if found := RAW.search(text):
+        raise ValueError(f"a docstring holds {found[0]!r} outside of code and formulas: {text.strip()!r}")
     return re.sub(r"([\\*_`<>\[\]$|~#^{}])", r"\\\1", text.replace("->", "→"))
 
 
@@ -292,12 +297,20 @@ def body(docstring: str, places: Sequence[str] = ()) -> str:
 
 
 def _link_to(place: str) -> str:
-    """A link to "page#anchor", whose text the build takes from there; a section comes with its chapter."""
+    """A link to "page#anchor", whose text is the title there; a section comes with its chapter."""
     page, _, anchor = place.partition("#")
     suffix = ".ipynb" if (PAGES.parent / f"{page}.ipynb").is_file() else ".md"
     numbered = re.fullmatch(r"[a-z-]+(-\d+)+", anchor)
     chapter = "" if numbered else f"chapter {chapter_number(page)}, "
-    return f"{chapter}[](../{page}{suffix}#{anchor})"
+    return f"{chapter}[{_titles_with_formulas(page).get(anchor, '')}](../{page}{suffix}#{anchor})"
+
+
+@cache
+def _titles_with_formulas(page: str) -> dict[str, str]:
+    """The titles of boxes that hold a formula, by their anchors; all others are filled in by the build, as text."""
+    text = (PAGES.parent / f"{page}.md").read_text("utf8")
+    boxes = re.findall(r"^> \*\*((\w+) (\d+\.\d+) \(.*\$.*\))\.\*\*", text, re.M)
+    return {slug(kind, number): title for title, kind, number in boxes}
 
 
 # --- from a module to a page ---------------------------------------------------------------------------------------
@@ -359,16 +372,19 @@ def reference(module_name: str) -> str:
     module = importlib.import_module(module_name)
     names = sorted(public_names(module), key=lambda name: _order(module, name))
     objects = [name for name in names if not isinstance(getattr(module, name), ModuleType)]
-    modules = [name for name in names if isinstance(getattr(module, name), ModuleType)]
+    modules = [f"`{short(f'{module_name}.{name}')}`" for name in names if name not in objects]
     parts = [f"```{{py:module}} {module_name}\n```", body(_docstring(module))]
-    overview = [(short(f"{module_name}.{name}"), getattr(module, name)) for name in [*objects, *modules]]
+    overview = [(short(f"{module_name}.{name}"), getattr(module, name)) for name in objects]
     parts.append("\n".join(f"- `{name}`: {summary(value)}" for name, value in overview))
+    parts += [f"Modules inside, each on its own page: {', '.join(modules)}."] if modules else []
     return "\n\n".join([*parts, *(entry(module_name, name, getattr(module, name)) for name in objects)]) + "\n"
 
 
 def modules() -> str:
-    """The list of all modules that have a page."""
-    return "\n".join(f"- `{short(name)}`: {summary(importlib.import_module(name))}" for name in pages()) + "\n"
+    """The list of all modules that have a page, in the order of the sidebar."""
+    order = re.findall(r"file: book/api/(\w+)", (PAGES.parents[1] / "_toc.yml").read_text("utf8"))
+    names = sorted(pages(), key=lambda name: order.index(pages()[name]))
+    return "\n".join(f"- `{short(name)}`: {summary(importlib.import_module(name))}" for name in names) + "\n"
 
 
 def _order(module: ModuleType, name: str) -> tuple[object, ...]:

@@ -88,9 +88,9 @@ def shapley_bounds(
     Cost
     ----
     One evaluation carries bounds of three numbers per unit, each with n + 1 coefficients: about 12 (n + 1) evaluations
-    of the model. They always meet after n * (2**n - 1) evaluations, which is dearer than to enumerate the coalitions;
-    so with few players `shapley_values` is faster, unless rounding must be excluded. What a budget buys falls quickly
-    with n and with depth: see the book.
+    of the model. They always meet after n * (2**n - 1) evaluations, which is more expensive than to enumerate the
+    coalitions; so with few players `shapley_values` is faster, unless rounding must be excluded. What a budget buys
+    falls quickly with n and with depth: see the book.
 
     Source
     ------

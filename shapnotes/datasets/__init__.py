@@ -1,11 +1,5 @@
 """The data of both papers: embedded (no network), or fetched once, cached and checked.
 
-| file | what it holds |
-|---|---|
-| `sources.py` | what each file is and must hold, as a table |
-| `store.py` | locates, fetches, verifies, decodes and keeps files |
-| `preparation.py` | rows parted, columns standardised |
-
 Embedded: `synthetic_regression`, `digits`, `breast_cancer`. Fetched: `yeast` (UCI); `mnist`, `fashion_mnist`, `cifar10`
 (Parquet files of the Hugging Face hub); for these `pip install "shapnotes[data]"`. A file is looked for in this order:
 
@@ -31,7 +25,30 @@ its size and its colour mode.
 pixels and exchanged labels before the first load, since no digest of the originals' rows is stored here. JPEG copies of
 CIFAR-10 differ from the original by the loss of that encoding, which cannot be bounded without it; `Dataset.note` says
 "JPEG re-encoded".
+
+Examples
+--------
+>>> import torch
+>>> import shapnotes as sn
+>>> data = sn.datasets.breast_cancer()
+>>> data
+Dataset('breast_cancer', x [569, 30]: as shipped with scikit-learn)
+>>> generator = torch.Generator().manual_seed(0)
+>>> x_train, x_test, y_train, y_test = (
+...     sn.datasets.train_test_split(
+...         data.x, data.y, generator=generator
+...     )
+... )
+>>> x_train, x_test = sn.datasets.standardise(
+...     x_train, x_test
+... )
+>>> x_train.shape, x_test.shape
+(torch.Size([427, 30]), torch.Size([142, 30]))
 """
+
+# sources.py       what each file is and must hold, as a table
+# store.py         locates, fetches, verifies, decodes and keeps files
+# preparation.py   rows parted, columns standardised
 
 import math
 from numbers import Real
@@ -66,9 +83,9 @@ def synthetic_regression(
 
     with v uniform on :math:`[-\tfrac12, \tfrac12]^{16}` and :math:`\varepsilon` standard normal. The operators are lost
     in the paper's text, so this is a reading of it. `reading="sum"` is the other: :math:`y = \sum_i v_i + \sum_i v_i^2
-    + \text{noise} \cdot \varepsilon`. Under either, no model's expected squared error is below the noise floor noise^2
-    (0.0025 for the paper's 0.05). The product is at most 2^-16 in size, so the first reading is, to within the noise,
-    additive.
+    + \text{noise} \cdot \varepsilon`. Under either, no model's expected squared error is below the noise floor
+    noise**2 (0.0025 for the paper's 0.05). The product is at most :math:`2^{-16}` in size, so the first reading is, to
+    within the noise, additive.
 
     Parameters
     ----------

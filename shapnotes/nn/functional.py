@@ -123,7 +123,7 @@ def relu_shapley_values(
 
     Cost
     ----
-    Memory of the result. Time per number of the result: a few operations by "li-cui"; 2 nodes normal distribution
+    Memory: that of the result. Time per number of the result: a few operations by "li-cui"; 2 nodes normal distribution
     functions by "normal" and "edgeworth"; by "lattice" some 40 to 80 nodes times hundreds of frequencies, and by
     "enumeration" 2**in operations.
 

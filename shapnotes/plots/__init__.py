@@ -1,6 +1,21 @@
 """The book's figures: one style, and functions from results and networks to axes.
 
 matplotlib is imported when something is drawn, and not with the package.
+
+Examples
+--------
+What `sn.plots.use_style()` sets holds for all figures after it.
+
+>>> from matplotlib.figure import Figure
+>>> import shapnotes as sn
+>>> figure = Figure(layout="constrained")
+>>> ax = sn.plots.attribution_bars(
+...     [0.5, -1.0, 0.1],
+...     ["age", "dose", "weight"],
+...     ax=figure.subplots(),
+... )
+>>> [label.get_text() for label in ax.get_yticklabels()]
+['dose', 'age', 'weight']
 """
 
 from shapnotes.plots.attributions import attribution_bars, image_row

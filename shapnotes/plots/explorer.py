@@ -49,7 +49,7 @@ def explore(
 
     Examples
     --------
-    In a cell of a running notebook, as its last line::
+    In a cell of a running notebook, as its last line:
 
         def draw(bias):
             plt.plot(x, torch.relu(x + bias))

@@ -1,4 +1,20 @@
-"""Shapley Explanation Networks: Shapley values as the representations inside a network."""
+"""Shapley Explanation Networks: Shapley values as the representations inside a network.
+
+Examples
+--------
+A network is trained on its prediction, `net(x)`, as any other. Its explanation comes with it.
+
+>>> import torch
+>>> import shapnotes as sn
+>>> pairs = sn.shapnet.all_pairs(4)
+>>> net = sn.shapnet.ShallowShapNet(pairs, out_features=3)
+>>> x = torch.rand(5, 4)
+>>> values = net.explain(x).attributions
+>>> values.shape  # inputs, features, outputs
+torch.Size([5, 4, 3])
+>>> torch.allclose(values.sum(1), net(x), atol=1e-5)
+True
+"""
 
 from shapnotes.shapnet.backends import use_backend
 from shapnotes.shapnet.cascade import ShapNet

@@ -50,9 +50,9 @@ class DeepShapNet(ShapNet):
         Of the leaky ReLUs; 0 is ReLU.
     keep_variance : bool
         Whether to start with weights under which every stage's representation, and H, nearly keep the size of the
-        inputs, derived in `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear layers.
-        With it the first epochs learn faster. In chapter 11 nine epochs end with no better accuracy that can be told,
-        and h is then farther from the Shapley values.
+        inputs, derived in the book's chapter 11; otherwise the perceptrons start as PyTorch's linear layers. With it
+        the first epochs learn faster. In that chapter nine epochs end with no better accuracy that can be told, and h
+        is then farther from the Shapley values.
     generator : torch.Generator, optional
         Draws the weights; None is PyTorch's global one.
 

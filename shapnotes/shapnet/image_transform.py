@@ -51,7 +51,7 @@ class ImageTransform(Stage):
     Attributes
     ----------
     weight, bias : Parameter
-        [out, in, \*kernel_size] and [out], which start as those of `nn.Conv2d`.
+        [out, in, *kernel_size] and [out], which start as those of `nn.Conv2d`.
 
     Raises
     ------
@@ -67,12 +67,12 @@ class ImageTransform(Stage):
     Cost
     ----
     The products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond these
-    4 2^k + (k - 1) 2^(k - 2) + 3 k for sums, their differences and values (see `windows.numba_cpu`): 88 for 2 x 2
-    windows, 45 for 1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three
-    convolutions; processors are fastest at products, so expect some twenty. The gradient saves k numbers per pixel and
-    channel. The first call on a CPU takes some seconds more, in which numba compiles; without numba calls take two to
-    three times as long. Without a gradient, on a CPU, pixels that are zero are left out where they are most of an
-    image, with what they would have cost (see `windows.blank_pixels`).
+    :math:`4 \cdot 2^k + (k - 1)\, 2^{k - 2} + 3 k` for sums, their differences and values: 88 for 2 x 2 windows, 45 for
+    1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three convolutions;
+    processors are fastest at products, so expect some twenty. The gradient saves k numbers per pixel and channel. The
+    first call on a CPU takes some seconds more, in which numba compiles; without numba calls take two to three times as
+    long. Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what
+    they would have cost.
 
     Source
     ------

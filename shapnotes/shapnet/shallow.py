@@ -45,8 +45,8 @@ class ShallowShapNet(ShapNet):
     negative_slope : float
         Of the leaky ReLUs; 0 is ReLU.
     keep_variance : bool
-        Whether to start with weights under which G has the size of the inputs, derived in
-        `initialisation.value_variance`; otherwise the perceptrons start as PyTorch's linear layers.
+        Whether to start with weights under which G has the size of the inputs, derived in the book's chapter 11;
+        otherwise the perceptrons start as PyTorch's linear layers.
     generator : torch.Generator, optional
         Draws the weights; None is PyTorch's global one.
 
@@ -62,7 +62,7 @@ class ShallowShapNet(ShapNet):
 
     Cost
     ----
-    2^k evaluations of an :math:`f_j` of k features, as in `ShapleyTransform`.
+    2**k evaluations of an :math:`f_j` of k features, as in `ShapleyTransform`.
 
     Source
     ------

@@ -45,7 +45,7 @@ class ShapleyModule(ShapNet):
 
     Cost
     ----
-    2^k rows of f per input.
+    2**k rows of f per input.
 
     Source
     ------

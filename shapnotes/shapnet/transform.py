@@ -64,7 +64,7 @@ class ShapleyTransform(PlayerStage):
         Instead of perceptrons, a function [rows, k * in_channels] -> [rows, outputs] that all sets share, or a sequence
         of them, one per set; a row holds the vectors of a set's players one after the other.
     variance : float, optional
-        At initialisation, the mean square of Z over that of x - r, see `initialisation.value_variance`; None starts the
+        At initialisation, the mean square of Z over that of x - r, see the book's chapter 11; None starts the
         perceptrons as PyTorch's linear layers start.
     generator : torch.Generator, optional
         Draws the weights; None is PyTorch's global one.
@@ -81,12 +81,12 @@ class ShapleyTransform(PlayerStage):
     Z [batch, n_players, out_channels]. A player at its reference has the value zero, exactly and in every precision;
     gradients are those of the value.
 
-    `blocks` are modules with equally many players, evaluated together: an `inner.block.Block` each. A block answers
-    with the values of coalitions or, if it has a closed form for them, with the values of the players.
+    `blocks` are modules with equally many players, evaluated together. A block answers with the values of coalitions
+    or, if it has a closed form for them, with the values of the players.
 
     Cost
     ----
-    2^k evaluations of the :math:`f_j`, of which the first layer is shared where that pays; the values take
+    2**k evaluations of the :math:`f_j`, of which the first layer is shared where that pays; the values take
     n_players / hidden as long as the last layer.
 
     Source

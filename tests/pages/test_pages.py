@@ -103,6 +103,8 @@ def test_equations_are_rendered(visit):
 def test_no_markup_is_left_in_the_text(visit):
     shown = prose(visit.page)
     assert re.findall(r"\{(?:cite|prf|eq|numref|ref)\S*`|:::|\*\*\w|\[[^\]]+\]\([^)]+\)", shown) == []
+    tables, tex = r"\|\s*[-–—]+\s*\|", r"\\[A-Za-z]+"  # dashes as they are, and as the build makes them longer
+    assert re.findall(rf"{tables}|{tex}", shown) == []
 
 
 def test_images_are_loaded_and_described(visit):
