@@ -10,6 +10,7 @@ import pytest
 from shapnotes.experiments import CLAIMS, STUDIES, recorded, scorecard
 from shapnotes.experiments._harness.record import Record
 from shapnotes.experiments.mnist_perceptron import finding as mnist
+from shapnotes.experiments.pixel_maps import gradients_finding
 from shapnotes.experiments.regularised_images import small_values, trainings
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
@@ -185,6 +186,8 @@ def test_numbers_that_texts_about_choices_name_are_the_records():
     for kernel in ("Kernel SHAP (40)", "Kernel SHAP (77)"):
         assert 1 < turns[kernel][0] < 1.05 and 3.9 < turns[kernel][1] < 4.2
     assert mean["Kernel SHAP (40)"] > mean["Kernel SHAP (77)"] and turns["Deep SHAP"][1] < 1.15 * turns["Deep SHAP"][0]
+    guesses = recorded("LC-F7", RESULTS)
+    assert gradients_finding.lead(guesses, "removal", "gradient times input", "relevance").low > 0
     networks = recorded("SN-F3", RESULTS)
     small = [
         trainings.of(networks, seed=seed)[name]["shape"]["small"][:3]
