@@ -16,8 +16,8 @@ of values are not values of the whole. A network of one stage has the first only
 
 **How many features a neuron sees.** One stage of 400 neurons, each of which sees a few features drawn at random, 1, 2,
 4, 8 or 16 of them, or all: its other weights are held at 0, and those that it has start as much larger as there are
-fewer. Neurons that see one feature make an additive model; those that see two predict as a Shallow ShapNet of pairs
-does.
+fewer. Neurons that see one feature make an additive model; those that see two, a sum of functions of pairs, as a
+Shallow ShapNet of pairs.
 
 **MNIST.** The 784 pixels in [0, 1] from a black image, 60,000 images to train on: a network of one stage, which is a
 perceptron without a constant, and one of two, beside perceptrons. Values are estimated by random orders of the pixels
