@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shapnotes.experiments import claim as claim_of
 from shapnotes.experiments import recorded
-from shapnotes.experiments._harness.finding import Finding
+from shapnotes.experiments._harness.finding import Finding, Statement
 from shapnotes.experiments._harness.record import told_of
 from shapnotes.experiments._harness.study import Claim
 
@@ -25,7 +25,7 @@ PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks", "X": "this b
 
 VERDICTS = {
     "holds": "proved in the chapter, or a definition that the chapter restates and builds; checked there by cells that "
-    "every test run executes. Slips that the errata list do not change it",
+    "every test run executes. Small errors in the paper's text, named in the errata, do not change this verdict",
     "holds with a condition": "true if something is added that the paper does not say; the erratum says what",
     "does not hold": "refuted, by the box or the cell that the erratum names",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
@@ -145,8 +145,13 @@ def page(results: Path) -> str:
         "What stands of the two papers, and of what this book adds to them. Each row is one claim; those of the",
         "book have ids with an X. Where a claim is derived, its verdict rests on what the row names in its chapter and",
         "on the [errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs.",
-        "That is folded under the row, with all its numbers. `shapnotes scorecard` writes this page from the",
-        "records. ± is the half-width of a 95 % interval, as everywhere in this book.",
+        "That is folded under the row: what is asked of the record, the answers with their differences, and the",
+        "numbers beside the paper's. ± is the half-width of a 95 % interval, as everywhere in this book.",
+        "",
+        "`shapnotes scorecard` writes this page from the records. `shapnotes reproduce ID --scale SCALE --budget 0`,",
+        "with the id and the scale of the command in a fold, runs nothing and prints a summary of the record. That of",
+        "SN-F4 has the intervals over the images of each network. Files that a fold names are in",
+        "`shapnotes/experiments`.",
         "",
         _counts(all_rows),
         "",
@@ -156,10 +161,11 @@ def page(results: Path) -> str:
         *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
         "</dl>",
         "",
-        "In the tables under the rows ✓ and ✗ say whether our number is the paper's, by the criterion at the head of",
-        "their column. *Within √2 × ±* takes the paper's error, which it seldom gives, to be as large as ours. Where",
-        "there is no sign, that is undecided, or nothing is compared. Where only one model has fewer runs than in the",
-        "paper, the scale names it: its intervals are wider for it, and the verdict rests on them.",
+        "Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. In",
+        "the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,",
+        "that is undecided, or nothing is compared. *Within √2 × ±* takes the paper's error, which the papers seldom",
+        "give, to be as large as ours. If a single model has fewer runs than in the paper, the line *scale* names it.",
+        "Its interval is wider then, and the verdict takes that into account.",
     ]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
@@ -191,6 +197,8 @@ def _experiments(all_rows: list[Row]) -> str:
         for verdict in COUNTED
         if (n := count[verdict]) or verdict == "numbers agree"
     ]
+    if not count["numbers agree"] and not count["directions agree"]:
+        said[0] = "none agrees, neither in all its numbers nor in its directions alone"
     return f"Of the {count.total()} experiments of the papers {said[0]}" + "".join(f"; {one}" for one in said[1:]) + "."
 
 
@@ -216,6 +224,12 @@ def _text(plain: str) -> str:
     return escape(plain.replace("->", "\u2192"))
 
 
+def _unbroken(html: str) -> str:
+    """The same, with each number and its ± in one line."""
+    number = r"[+-]?[\d.]+(?:e[+-]\d+)?"
+    return re.sub(f"{number} ± {number}", r'<span class="number">\g<0></span>', html)
+
+
 def _link(entry: str, entries: dict[str, str]) -> str:
     return f'<a href="errata.html#{entries[entry]}">{entry}</a>' if entry in entries else entry
 
@@ -228,7 +242,7 @@ def _linked(html: str, entries: dict[str, str]) -> str:
 def _html(row: Row, entries: dict[str, str]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
-    decides = _linked(_text(row.decides), entries) if row.finding else _boxes(row)
+    decides = _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row)
     if row.scale:
         decides += f'<div class="scale">scale: {_text(row.scale)}</div>'
     places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
@@ -256,15 +270,7 @@ def _boxes(row: Row) -> str:
 def _evidence(row: Row) -> list[str]:
     lines = []
     if row.finding:
-        lines.append('<ul class="statements">')
-        for statement in row.finding.statements:
-            mark = {True: "✓", False: "✗", None: "?"}[statement.held]
-            answer = {True: "holds", False: "does not hold", None: "undecided"}[statement.held]
-            lines.append(
-                f'<li><span class="mark" title="{answer}">{mark}</span> {_text(statement.claim)}: '
-                f"{_text(statement.criterion)}. <em>{answer}</em></li>"
-            )
-        lines += ["</ul>", *_comparison(row.finding)]
+        lines += [*_statements(row.finding), *_comparison(row.finding)]
         lines.append(f"<p>{_told(row.source or {})}</p>")
     head = "What was measured" if _is_ours(row.id) else "What the paper leaves open, and what we chose"
     if row.as_under:
@@ -272,6 +278,26 @@ def _evidence(row: Row) -> list[str]:
     elif row.choices:
         lines += [f'<p id="{_place(row.id)}"><b>{head}</b></p>', *_prose(row.choices)]
     return lines
+
+
+def _statements(finding: Finding) -> list[str]:
+    """The statements as a list; what several of them ask stands once, above these."""
+    lines = ['<ul class="statements">']
+    for criterion, alike in finding.by_criterion.items():
+        if len(alike) == 1:
+            lines.append(_statement(alike[0], f": {_text(criterion)}"))
+        else:
+            lines.append(f'<li>Asked of each: {_text(criterion)}.<ul class="statements">')
+            lines += [*map(_statement, alike), "</ul></li>"]
+    return [*lines, "</ul>"] + ([] if finding.comparable else ["<p>The verdict does not rest on these answers.</p>"])
+
+
+def _statement(one: Statement, asked: str = "") -> str:
+    mark = {True: "✓", False: "✗", None: "?"}[one.held]
+    answer = {True: "holds", False: "does not hold", None: "undecided"}[one.held]
+    found = f": {_unbroken(_text(one.found))}" if one.found else ""
+    said = f"{_text(one.claim)}{asked}. <em>{answer}</em>{found}"
+    return f'<li><span class="mark" title="{answer}">{mark}</span> {said}</li>'
 
 
 def _place(identifier: str) -> str:
@@ -282,18 +308,51 @@ def _place(identifier: str) -> str:
 def _comparison(finding: Finding) -> list[str]:
     if not finding.table:
         return []
-    heads = ["setting", "model", "ours"]
+    new = [i == 0 or finding.table[i - 1].setting != one.setting for i, one in enumerate(finding.table)]
+    grouped = 3 * sum(new) <= len(new)  # a setting stands once, above its lines
+    heads = ["model", "ours"] if grouped else ["setting", "model", "ours"]
     if any(one.paper is not None for one in finding.table):
         heads += ["paper", finding.agreement] if any(one.agree is not None for one in finding.table) else ["paper"]
     caption = f"<caption>{_text(finding.numbers)}</caption>" if finding.numbers else ""
-    lines = [f'<table class="numbers">{caption}<thead><tr>', *(f'<th scope="col">{_text(head)}</th>' for head in heads)]
-    lines.append("</tr></thead><tbody>")
-    for one in finding.table:
+    if grid := _grid(finding):
+        (head, *body), mark = grid, ' scope="col"'
+        lines = [f'<table class="numbers grid">{caption}<thead>{_row_of(head, "th", mark)}</thead><tbody>']
+        return [*lines, *(_row_of(row, "td") for row in body), "</tbody></table>"]
+    kind, scope = "numbers grid" if grouped else "numbers", ' scope="col"'
+    lines = [f'<table class="{kind}">{caption}<thead>{_row_of(heads, "th", scope)}</thead><tbody>']
+    for one, first in zip(finding.table, new, strict=True):
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
-        cells = (one.setting, one.model, one.ours.shown(one.form), paper, agree)
-        lines.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells[: len(heads)]) + "</tr>")
+        cells = [one.model, one.ours.shown(one.form), paper, agree]
+        if grouped and first:
+            lines.append(_row_of([f"{one.setting}:"], "td", f' colspan="{len(heads)}"'))
+        lines.append(_row_of([*([] if grouped else [one.setting]), *cells][: len(heads)], "td"))
     return [*lines, "</tbody></table>"]
+
+
+FEW = 4  # columns of numbers
+
+
+def _grid(finding: Finding) -> list[list[str]]:
+    """Numbers of ours alone as a table of settings by models, its head first; empty where one of them has no number.
+
+    The fewer of the two are the columns, models where they are few.
+    """
+    settings = dict.fromkeys(one.setting for one in finding.table)
+    models = dict.fromkeys(one.model for one in finding.table)
+    cells = {(one.setting, one.model): one.ours.shown(one.form) for one in finding.table}
+    whole = len(cells) == len(finding.table) == len(settings) * len(models)
+    if not whole or any(one.paper is not None for one in finding.table):
+        return []
+    if not 2 <= min(len(settings), len(models)) <= FEW:
+        return []
+    if len(models) <= FEW:
+        return [["", *models], *([setting, *(cells[setting, model] for model in models)] for setting in settings)]
+    return [["", *settings], *([model, *(cells[setting, model] for setting in settings)] for model in models)]
+
+
+def _row_of(cells: list[str], tag: str, attributes: str = "") -> str:
+    return "<tr>" + "".join(f"<{tag}{attributes}>{_text(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _told(source: dict) -> str:
@@ -319,7 +378,35 @@ def _prose(text: str) -> list[str]:
     return lines
 
 
+ROWS = {"accuracy": "SN-Tab1-synthetic", "four_pairs": "SN-F11", "effect_sizes": "SN-Tab7"}
+FILES = {  # what else docstrings name, which a reader of the page cannot see
+    "image-networks": "images/study.py",
+    "models": "tables/models.py",
+    "rivals": "tables/rivals.py",
+    "baselines": "tables/baselines.py",
+    "splits.shared": "tables/splits.py",
+    "optimiser": "_models/perceptron.py",
+    "_models.coalition_tables": "_models/coalition_tables.py",
+    "_models.transparent": "_models/transparent.py",
+}
+
+
 def _marked(text: str) -> str:
-    text = escape(" ".join(text.split()))
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    """Words of a docstring as HTML: code, bold, links to rows, files, and norms as everywhere in the book."""
+    words, *others = escape(" ".join(text.split())).split("`")
+    parts = [_norms(words)]
+    for i, part in enumerate(others):
+        parts.append(_norms(part) if i % 2 else _code(part))
+    bold = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", "".join(parts))
+    return re.sub(r"\*(\w[^*]*)\*", r"<em>\1</em>", bold)
+
+
+def _norms(words: str) -> str:
+    return re.sub(r"\bl1\b", "ℓ1", words).replace("l-infinity", "ℓ∞")
+
+
+def _code(name: str) -> str:
+    """A name in backticks: of a study or a finding the row that tells of it, of a module its file."""
+    if name in ROWS:
+        return f'<a href="#{ROWS[name].lower()}">{ROWS[name]}</a>'
+    return f"<code>{FILES.get(name, name)}</code>"

@@ -1,13 +1,17 @@
 """The scorecard says what the records, the chapters and the errata say, and no page says more."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shapnotes.experiments import CLAIMS, STUDIES, scorecard
+from shapnotes.experiments import CLAIMS, STUDIES, recorded, scorecard
 from shapnotes.experiments._harness.record import Record
+from shapnotes.experiments.mnist_perceptron import finding as mnist
+from shapnotes.experiments.pixel_maps import gradients_finding
+from shapnotes.experiments.regularised_images import small_values, trainings
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 RESULTS = BOOK / "results"
@@ -88,8 +92,8 @@ def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
 
 def test_the_experiments_of_the_papers_are_counted_in_a_sentence():
     told = (
-        "Of the 22 experiments of the papers none agrees in all its numbers; five disagree in a direction; "
-        "eleven were run smaller; two cannot be compared; four are open."
+        "Of the 22 experiments of the papers none agrees, neither in all its numbers nor in its directions alone; "
+        "five disagree in a direction; eleven were run smaller; two cannot be compared; four are open."
     )
     assert told in chapter("scorecard").splitlines()
     found = [row for row in scorecard.rows(RESULTS) if row.id in MEASURED and not row.id.startswith("X")]
@@ -99,6 +103,11 @@ def test_the_experiments_of_the_papers_are_counted_in_a_sentence():
     ]
     told = "Of the 3 experiments of the papers one agrees in all its numbers; two are open."
     assert scorecard._experiments(one) == told
+    some = [replace(row, verdict=verdict) for row, verdict in zip(found, ("directions agree", "open"), strict=False)]
+    assert scorecard._experiments(some) == (
+        "Of the 2 experiments of the papers none agrees in all its numbers; one agrees in its directions alone; "
+        "one is open."
+    )
     derived = [row for row in scorecard.rows(RESULTS) if row.id in DERIVED]
     assert scorecard._experiments(one + derived) == told
 
@@ -111,8 +120,95 @@ def test_a_table_says_what_its_numbers_are_and_when_they_agree():
         assert ("✓" in page or "✗" in page) == ("√2" in page or "side of 1?" in page or "factor" in page), identifier
     told = {"SN-Tab5": "same side of 1?", "SN-Tab7": "within a factor of 1.5?", "SN-Tab1-synthetic": "within √2 × ±?"}
     for identifier, head in told.items():
-        assert f'<th scope="col">{head}</th>' in heads[identifier]
+        assert f'<th scope="col">{head}</th>' in heads[identifier][0]
     assert "<caption>effect size of ours against the method, Cohen&#x27;s d_z</caption>" in heads["SN-Tab7"][0]
+
+
+def test_what_several_statements_ask_stands_once():
+    """Above them; every statement has its answer, and the numbers that it rests on."""
+    page = chapter("scorecard")
+    for row in scorecard.rows(RESULTS):
+        if row.finding:
+            for criterion, alike in row.finding.by_criterion.items():
+                asked = fold(page, row.id).count(scorecard._text(criterion) + ".")
+                assert asked == 1, (row.id, criterion)
+                assert (f"Asked of each: {scorecard._text(criterion)}." in fold(page, row.id)) == (len(alike) > 1)
+            for one in row.finding.statements:
+                answer = f"<em>{ {True: 'holds', False: 'does not hold', None: 'undecided'}[one.held] }</em>"
+                told = f": {scorecard._unbroken(scorecard._text(one.found))}" if one.found else ""
+                assert f"{answer}{told}</li>" in fold(page, row.id)
+            unused = "The verdict does not rest on these answers." in fold(page, row.id)
+            assert unused == (row.verdict == "not comparable")
+
+
+def test_numbers_of_ours_alone_are_settings_by_models():
+    """The fewer are the columns; each has a line of its own where one is missing, or the paper has numbers."""
+    rows = {row.id: row.finding for row in scorecard.rows(RESULTS) if row.finding}
+    grids = {name: scorecard._grid(one) for name, one in rows.items()}
+    assert {name for name, grid in grids.items() if grid} == {
+        "LC-F7", "SN-F3", "SN-F4", "SN-F5", "SN-F6", "SN-F7", "SN-F11", "X-W1", "X-W2",
+    }  # fmt: skip
+    for name, grid in grids.items():
+        if grid:
+            head, *body = grid
+            shown = {(row[0], column): cell for row in body for column, cell in zip(head[1:], row[1:], strict=True)}
+            lines = {(one.setting, one.model): one.ours.shown(one.form) for one in rows[name].table}
+            assert shown in (lines, {key[::-1]: cell for key, cell in lines.items()}) and len(head) <= 5
+            assert scorecard._comparison(rows[name])[0].startswith('<table class="numbers grid">')
+    assert grids["SN-F4"][1][0] == "ShapNet" and grids["SN-F3"][0][1:] == ["no penalty", "ℓ1", "ℓ1 on all"]
+
+
+def test_a_setting_of_many_lines_stands_once_above_them():
+    rows = {row.id: row.finding for row in scorecard.rows(RESULTS) if row.finding}
+    page = "\n".join(scorecard._comparison(rows["SN-Tab3"]))
+    assert page.count("untrained networks, Deep ShapNet") == 1 and page.count("<tr>") == 1 + 8 + 48
+    assert '<td colspan="4">untrained networks, Deep ShapNet:</td>' in page and "setting" not in page
+    apart = "\n".join(scorecard._comparison(rows["LC-T2"]))
+    assert apart.count("<td>SGD 0.1</td>") == 3 and "colspan" not in apart
+
+
+def test_a_number_and_its_interval_stay_in_one_line():
+    assert scorecard._unbroken("by +1.3e-06 ± 2.0e-07 (10), 0.13 ± 0.01") == (
+        'by <span class="number">+1.3e-06 ± 2.0e-07</span> (10), <span class="number">0.13 ± 0.01</span>'
+    )
+
+
+def test_numbers_that_texts_about_choices_name_are_the_records():
+    """Texts of folds name few numbers of a record; these are theirs."""
+    first = recorded("LC-F3", RESULTS)
+    for how, told in (({"images": "drawn"}, "+0.028 ± 0.007"), ({"init": "torch"}, "+0.029 ± 0.009")):
+        assert mnist.lead(first, "shaplu", "Adam 0.001", **how).shown("+.3f") == told and told in mnist.CLAIM.about
+    rows = json.loads((RESULTS / "bench_explain.json").read_text("utf8"))["rows"]
+    turns = {
+        r["method"]: r["over_loop_range"] for r in rows if r["model"] == "DNN (eq. param.)" and r["method"] != "loop"
+    }
+    mean = {r["method"]: r["over_loop_interval"][0] for r in rows if r["model"] == "DNN (eq. param.)"}
+    for kernel in ("Kernel SHAP (40)", "Kernel SHAP (77)"):
+        assert 1 < turns[kernel][0] < 1.05 and 3.9 < turns[kernel][1] < 4.2
+    assert mean["Kernel SHAP (40)"] > mean["Kernel SHAP (77)"] and turns["Deep SHAP"][1] < 1.15 * turns["Deep SHAP"][0]
+    guesses = recorded("LC-F7", RESULTS)
+    assert gradients_finding.lead(guesses, "removal", "gradient times input", "relevance").low > 0
+    networks = recorded("SN-F3", RESULTS)
+    small = [
+        trainings.of(networks, seed=seed)[name]["shape"]["small"][:3]
+        for seed in trainings.trainings(networks)
+        for name in ("none", "l1")
+    ]
+    assert len(small) == 6 and max(map(max, small)) * small_values.PIXELS < 2  # of which three differences each
+
+
+def test_names_in_texts_about_choices_lead_somewhere():
+    """A name of a finding is a link to its row, a name of a module its file; norms are written as elsewhere."""
+    shown = scorecard._prose("as in `accuracy` and `models`, the l1 norm and l-infinity, `l1` *aslant*, a * b * c")[0]
+    assert '<a href="#sn-tab1-synthetic">SN-Tab1-synthetic</a>' in shown and "<code>tables/models.py</code>" in shown
+    assert "the ℓ1 norm and ℓ∞, <code>l1</code> <em>aslant</em>, a * b * c" in shown
+    package = Path(scorecard.__file__).parent
+    assert all((package / path).exists() for path in scorecard.FILES.values())
+    assert set(scorecard.ROWS.values()) <= scorecard.CLAIMS.keys()
+    page = chapter("scorecard")
+    assert not re.search(
+        r"<code>(models|rivals|accuracy|baselines|image-networks|resnet)</code>|RATES|SIZES|SEEN\b", page
+    )
 
 
 def test_fewer_runs_of_one_model_are_named_beside_the_scale():
@@ -123,6 +219,8 @@ def test_fewer_runs_of_one_model_are_named_beside_the_scale():
 def test_which_error_is_subtracted_from_which_is_said():
     (row,) = [row for row in scorecard.rows(RESULTS) if row.id == "X-N1"]
     told = [one.criterion for one in row.finding.statements if "difference" in one.criterion]
+    assert "256 random orders, 128 and their reverses," in row.finding.statements[4].claim
+    assert row.finding.decides.count("±") == 3 and "outputs: Li and Cui, equation 1 0.0326" in row.finding.decides
     assert len(told) == 5 and all("the nearer one's error less the other's" in criterion for criterion in told)
 
 

@@ -27,12 +27,14 @@ class Statement:
     criterion : what is asked of the record, in words
     held      : True or False; None where the record does not decide
     size      : whether it is about the size of the paper's numbers; else it is about a direction
+    found     : the numbers that the answer rests on, where the table of the finding does not have them
     """
 
     claim: str
     criterion: str
     held: bool | None
     size: bool = False
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,14 @@ class Finding:
     def count(self) -> str:
         """How many statements hold, for a summary."""
         return f"{sum(s.held is True for s in self.statements)} of {len(self.statements)} statements hold"
+
+    @property
+    def by_criterion(self) -> dict[str, list[Statement]]:
+        """The statements by what is asked of the record, in their order: several may ask the same."""
+        asked: dict[str, list[Statement]] = {}
+        for one in self.statements:
+            asked.setdefault(one.criterion, []).append(one)
+        return asked
 
 
 def above(lead: Interval, bound: float = 0.0) -> bool | None:

@@ -69,21 +69,25 @@ def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
 
 
 def statements(finding: Finding, caption: str, whose: str = "the paper") -> Table:
-    """What a paper says, or we expected, what is asked of the record, and whether it holds.
+    """What a paper says, or we expected, what is asked of the record, whether it holds, and by which numbers.
 
     Where several ask the same, that stands once, above them.
     """
     answers = {True: "holds", False: "does not hold", None: "undecided"}
-    asked: dict[str, list[Statement]] = {}
-    for one in finding.statements:
-        asked.setdefault(one.criterion, []).append(one)
+    numbers = any(one.found for one in finding.statements)
+    head = ["answer", "found"] if numbers else ["answer"]
+
+    def answer(one: Statement) -> list[str]:
+        return [answers[one.held], one.found] if numbers else [answers[one.held]]
+
+    asked = finding.by_criterion
     if len(asked) == len(finding.statements):
-        apart = [[one.claim, one.criterion, answers[one.held]] for one in finding.statements]
-        return table([whose, "asked of the record", "answer"], apart, caption)
+        apart = [[one.claim, one.criterion, *answer(one)] for one in finding.statements]
+        return table([whose, "asked of the record", *head], apart, caption)
     rows: list[list[str] | str] = []
     for criterion, alike in asked.items():
-        rows += [f"Asked of the record: {criterion}", *([one.claim, answers[one.held]] for one in alike)]
-    return table([whose, "answer"], rows, caption)
+        rows += [f"Asked of the record: {criterion}", *([one.claim, *answer(one)] for one in alike)]
+    return table([whose, *head], rows, caption)
 
 
 def comparison(finding: Finding, caption: str) -> Table:

@@ -2,7 +2,7 @@
 
 The paper: 3072-1024-512-512-10, dropout of 0.2 after each hidden activation, Glorot-uniform weights, batches of 128,
 Adam(1e-3, .9, .999), 20 repeats; its table 2, LC-T2, has the same network under other optimisers. It was written in
-Keras, whose defaults stand for what the paper leaves open: pixels lie in [0, 1], and so on under `optimiser`. The paper
+Keras, whose defaults stand for what the paper leaves open: pixels lie in [0, 1], and so on (`optimiser`). The paper
 says that biases start Glorot-uniform as well, by default; here they start at zero, which is Keras's default. The number
 of epochs is not given: ten or more are taken for the paper's scale here. Runs go on to 20, and the record has both
 accuracies after every epoch. They are compared at equal epochs, as many as all of them have.

@@ -111,7 +111,7 @@ def finding(runs: list[dict]) -> Finding:
         theirs = [max(column) - min(column) for column in zip(*PAPER.values(), strict=True)]
         table.append(Comparison("best minus worst setting", "SA less ReLU", spans, theirs[0] - theirs[1], form="+.3f"))
     decides = f"SA ahead in {ahead} of {len(gains)} settings, behind in {behind}, by 95 % intervals"
-    decides += "" if whole else "; the table's accuracies are not asked of a smaller network"
+    decides += "" if whole else "; the table's accuracies are not compared, because the experiment is smaller"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs), numbers="accuracy on test images")
 
 

@@ -38,6 +38,7 @@ def finding(runs: list[dict]) -> Finding:
             "test accuracies at the end are not significantly different",
             "95 % interval of the paired difference includes 0",
             None if apart is None or apart.half != apart.half else apart.low <= 0 <= apart.high,
+            found=f"with {len(_pairs(runs))} pairs, {apart.shown('+.4f')}" if apart else "",
         ),
     ]
     if whole:
@@ -52,7 +53,7 @@ def finding(runs: list[dict]) -> Finding:
         table.append(Comparison("test accuracy at the end", "SA minus ReLU", apart, form="+.4f"))
     shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in gains.items())
     decides = f"lead of SA in training accuracy {shown}"
-    decides += "" if whole else "; the accuracy at the end is not asked of a smaller experiment"
+    decides += "" if whole else "; the accuracy at the end is not compared, because the experiment is smaller"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs), numbers="accuracy")
 
 
@@ -66,7 +67,7 @@ def _smaller(runs: list[dict]) -> list[str]:
     """How each run is smaller than the paper's."""
     config, (full, _, epochs) = runs[0]["config"], SETTINGS["paper"]
     names = {"width": "channels", "images": "training images", "test_images": "test images"}
-    parts = [f"{config[k]} {name} in place of {full[k]}" for k, name in names.items() if config[k] != full[k]]
+    parts = [f"{config[k]:,} {name} in place of {full[k]:,}" for k, name in names.items() if config[k] != full[k]]
     done = runs[0]["result"]["epochs"]
     return parts + ([f"{done} epochs in place of the example's {epochs}"] if done < epochs else [])
 

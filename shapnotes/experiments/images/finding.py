@@ -18,6 +18,7 @@ from shapnotes.experiments.images.study import EPOCHS, WIDTHS
 WIDTH = max(WIDTHS["paper"])
 MODELS = {"shapnet": "Deep ShapNet", "cnn": "comparable network"}
 TITLES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
+IMAGES = "60,000 (CIFAR-10: 50,000)"
 PAPER = {  # accuracy, in the order of MODELS
     "mnist": (0.9950, 0.9917),
     "fashion_mnist": (0.9195, 0.9168),
@@ -96,11 +97,13 @@ def finding(runs: list[dict]) -> Finding:
             smaller.append(TITLES[data])
     if widths != {WIDTH}:
         images = max(run["config"]["images"] or 0 for run in runs)
-        short.insert(0, f"{max(widths)} channels in place of {WIDTH}, {images} images")
+        short.insert(0, f"{max(widths)} channels in place of {WIDTH}; {images:,} training images in place of {IMAGES}")
     leads = {data: lead(runs, data) for data in PAPER}
     decides = "lead " + ", ".join(f"{TITLES[data]} {one.shown('+.4f')}" for data, one in leads.items() if one)
     if smaller:
-        decides += f"; the table's accuracies are not asked of smaller networks ({', '.join(smaller)})"
+        decides += (
+            f"; accuracies are not compared with the table's, because the experiment is smaller ({', '.join(smaller)})"
+        )
     return Finding(tuple(statements), tuple(table), decides, "; ".join(short), numbers="accuracy on test images")
 
 

@@ -8,14 +8,15 @@ another way), at every pixel, blank ones included. Networks, seeds and images ar
 The paper calls figure 6 "far superior and much more intuitive". The maps are compared in four ways, and the sentence is
 taken for one statement about each:
 
-- removal: how far the probability falls while an image's pixels are blanked, the most important first;
+- removal: the mean probability of the predicted class while 50 of an image's pixels are blanked, the most important
+  first; less is better;
 - shapley: how near the maps are to those of sampled Shapley values;
 - resemblance: how much they look like the digit;
 - increase: how near they are to the increase in probability if a pixel grows by 1, as it is measured. This is
   what the paper says of the brightness of figure 6. A gradient is near to it by construction.
 
-A third guess stands beside both and does not count: gradient times input. Per unit of grey it is the gradient again,
-but only where there is ink, as in figure 6.
+Gradient times input stands beside both, though no statement of the paper is about it: per unit of grey it is the
+gradient again, but only where there is ink, as in figure 6. In removal it is ahead of relevance, by the paired lead.
 """
 
 import torch

@@ -2,7 +2,10 @@
 
 The figure shows one image, for networks without a penalty, with l1 on the last representation and with l1 on all. Its
 caption: a pixel that comes close to the reference stays close, and l1 "promotes the sparsity". What is compared here
-are means over test images of the share of pixels below a hundredth of the image's largest.
+are means over test images of the share of pixels below a hundredth of the image's largest. A share does not follow a
+pixel: others may have become small in its place. After the first three stages, without a penalty and with l1 on the
+last representation, our networks have fewer than two small pixels per image, so that six of the 18 differences could
+not fall by two.
 """
 
 from itertools import pairwise
@@ -11,7 +14,7 @@ from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.regularised_images import trainings
 from shapnotes.experiments.regularised_images.study import TITLES
-from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
+from shapnotes.experiments.regularised_images.trainings import Asked, Claims, of, over_all, over_trainings
 
 NETWORKS = ("none", "l1", "l1-layers")
 PIXELS = 32 * 32
@@ -23,16 +26,18 @@ def _small(results: dict[str, dict]) -> dict[str, list[float]]:
 
 
 CLAIMS: Claims = {
-    "what is small stays small": (
-        "in each of the three networks the number of small pixels falls by less than two per image from each stage to "
-        "the next",
-        lambda results: [b - a + 2 / PIXELS for stages in _small(results).values() for a, b in pairwise(stages)],
+    "the number of small pixels does not fall": Asked(
+        f"in each of the three networks the share of small pixels falls by less than two of {PIXELS:,} per image from "
+        "each stage to the next",
+        lambda results: [b - a for stages in _small(results).values() for a, b in pairwise(stages)],
+        -2 / PIXELS,
+        "+.4f",
     ),
-    "ℓ1 on the last representation makes more pixels small there": (
+    "ℓ1 on the last representation makes more pixels small there": Asked(
         "its share of small pixels after the last stage is above that without a penalty",
         lambda results: [_small(results)["l1"][-1] - _small(results)["none"][-1]],
     ),
-    "ℓ1 on all makes more pixels small at every stage": (
+    "ℓ1 on all makes more pixels small at every stage": Asked(
         "its share of small pixels is above that without a penalty after each stage",
         lambda results: [a - b for a, b in zip(_small(results)["l1-layers"], _small(results)["none"], strict=True)],
     ),
@@ -42,13 +47,15 @@ CLAIMS: Claims = {
 def finding(runs: list[dict]) -> Finding:
     """What the record says of figure 3's caption, which has no numbers."""
     table = [
-        Comparison(f"small pixels after stage {stage + 1}", TITLES[name], _share(runs, name, stage))
+        Comparison(f"stage {stage + 1}", TITLES[name], _share(runs, name, stage))
         for name, result in of(runs, NETWORKS).items()
         for stage in range(len(result["shape"]["small"]))
     ]
-    last = {name: _share(runs, name, -1).mean for name in of(runs, NETWORKS)}
-    decides = "small pixels at the end: " + ", ".join(f"{TITLES[name]} {share:.0%}" for name, share in last.items())
-    return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=SHARE)
+    last = {name: _share(runs, name, -1).shown(".2f") for name in of(runs, NETWORKS)}
+    decides = "share of small pixels at the end: " + ", ".join(f"{TITLES[name]} {one}" for name, one in last.items())
+    return Finding(
+        over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=f"after a stage, {SHARE}"
+    )
 
 
 def _share(runs: list[dict], name: str, stage: int):

@@ -12,7 +12,7 @@ from shapnotes.experiments.regularised_images import study as regularised_images
 from shapnotes.experiments.regularised_images import trainings
 from shapnotes.experiments.regularised_images.small_values import SHARE
 from shapnotes.experiments.regularised_images.study import TITLES, swept
-from shapnotes.experiments.regularised_images.trainings import Claims, of, over_all, over_trainings
+from shapnotes.experiments.regularised_images.trainings import Asked, Claims, of, over_all, over_trainings
 
 QUANTITIES = {
     "coefficient of variation": lambda result: result["shape"]["cv"],
@@ -22,11 +22,11 @@ QUANTITIES = {
 }
 
 CLAIMS: Claims = {
-    "ℓ1 puts importance on few pixels": (
+    "ℓ1 puts importance on few pixels": Asked(
         "more pixels than without a penalty are below a hundredth of the largest",
         lambda results: [results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]],
     ),
-    "ℓ∞ spreads it out": (
+    "ℓ∞ spreads it out": Asked(
         "the coefficient of variation of pixels' sizes is below that without a penalty",
         lambda results: [results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]],
     ),
@@ -41,9 +41,9 @@ def finding(runs: list[dict]) -> Finding:
         for name in of(runs)
     ]
     cv, _, small, _ = QUANTITIES.values()
-    shapes = {name: (over_trainings(runs, name, small).mean, over_trainings(runs, name, cv).mean) for name in of(runs)}
-    shown = (f"{TITLES[name]} {a:.0%}, {b:.2f}" for name, (a, b) in shapes.items())
-    decides = "small pixels, variation: " + "; ".join(shown)
+    shapes = {name: [over_trainings(runs, name, number) for number in (small, cv)] for name in of(runs)}
+    shown = (f"{TITLES[name]} {', '.join(one.shown('.2f') for one in both)}" for name, both in shapes.items())
+    decides = "share of small pixels, variation: " + "; ".join(shown)
     return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=SHARE)
 
 

@@ -2,17 +2,17 @@
 
 Four networks on MNIST, as in figures 3 and 5 to 10: without a penalty, with l1 on the last representation, with l1 on
 all of them, with l-infinity on the last; and one of ours. They are trained, and their weights kept, by
-`image-networks`, whose page says what the paper leaves open about them.
+`image-networks`, which says what the paper leaves open about them.
 
 Measured on the first test images, each number over all of them:
 
-    pruned  : figure 5. After one stage the pixels of smallest l1 norm (over channels) are set to the reference, a share
-              of all pixels of each image; the stages after it go on from there. "area" is the mean accuracy over the
-              shares
-    removed : figure 7. Pixels of the image are set to the reference: those of largest attribution to the predicted
-              class first, those of smallest first, or in a random order
-    shape   : of pixels' l1 norms over channels: the share of pixels below a hundredth of the image's largest after
-              every stage, and the coefficient of variation after the last
+- **Figure 5**, `pruned`. After one stage the pixels of smallest l1 norm (over channels) are set to the reference, a
+  share of all pixels of each image; the stages after it go on from there. The area is the mean accuracy over the
+  shares.
+- **Figure 7**, `removed`. Pixels of the image are set to the reference: those of largest attribution to the predicted
+  class first, those of smallest first, or in a random order.
+- **Figures 3, 6 and 8 to 10**, `shape`. Of pixels' l1 norms over channels: the share of pixels below a hundredth of the
+  image's largest after every stage, and the coefficient of variation after the last.
 
 Other strengths of the penalties than the first choice are measured at the scale "cpu" only.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from shapnotes.experiments._harness.finding import Statement, above, every
 from shapnotes.experiments._harness.statistics import Interval, interval, of_share
@@ -10,6 +11,7 @@ from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHA
 from shapnotes.shapnet import ImageShapNet
 
 TEST_IMAGES = 10_000  # of MNIST
+FEW = 4  # numbers that are told one by one
 
 
 def of(runs: list[dict], names: Iterable[str] = MODELS, seed: int = 0) -> dict[str, dict]:
@@ -50,24 +52,47 @@ def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float])
     return interval(number(results[name]) for results in by_seed if results)
 
 
-# By what is said: the differences that have to be above zero, in words and from the results of one training.
-Claims = dict[str, tuple[str, Callable[[dict[str, dict]], Sequence[float]]]]
+class Asked(NamedTuple):
+    """What has to be above a bound: in words, from the results of one training, the bound, and how it is printed."""
+
+    words: str
+    numbers: Callable[[dict[str, dict]], Sequence[float]]
+    bound: float = 0.0
+    form: str = "+.3f"
+
+
+Claims = dict[str, Asked]  # by what is said
 
 
 def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
-    """Statements that hold where the 95 % interval over trainings of each of its differences is above zero.
+    """Statements that hold where the 95 % interval over trainings of each of its numbers is above its bound."""
+    count = len(trainings(runs))
+    statements = []
+    for what, asked in claims.items():
+        found = each(runs, asked.numbers)
+        criterion = f"{asked.words}: by the 95 % interval over trainings, of which there are {count}"
+        held = every([above(one, asked.bound) for one in found])
+        statements.append(Statement(what, criterion, held, found=_found(found, asked)))
+    return tuple(statements)
+
+
+def each(runs: list[dict], numbers: Callable[[dict[str, dict]], Sequence[float]]) -> list[Interval]:
+    """Numbers of a training, each with its interval over those that have all four networks.
 
     A training has the same first weights for all four networks, so that differences within it are paired.
     """
     results = [of(runs, seed=seed) for seed in trainings(runs)]
-    statements = []
-    for what, (differences, of_training) in claims.items():
-        leads = [interval(one) for one in zip(*map(of_training, results), strict=True)]
-        criterion = f"{differences}: by the 95 % interval over trainings, of which there are {len(results)}"
-        if len(leads) > 1:
-            criterion += f"; it is so for {sum(lead.low > 0 for lead in leads)} of {len(leads)} differences"
-        statements.append(Statement(what, criterion, every([above(lead) for lead in leads])))
-    return tuple(statements)
+    return [interval(one) for one in zip(*map(numbers, results), strict=True)]
+
+
+def _found(numbers: list[Interval], asked: Asked) -> str:
+    """The numbers, or the least of many, and for how many of several it is so."""
+    if not numbers:
+        return ""
+    told = f"so for {sum(one.low > asked.bound for one in numbers)} of {len(numbers)}; " if len(numbers) > 1 else ""
+    if len(numbers) > FEW:
+        return f"{told}the least is {min(numbers, key=lambda one: one.mean).shown(asked.form)}"
+    return told + ", ".join(one.shown(asked.form) for one in numbers)
 
 
 def reduced(runs: list[dict]) -> str:

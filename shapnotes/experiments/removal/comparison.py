@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from shapnotes.experiments._harness.finding import Statement
-from shapnotes.experiments._harness.statistics import interval
-from shapnotes.experiments.removal.methods import RIVALS
+from shapnotes.experiments._harness.statistics import Interval, interval
+from shapnotes.experiments.removal.methods import METHODS, RIVALS
 from shapnotes.experiments.removal.study import TEST_IMAGES, WIDTH, named
 from shapnotes.metrics import PairedComparison, paired_comparison
 
@@ -67,11 +67,36 @@ def reduced(runs: list[dict], tasks: tuple[str, ...]) -> str:
     return "; ".join(parts)
 
 
-def in_trainings(answers: list[bool | None], claim: str, criterion: str) -> Statement:
-    """A statement that has to hold in every training; refuted where every one refutes it."""
+def in_trainings(answers: list[bool | None], claim: str, criterion: str, also: str = "") -> Statement:
+    """A statement about the images of each network: it has to hold in every training; refuted where each refutes it.
+
+    also : what else was found, as over networks
+    """
     agreed = answers[0] if answers and len(set(answers)) == 1 else None
-    counts = f"holds in {answers.count(True)} and fails in {answers.count(False)} of {len(answers)} trainings"
-    return Statement(claim, f"{criterion}; {counts}", agreed)
+    counts = f"so in {answers.count(True)} of {len(answers)} networks, refuted in {answers.count(False)}"
+    return Statement(claim, criterion, agreed, found=f"{counts}; {also}" if also else counts)
+
+
+def lead(runs: list[dict], task: str, method: str, quantity: str = "change") -> Interval:
+    """By how much our explanations are better than a method's: means over images, with the interval over trainings."""
+    sign = -1 if task == "removal" else 1
+    own = [one for one in by_training(runs).values() if of(one, task, method) and of(one, task, "ours")]
+    return interval(sign * against(one, task, method, quantity).mean for one in own)
+
+
+def over_networks(runs: list[dict], task: str, quantity: str = "change", form: str = "+.1f") -> str:
+    """Over networks: of how many of the five methods ours are ahead, in words, and the least lead."""
+    leads = {method: lead(runs, task, method, quantity) for method in RIVALS}
+    ahead = sum(one.low > 0 for one in leads.values())
+    least = min(one.mean for one in leads.values()) + 1e-3  # DeepLIFT and Deep SHAP are one but for rounding
+    nearest = next(method for method, one in leads.items() if one.mean < least)
+    of_the_five = "all five" if ahead == len(RIVALS) else f"{ahead or 'none'} of the five"
+    return f"over networks ahead of {of_the_five}, the least lead {leads[nearest].shown(form)} ({METHODS[nearest]})"
+
+
+def ahead_over_networks(runs: list[dict], task: str, quantity: str = "change") -> bool:
+    """Whether the interval over networks of our lead over each of the five methods is above zero."""
+    return all(lead(runs, task, method, quantity).low > 0 for method in RIVALS)
 
 
 def over_trainings(runs: list[dict], task: str, method: str, quantity: str = "change"):

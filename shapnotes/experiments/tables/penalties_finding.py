@@ -37,6 +37,7 @@ def _defined(runs: list[dict], quantity: str) -> list[dict]:
 
 CV, ACCURACY = "cv", "test"
 COLUMNS = {CV: "coefficient of variation", SPARSE: "share within 0.001 of 0", ACCURACY: "accuracy"}
+FORMS = {CV: ".3f", SPARSE: ".5f", ACCURACY: ".3f"}
 DIRECTIONS = (  # which way the paper's table goes from no penalty: table, penalty, quantity, side
     ("yeast", "linf", CV, -1),
     ("yeast", "l1", CV, 1),
@@ -58,7 +59,7 @@ def finding(runs: list[dict]) -> Finding:
     judged = [_direction(runs, *one, count) for one in DIRECTIONS]
     judged += [_unharmed(runs, data, penalty, count) for data in PAPER for penalty in ("linf", "l1")]
     table = [
-        Comparison(f"{TITLES[data]}, {COLUMNS[quantity]}", NAMES[penalty], ours, theirs)
+        Comparison(f"{TITLES[data]}, {COLUMNS[quantity]}", NAMES[penalty], ours, theirs, form=FORMS[quantity])
         for (data, penalty), cell in cells.items()
         for quantity, theirs in zip(COLUMNS, PAPER[data][penalty], strict=True)
         if (ours := average(cell, quantity)) is not None
@@ -68,11 +69,12 @@ def finding(runs: list[dict]) -> Finding:
         for (data, penalty), cell in cells.items()
         if len(cell) < 50
     ]
-    held = sum(one.held is True for one in judged[: len(DIRECTIONS)])
-    wrong = [one.claim for one in judged if one.held is False]
-    decides = f"{held} of {len(DIRECTIONS)} directions as in the table" + (
-        f"; not: {'; '.join(wrong)}" if wrong else ""
-    )
+    moved = judged[: len(DIRECTIONS)]
+    held, undecided = (sum(one.held is answer for one in moved) for answer in (True, None))
+    wrong = [one.claim for one in moved if one.held is False]
+    decides = f"{held} of {len(DIRECTIONS)} directions as in the table"
+    decides += f"; {len(wrong)} against it: {', '.join(wrong)}" if wrong else ""
+    decides += f"; {undecided} undecided" if undecided else ""
     return Finding(
         tuple(judged), tuple(table), f"{decides}. Strength and threshold were chosen by the table", "; ".join(short)
     )
@@ -86,7 +88,8 @@ def _direction(runs: list[dict], data: str, penalty: str, quantity: str, side: i
     verb, where, judge = ("raises", "above", above) if side > 0 else ("lowers", "below", below)
     lead = _lead(runs, data, penalty, quantity)
     claim = f"{TITLES[data]}: {NAMES[penalty]} {verb} the {COLUMNS[quantity]}"
-    return Statement(claim, f"{OVER} {where} 0; one of {count} comparisons", None if lead is None else judge(lead))
+    criterion, found = f"{OVER} {where} 0; one of {count} comparisons", _shown(lead, quantity)
+    return Statement(claim, criterion, None if lead is None else judge(lead), found=found)
 
 
 def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statement:
@@ -97,7 +100,12 @@ def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statemen
         f"{TITLES[data]}: {NAMES[penalty]} costs no accuracy",
         criterion,
         None if lead is None else above(lead, -UNHARMED),
+        found=_shown(lead, ACCURACY),
     )
+
+
+def _shown(lead: Interval | None, quantity: str) -> str:
+    return "" if lead is None else lead.shown(FORMS[quantity].replace(".", "+."))
 
 
 def _lead(runs: list[dict], data: str, penalty: str, quantity: str) -> Interval | None:

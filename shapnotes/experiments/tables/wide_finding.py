@@ -74,15 +74,13 @@ def _digits(runs: list[dict]) -> Finding:
         if c
     ]
     answers: list[bool | None] = [None, None, None]
+    found = ["", "", ""]
     decides, short = "no runs of MNIST", ""
     if all(cells):
         one, two, small, large = ({run["seed"]: run["result"]["test"] for run in cell} for cell in cells)
-        ahead, behind = paired_interval(two, one), paired_interval(two, large)
-        answers = [
-            _within(paired_interval(one, small), ALIKE),
-            above(ahead),
-            above(behind, -ALIKE),
-        ]
+        alike, ahead, behind = paired_interval(one, small), paired_interval(two, one), paired_interval(two, large)
+        answers = [_within(alike, ALIKE), above(ahead), above(behind, -ALIKE)]
+        found = [difference.shown("+.4f") for difference in (alike, ahead, behind)]
         decides = f"two stages less one {ahead.shown('+.4f')}, less the large perceptron {behind.shown('+.4f')}"
         seeds = min(map(len, cells))
         short = f"{seeds} seeds" if seeds < 3 else ""
@@ -92,8 +90,8 @@ def _digits(runs: list[dict]) -> Finding:
         "two stages predict no worse than a perceptron of as many parameters": f"above -{ALIKE:g}",
     }
     statements = (
-        Statement(claim, f"the interval of the difference over seeds is {where}", answer)
-        for (claim, where), answer in zip(claims.items(), answers, strict=True)
+        Statement(claim, f"the interval of the difference over seeds is {where}", answer, found=told)
+        for (claim, where), answer, told in zip(claims.items(), answers, found, strict=True)
     )
     return Finding(tuple(statements), tuple(table), decides, short, numbers="accuracy on test images")
 
@@ -115,17 +113,18 @@ def _seen(runs: list[dict]) -> Finding:
             table.append(Comparison(TITLES[data], f"{label}: {what}", rivals.mean(cell, _test), form=form))
         if {2, DEEP[data][0]} <= cells.keys():
             pairs, every = cells[2], cells[DEEP[data][0]]
-            ahead = accuracy_finding.lead(every, pairs)
+            ahead, signed = accuracy_finding.lead(every, pairs), form.replace(".", "+.")
             answer = below(ahead) if data == "synthetic" else above(ahead)
             where = "below 0" if data == "synthetic" else "above 0"
             claim = f"{TITLES[data]}: seeing every feature predicts better than seeing two"
-            statements.append(Statement(claim, f"the interval of the difference over rounds is {where}", answer))
+            criterion, found_lead = f"the interval of the difference over rounds is {where}", ahead.shown(signed)
+            statements.append(Statement(claim, criterion, answer, found=found_lead))
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
             claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
             criterion = "the interval of the error / size lies below that of two features"
             answer = True if one.high < two.low else False if one.low > two.high else None
             statements.append(Statement(claim, criterion, answer))
-            leads.append(f"{TITLES[data]}, {what} {ahead.shown(form.replace('.', '+.'))}")
+            leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
 

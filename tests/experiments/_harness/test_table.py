@@ -80,6 +80,12 @@ def test_what_several_statements_ask_stands_once_above_them():
         "Asked of the record: near 1",
         "claim 1    does not hold",
     ]
+    found = Finding((Statement("one", "above 0", True, found="+0.2 ± 0.1"), Statement("two", "near 1", None)), (), "")
+    assert repr(statements(found, "Claims")).splitlines()[1:] == [
+        "the paper  asked of the record  answer     found",
+        "one        above 0              holds      +0.2 ± 0.1",
+        "two        near 1               undecided",
+    ]
     assert lines("above 0", "near 1")[2:] == [
         "claim 0    above 0              holds",
         "claim 1    near 1               does not hold",

@@ -109,10 +109,10 @@ def test_a_smaller_or_unfinished_record_is_told():
     assert small.verdict == "smaller scale only" and small.reduced == (
         "a network 3072-128-64-64-10 in place of 3072-1024-512-512-10; 6 epochs; 4 of 8 repeats"
     )
-    # The table's accuracies are not asked of it, in no mark and no statement.
+    # The table's accuracies are not compared with its, in no mark and no statement.
     assert len(small.statements) == 3 and not any(s.size for s in small.statements)
     assert {line.agree for line in small.table} == {None}
-    assert small.decides.endswith("the table's accuracies are not asked of a smaller network")
+    assert small.decides.endswith("the table's accuracies are not compared, because the experiment is smaller")
     runs = made(the_papers)
     assert twelve_optimisers.finding(runs[:-1]).reduced == "7 of 8 repeats"
     assert twelve_optimisers.finding(made(the_papers, settings=("Adam 0.001", "SGD 0.1"))).reduced == "2 of 12 settings"

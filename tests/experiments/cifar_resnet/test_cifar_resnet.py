@@ -141,12 +141,13 @@ def test_a_part_is_never_taken_for_the_whole(lead):
     found = cifar_resnet_finding.finding(part)
     assert found.verdict == "smaller scale only" and found.statements[0].held is (lead > 0)
     assert found.reduced == (
-        "8 channels in place of 16; 10000 training images in place of 50000; 2000 test images in place of 10000; "
+        "8 channels in place of 16; 10,000 training images in place of 50,000; 2,000 test images in place of 10,000; "
         "3 epochs in place of the example's 200; 4 of 8 pairs"
     )
-    # The accuracy at the end is not asked of it, in no mark and no statement.
+    # The accuracy at the end is not compared, in no mark and no statement.
     assert len(found.statements) == 2 and {line.agree for line in found.table} == {None}
-    assert found.decides.endswith("the accuracy at the end is not asked of a smaller experiment")
+    assert found.decides.endswith("the accuracy at the end is not compared, because the experiment is smaller")
+    assert found.statements[1].found.startswith("with 4 pairs, ")
     assert cifar_resnet_finding.finding(record(lambda e: lead, pairs=7)).reduced == "7 of 8 pairs"
     assert (
         cifar_resnet_finding.finding(record(lambda e: lead, epochs=120)).reduced

@@ -52,6 +52,14 @@ def test_no_record_can_agree():
 def test_statements_follow_the_numbers():
     wide = lambda s, m, k: 5 if (s, m, k) == ("yeast", "deep", "ours") else 1  # noqa: E731
     assert held(spread.finding(made(wide))) == [False, True, False]
+    assert "Yeast +1." in spread.finding(made(wide)).statements[0].found
+    near = lambda s, m, k: 3.4 if (s, m, k) == ("yeast", "deep", "ours") else 1  # noqa: E731  0.357 beside 0.358
+    runs = made(near)
+    yeast = distance_finding.of(runs, "yeast", "deep")
+    turned = [run["result"]["error"]["deep_shap"] for run in reversed(yeast)]
+    for run, errors in zip(yeast, turned, strict=True):  # other inputs are hard for it
+        run["result"]["error"]["deep_shap"] = errors
+    assert held(spread.finding(runs))[0] is None
     loose = lambda s, m, k: 1e3 if (s, m, k) == ("yeast", "shallow", "ours") else 1  # noqa: E731
     assert held(spread.finding(made(loose))) == [True, False, True]
     for factor, answer in ((2.1, None), (4, False)):  # of the first the interval is on both sides of a factor of two
@@ -69,6 +77,22 @@ def test_standard_deviations():
     pseudo = [10 * values.std() - 9 * values[rounds != r].std() for r in range(10)]
     assert found.half == pytest.approx(interval(map(float, pseudo), shared=1 / 3).half)
     assert spread.spread(runs[:5], "ours").half != spread.spread(runs[:5], "ours").half  # one round: no interval
+
+
+def test_a_difference_of_standard_deviations():
+    """By the jackknife over rounds too: of the difference, since both methods explain the same inputs."""
+    runs = distance_finding.of(made(), "yeast", "deep")
+    own, other = (
+        torch.tensor([run["result"]["error"][method][0] for run in runs], dtype=torch.float64)
+        for method in ("ours", "deep_shap")
+    )
+    found = spread.difference(runs, "ours", "deep_shap")
+    assert found.mean == pytest.approx((own.std() - other.std()).item())
+    rounds = torch.tensor([run["seed"] // 5 for run in runs])
+    gaps = [float(own[rounds != r].std() - other[rounds != r].std()) for r in range(10)]
+    pseudo = [10 * found.mean - 9 * gap for gap in gaps]
+    assert found.half == pytest.approx(interval(pseudo, shared=1 / 3).half)
+    assert spread.difference(runs, "ours", "ours") == (0, 0)
 
 
 def test_it_reads_the_record_of_table_3():

@@ -62,7 +62,9 @@ def test_what_is_smaller_than_in_the_paper_is_told():
     assert images_finding.finding(made(data=("mnist",), epochs=4)).reduced.startswith("MNIST: 4 of 10 epochs")
     small = images_finding.finding(made(scale="cpu", epochs=2))
     assert small.verdict == "smaller scale only"
-    assert small.reduced.startswith("16 channels in place of 128, 40000 images; MNIST: 2 of 10 epochs")
+    assert small.reduced.startswith(
+        "16 channels in place of 128; 40,000 training images in place of 60,000 (CIFAR-10: 50,000); MNIST: 2 of "
+    )
     one = images_finding.finding(made(seeds=1))
     assert [statement.held for statement in one.statements] == [None] * 6 and one.verdict == "open"
 
@@ -77,7 +79,7 @@ def test_smaller_networks_are_not_held_against_the_tables_accuracies():
         assert sum(one.claim.endswith("the ShapNet is ahead") for one in found.statements) == len(PAPER)
         compared = {line.setting.partition(",")[0] for line in found.table if line.agree is not None}
         assert compared == set(asked)
-    assert small.decides.endswith("are not asked of smaller networks (MNIST, FashionMNIST, CIFAR-10)")
+    assert small.decides.endswith("because the experiment is smaller (MNIST, FashionMNIST, CIFAR-10)")
     assert shorter.decides.endswith("(CIFAR-10)") and "smaller" not in images_finding.finding(made()).decides
 
 

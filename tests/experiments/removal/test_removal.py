@@ -232,7 +232,30 @@ def test_a_method_that_is_level_refutes_nothing():
     runs = made(level)
     assert held(four_pairs, runs) == [True, True, None, True] and held(effect_sizes, runs)[0] is None
     assert held(three_tests, runs) == [True, None, True] and three_tests.finding(runs).verdict == "open"
-    assert "holds in 0 and fails in 0 of 3 trainings" in three_tests.finding(runs).statements[1].criterion
+    assert "so in 0 of 3 networks, refuted in 0" in three_tests.finding(runs).statements[1].found
+
+
+def test_what_is_so_over_networks_stands_beside_what_is_so_over_images():
+    """Leads that vary much from network to network: intervals over images decide, intervals over networks do not."""
+    one = {0: 0.0, 1: -3.0, 2: -9.0}  # saliency is behind by more in the second and third training
+    runs = made(lambda task, method, quantity, seed: one[seed] * (method == "saliency") * (task != "removal"))
+    ahead = comparison.lead(runs, "9->1", "saliency")
+    assert ahead.low < 0 < ahead.mean and held(four_pairs, runs)[0] is True
+    found, pairs = three_tests.finding(runs), four_pairs.finding(runs)
+    effect = min(effect_sizes.effect("9->1", method) for method in RIVALS)
+    told = (
+        f"so in 3 of 3 networks, refuted in 0; over networks ahead of 4 of the five, the least lead +{effect:.1f} ± 0.0"
+    )
+    assert pairs.statements[0].found.startswith(told) and found.statements[0].found.startswith(told)
+    assert pairs.decides.startswith("ahead of all five over images of each network in 4 of 4 pairs (9 to 1, ")
+    assert pairs.decides.endswith("over networks in no pair")
+    assert found.decides == (
+        "ahead of all five over images, in so many of 3 networks: digit flipping 3; least-k removal 0, in place of "
+        "second; top-k removal 3. Over networks: top-k removal"
+    )
+    assert "over networks 16 of the twenty effects above 0" in effect_sizes.finding(runs).statements[0].found
+    assert all("images of each network" in s.criterion for s in (*found.statements, *pairs.statements))
+    assert "9 to 1 under SN-F4" in pairs.numbers and len(pairs.table) == 3 * 6
 
 
 def test_less_than_the_paper_is_told():
@@ -268,7 +291,7 @@ def test_effects_that_trainings_leave_open_are_undecided():
     runs = made(lambda task, method, quantity, seed: -4.0 * (seed == 1) * (task == "9->1" and method == "saliency"))
     found = effect_sizes.finding(runs)
     assert found.statements[1].held is None and [line.agree for line in found.table].count(None) == 1
-    assert found.decides.endswith("of 20 effects 19 as in the table, 0 not, 1 undecided")
+    assert found.decides.endswith("of 20 effects above 0; 19 as in the table, 0 not, 1 undecided")
     assert "factor of 1.5" in found.agreement and "d_z" in found.numbers
 
 

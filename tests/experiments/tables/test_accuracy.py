@@ -1,6 +1,7 @@
 """SN-Tab1: what is trained is what the configuration says, and findings follow the numbers."""
 
 import json
+import re
 from math import isnan
 
 import pytest
@@ -207,8 +208,15 @@ def test_a_width_that_the_paper_does_not_give_has_to_agree():
         for change, error in ((None, 0.003), (bad, 0.003), (None, 0.02), (bad, 0.02))
     ]
     assert answers == [[True, True], [None, None], [None, None], [False, False]]
-    criterion = finding(made() + small(0.003), "synthetic").statements[2].criterion
-    assert "at all 2 widths of it that were run" in criterion
+    found = finding(made() + small(0.003), "synthetic")
+    assert "below 0 both with 100 and with 10 hidden units; if the answers differ, undecided" in (
+        found.statements[2].criterion
+    )
+    assert re.fullmatch(r"-\S+ ± \S+ \(100\), -6\.44e-04 ± \S+ \(10\)", found.statements[2].found)
+    net = models.network("shallow", "synthetic", torch.Generator().manual_seed(0), "linear")
+    assert any(accuracy_finding.FIRST_WIDTH in parameter.shape for parameter in net.parameters())
+    (line,) = [one for one in found.table if one.model == "Shallow ShapNet, width 10"]
+    assert line.ours.mean == pytest.approx(0.003) and line.paper is None
 
 
 @pytest.mark.parametrize("data", ["yeast", "breast_cancer"])

@@ -1,6 +1,7 @@
 """SN-Tab4: the penalty is in the loss that is trained, the shape is measured as said, the finding follows."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -154,7 +155,19 @@ def test_a_direction_that_is_opposite_is_a_statement_that_fails():
     falls = lambda d, p, q: -0.3 * (d == "breast_cancer" and p == "linf" and q == SPARSE)  # noqa: E731
     found = penalties_finding.finding(made(falls))
     claim = "Breast Cancer: ℓ∞ raises the share within 0.001 of 0"
-    assert held(found)[claim] is False and found.decides.startswith(f"6 of 7 directions as in the table; not: {claim}")
+    assert held(found)[claim] is False
+    assert found.decides.startswith(f"6 of 7 directions as in the table; 1 against it: {claim}. Strength")
+    (opposite,) = [one for one in found.statements if one.claim == claim]
+    assert re.fullmatch(r"-0\.\d{5} ± 0\.\d{5}", opposite.found)
+    assert {line.form for line in found.table if "within 0.001" in line.setting} == {".5f"}  # .00275 beside .003
+
+
+def test_directions_that_are_undecided_are_counted():
+    runs = made()
+    for run in runs:
+        if run["config"]["data"] == "yeast" and run["config"]["penalty"] == "linf":
+            run["result"][SPARSE] += 0.01 * (run["seed"] // 5 % 2 - 0.5)
+    assert penalties_finding.finding(runs).decides.startswith("6 of 7 directions as in the table; 1 undecided. ")
 
 
 def test_an_unfinished_record_says_so():

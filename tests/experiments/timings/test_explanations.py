@@ -18,13 +18,16 @@ def test_a_ratio_on_the_other_side_is_named():
     found = explanations.finding(bench(1.66, 0.42))
     assert found.verdict == "disagrees" and found.statements[0].held is False
     assert found.decides == (
-        "1 of 2 ratios on the table's side of 1; on the other: Deep SHAP on the DNN 1.66 ± 0.10, in the table 0.42"
+        "1 of 2 ratios on the table's side of 1; 1 on the other: Deep SHAP on the DNN 1.66 ± 0.10, in the table 0.42"
     )
 
 
 def test_what_is_the_tables_and_what_is_ours_is_said():
     found = explanations.finding(bench(1.66, 0.42))
-    assert found.statements[0].claim.startswith("in the table 1 of 2 methods takes longer to explain the DNN than the")
+    longer = "in the table 1 of 2 methods takes longer, the others less time, to explain the DNN than the"
+    assert found.statements[0].claim.startswith(longer)
+    both = explanations.finding(bench(1.66, 2.0)).statements[0].claim
+    assert both.startswith("in the table all 2 methods take longer to explain the DNN than the")
     assert "each of our ratios is on the table's side of 1" in found.statements[0].criterion
     assert found.agreement == "same side of 1?" and [line.agree for line in found.table] == [True, False]
 
@@ -37,4 +40,4 @@ def test_a_factor_is_judged_by_intervals():
 
 def test_a_ratio_that_is_undecided_is_on_neither():
     found = explanations.finding(bench(1.05, 0.42))
-    assert found.verdict == "open" and found.decides == "1 of 2 ratios on the table's side of 1"
+    assert found.verdict == "open" and found.decides == "1 of 2 ratios on the table's side of 1; 1 undecided"
