@@ -27,7 +27,7 @@ CLAIMS: Claims = {
         lambda results: [results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]],
     ),
     "ℓ∞ spreads it out": Asked(
-        "the coefficient of variation of pixels' sizes is below that without a penalty",
+        "the coefficient of variation of pixels' sizes without a penalty is above that with ℓ∞",
         lambda results: [results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]],
     ),
 }

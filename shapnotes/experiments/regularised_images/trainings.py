@@ -86,12 +86,12 @@ def each(runs: list[dict], numbers: Callable[[dict[str, dict]], Sequence[float]]
 
 
 def _found(numbers: list[Interval], asked: Asked) -> str:
-    """The numbers, or the least of many, and for how many of several it is so."""
+    """The numbers, or the lowest interval of many, and for how many of several it is so."""
     if not numbers:
         return ""
     told = f"so for {sum(one.low > asked.bound for one in numbers)} of {len(numbers)}; " if len(numbers) > 1 else ""
     if len(numbers) > FEW:
-        return f"{told}the least is {min(numbers, key=lambda one: one.mean).shown(asked.form)}"
+        return f"{told}the lowest interval is {min(numbers, key=lambda one: one.low).shown(asked.form)}"
     return told + ", ".join(one.shown(asked.form) for one in numbers)
 
 

@@ -27,7 +27,7 @@ TASKS = {  # claim: the task, the quantity, how many methods are ahead
 }
 MEASURED = {  # claim: what its numbers are, and how they are printed
     "best in digit flipping": ("digit flipping: change of log-odds", ".1f"),
-    "second in least-k removal": ("least-k removal: change of the output, in parts of it", ".2f"),
+    "second in least-k removal": ("least-k removal: change of the output, in parts of it", ".3f"),
     "best in top-k removal": ("top-k removal: output that remains", ".1f"),
 }
 
@@ -91,13 +91,13 @@ def _decides(runs: list[dict], own: dict[int, list[dict]]) -> str:
         return "no network with all methods"
     tests = {claim: MEASURED[claim][0].partition(":")[0] for claim in TASKS}
     images = [
-        f"{test} {_first(own, claim)}{', in place of second' if TASKS[claim][2] else ''}"
+        f"{test} {_first(own, claim)}{' (the paper: second)' if TASKS[claim][2] else ''}"
         for claim, test in tests.items()
     ]
     apart = [test for claim, test in tests.items() if ahead_over_networks(runs, *TASKS[claim][:2])]
     return (
-        f"ahead of all five over images, in so many of {len(own)} networks: {'; '.join(images)}. "
-        f"Over networks: {', '.join(apart) or 'in no test'}"
+        f"ahead of all five over the images of a network, in so many of {len(own)} networks: {', '.join(images)}; "
+        f"over networks: {', '.join(apart) or 'in no test'}"
     )
 
 

@@ -95,14 +95,25 @@ def finding(runs: list[dict], data: str) -> Finding:
         table += _lines(runs, data, widths, form)
     table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, form)
     sizes = Statement(f"all {len(MODELS)} means are as in the table", criterion, None if missing else every(near), True)
-    of_deep = {dnn: lead(cells["deep"], cells[dnn]) for net, dnn in pairs if net == "deep"}
-    shown = [f"less {MODELS[dnn]} {ahead.shown(form.replace('.', '+.'))}" for dnn, ahead in of_deep.items()]
     few = [
         f"{len(cell)} of {ROUNDS * FOLDS} runs of the {MODELS[model]}"  # one fold of each round
         for model, cell in cells.items()
         if not reduced and len(cell) < ROUNDS * FOLDS
     ]
-    return Finding((*judged, sizes), tuple(table), f"Deep ShapNet {', '.join(shown)}", reduced, fewer=", ".join(few))
+    return Finding((*judged, sizes), tuple(table), _decides(data, pairs, judged), reduced, fewer=", ".join(few))
+
+
+def _decides(data: str, pairs: list[tuple[str, str]], judged: list[Statement]) -> str:
+    """The differences that are not as asked, and how many are."""
+    asked = "below 0" if data == "synthetic" else f"above -{COMPARABLE:g}"
+    told = [
+        f"{MODELS[net]} less {MODELS[dnn]} {one.found}"
+        for (net, dnn), one in zip(pairs, judged, strict=True)
+        if one.held is not True
+    ]
+    count = len(judged) - len(told)
+    kept = f"of {len(judged)} differences of a ShapNet and a DNN {count} {'is' if count == 1 else 'are'} {asked}"
+    return f"{kept}; not {', '.join(told)}" if told else kept
 
 
 def _agrees(data: str, ours: Interval, paper: float) -> bool | None:

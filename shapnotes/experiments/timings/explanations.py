@@ -2,7 +2,8 @@
 
 Seconds of another machine cannot be compared, so ratios are: of each method's time to that of the Deep ShapNet's own
 explanation, in a plain loop over its modules, which is the form of the layers that the paper's authors released. All
-are timed in turn by `shapnotes bench explain`, whose page says what the models are. Ours, without the loop, is faster
+are timed in turn by `shapnotes bench explain`, whose page says what the models are; ± is over its eleven turns (the
+paper averages 1,000 runs). Ours, without the loop, is faster
 still and does not enter.
 
 Times of Kernel SHAP on the DNN (eq. param.) scatter: with 40 and with 77 samples single turns lie between once and

@@ -138,7 +138,7 @@ def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
     assert held(pruned_values, once)[which] is None  # in one training of three
     (alone,) = {*held(pruned_values, made(trainings=1))}
     assert alone is None and "of which there are 3" in found.statements[which].criterion
-    assert found.statements[0].found.startswith("so for 24 of 24; the least is +0.0")
+    assert found.statements[0].found.startswith("so for 24 of 24; the lowest interval is +0.0")
     assert found.statements[1].found.startswith("so for 2 of 2; +0.") and found.statements[2].found.count("±") == 4
 
 

@@ -250,8 +250,8 @@ def test_what_is_so_over_networks_stands_beside_what_is_so_over_images():
     assert pairs.decides.startswith("ahead of all five over images of each network in 4 of 4 pairs (9 to 1, ")
     assert pairs.decides.endswith("over networks in no pair")
     assert found.decides == (
-        "ahead of all five over images, in so many of 3 networks: digit flipping 3; least-k removal 0, in place of "
-        "second; top-k removal 3. Over networks: top-k removal"
+        "ahead of all five over the images of a network, in so many of 3 networks: digit flipping 3, least-k removal 0 "
+        "(the paper: second), top-k removal 3; over networks: top-k removal"
     )
     assert "over networks 16 of the twenty effects above 0" in effect_sizes.finding(runs).statements[0].found
     assert all("images of each network" in s.criterion for s in (*found.statements, *pairs.statements))
