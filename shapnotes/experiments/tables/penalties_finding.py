@@ -71,10 +71,16 @@ def finding(runs: list[dict]) -> Finding:
     ]
     moved = judged[: len(DIRECTIONS)]
     held, undecided = (sum(one.held is answer for one in moved) for answer in (True, None))
-    wrong = [one.claim for one in moved if one.held is False]
+    wrong = [
+        f"on {TITLES[data]} {NAMES[penalty]} {'lowers' if side > 0 else 'raises'} the {COLUMNS[quantity]}, {one.found}"
+        for (data, penalty, quantity, side), one in zip(DIRECTIONS, moved, strict=True)
+        if one.held is False
+    ]
+    kept, open_ = (sum(one.held is answer for one in judged[len(DIRECTIONS) :]) for answer in (True, None))
     decides = f"{held} of {len(DIRECTIONS)} directions as in the table"
     decides += f"; {len(wrong)} against it: {', '.join(wrong)}" if wrong else ""
     decides += f"; {undecided} undecided" if undecided else ""
+    decides += f". Accuracy: {kept} of 4 hold" + (f", {open_} undecided" if open_ else "")
     return Finding(
         tuple(judged), tuple(table), f"{decides}. Strength and threshold were chosen by the table", "; ".join(short)
     )

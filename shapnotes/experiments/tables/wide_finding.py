@@ -122,9 +122,11 @@ def _seen(runs: list[dict]) -> Finding:
             one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
             claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
             criterion = "the interval of the error / size lies below that of two features"
-            answer = True if one.high < two.low else False if one.low > two.high else None
-            statements.append(Statement(claim, criterion, answer))
+            answer_near = True if one.high < two.low else False if one.low > two.high else None
+            statements.append(Statement(claim, criterion, answer_near))
             leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
+            if answer_near is False:
+                leads.append(f"{TITLES[data]}, error of the explanation {one.shown()} beside {two.shown()}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
 

@@ -156,8 +156,9 @@ def test_a_direction_that_is_opposite_is_a_statement_that_fails():
     found = penalties_finding.finding(made(falls))
     claim = "Breast Cancer: ℓ∞ raises the share within 0.001 of 0"
     assert held(found)[claim] is False
-    assert found.decides.startswith(f"6 of 7 directions as in the table; 1 against it: {claim}. Strength")
     (opposite,) = [one for one in found.statements if one.claim == claim]
+    against = f"on Breast Cancer ℓ∞ lowers the share within 0.001 of 0, {opposite.found}"
+    assert found.decides.startswith(f"6 of 7 directions as in the table; 1 against it: {against}. Accuracy: ")
     assert re.fullmatch(r"-0\.\d{5} ± 0\.\d{5}", opposite.found)
     assert {line.form for line in found.table if "within 0.001" in line.setting} == {".5f"}  # .00275 beside .003
 
