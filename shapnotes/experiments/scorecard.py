@@ -165,7 +165,8 @@ def page(results: Path) -> str:
         "the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,",
         "that is undecided, or nothing is compared. *Within √2 × ±* takes the paper's error, which the papers seldom",
         "give, to be as large as ours. If a single model has fewer runs than in the paper, the line *scale* names it.",
-        "Its interval is wider then, and the verdict takes that into account.",
+        "Its interval is wider then, and the verdict takes that into account. In rows of the verdict *smaller scale",
+        "only* these answers are about our smaller experiment, and not about the paper's.",
     ]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)

@@ -27,15 +27,19 @@ def finding(runs: list[dict]) -> Finding:
     ends = {arm: interval(final_accuracy(runs, arm).values()) for arm in ARMS if final_accuracy(runs, arm)}
     near = {arm: matches(end, FINAL) if whole else None for arm, end in ends.items()}
     apart = paired_interval(*(final_accuracy(runs, arm) for arm in ARMS)) if gains else None
+    done, epochs = runs[0]["result"]["epochs"], SETTINGS["paper"][2]
+    part, end = (
+        (f", of which {done} of {epochs} epochs were run", f", after epoch {done}") if done < epochs else ("", "")
+    )
     statements = [
         Statement(
-            "SA is ahead in training accuracy during the entire training",
-            "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate; "
-            f"rates so far: {len(gains)}",
+            f"SA is ahead in training accuracy during the entire training{part}",
+            "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate "
+            f"that was reached; these are {len(gains)} of {len(study.RATES)}",
             every([above(one) for one in gains.values()]) if gains else None,
         ),
         Statement(
-            "test accuracies at the end are not significantly different",
+            f"test accuracies at the end{end} are not significantly different",
             "95 % interval of the paired difference includes 0",
             None if apart is None or apart.half != apart.half else apart.low <= 0 <= apart.high,
             found=f"with {len(_pairs(runs))} pairs, {apart.shown('+.4f')}" if apart else "",

@@ -13,7 +13,7 @@ CIFAR-10 went through JPEG once more.
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every, matches
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
-from shapnotes.experiments.images.study import EPOCHS, WIDTHS
+from shapnotes.experiments.images.study import EPOCHS, SETTINGS, WIDTHS
 
 WIDTH = max(WIDTHS["paper"])
 MODELS = {"shapnet": "Deep ShapNet", "cnn": "comparable network"}
@@ -98,8 +98,16 @@ def finding(runs: list[dict]) -> Finding:
     if widths != {WIDTH}:
         images = max(run["config"]["images"] or 0 for run in runs)
         short.insert(0, f"{max(widths)} channels in place of {WIDTH}; {images:,} training images in place of {IMAGES}")
+    rates = {run["config"]["rate"] for run in runs} - {SETTINGS["paper"]["rate"]}
+    if rates:
+        short.insert(1, f"a rate of {max(rates):g} in place of {SETTINGS['paper']['rate']:g}")
     leads = {data: lead(runs, data) for data in PAPER}
-    decides = "lead " + ", ".join(f"{TITLES[data]} {one.shown('+.4f')}" for data, one in leads.items() if one)
+    pairs = {
+        data: len(accuracies(runs, data, "shapnet").keys() & accuracies(runs, data, "cnn").keys()) for data in PAPER
+    }
+    decides = "lead " + ", ".join(
+        f"{TITLES[data]} {one.shown('+.4f')} ({pairs[data]} pairs)" for data, one in leads.items() if one
+    )
     if smaller:
         decides += (
             f"; accuracies are not compared with the table's, because the experiment is smaller ({', '.join(smaller)})"

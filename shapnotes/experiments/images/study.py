@@ -88,6 +88,19 @@ def configuration(scale: str, data: str, name: str, **choice) -> dict:
     return {key: value for key, value in config.items() if key != "compiled"}
 
 
+def smaller(width: int) -> list[str]:
+    """How networks of MNIST of that width are smaller than the paper's, and at what rate they were trained."""
+    full = max(WIDTHS["paper"])
+    if width == full:
+        return []
+    ours = SETTINGS[next(scale for scale, widths in WIDTHS.items() if max(widths) == width)]
+    return [
+        f"{width} channels in place of {full}",
+        f"{ours['images']:,} training images in place of 60,000",
+        f"a rate of {ours['rate']:g} in place of {SETTINGS['paper']['rate']:g}",
+    ]
+
+
 def name_of(config: dict) -> str:
     """The name of a configuration's network, with its data before it: "mnist-l1"; and another strength behind."""
     if config["model"] == "cnn":

@@ -3,10 +3,10 @@
 A perceptron 784-100-10, trained on all 60,000 images for three epochs in batches of 64 by Adam with its defaults, from
 PyTorch's first weights; images in [0, 1], absent pixels are blank (0). On the first test images the values of its
 hidden neurons, and of its ten outputs, are computed to 1e-5 of their mean size ("lattice"). What is compared: one
-normal distribution (Li and Cui's equation 1; and the same without its share b / n of the bias, closed), one for each
-rate, Edgeworth's series, and random orders, half of them the reverses of the others. An error is the mean distance from
-the exact values, over the mean size of these; blank pixels, whose values are zero for every method, are left out of
-both.
+normal distribution (Li and Cui's equation 1; and the same without its share b / n of the bias, closed: what the values
+lack of the neuron's change of output is shared out in proportion to the squares of the terms), one for each rate,
+Edgeworth's series, and random orders, half of them the reverses of the others. An error is the mean distance from the
+exact values, over the mean size of these; blank pixels, whose values are zero for every method, are left out of both.
 """
 
 import time

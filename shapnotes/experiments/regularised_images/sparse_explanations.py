@@ -16,7 +16,7 @@ from shapnotes.experiments.regularised_images.trainings import Asked, Claims, of
 
 QUANTITIES = {
     "coefficient of variation": lambda result: result["shape"]["cv"],
-    "largest attribution": lambda result: result["shape"]["largest"],
+    "largest attribution, mean over images and classes": lambda result: result["shape"]["largest"],
     "small pixels": lambda result: result["shape"]["small"][-1],
     "accuracy": lambda result: result["accuracy"],
 }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shapnotes.experiments._harness.finding import Statement, above, every
 from shapnotes.experiments._harness.statistics import Interval, interval, of_share
-from shapnotes.experiments.images.study import FIGURES
+from shapnotes.experiments.images.study import FIGURES, smaller
 from shapnotes.experiments.regularised_images.study import MODELS, NETWORKS, SHARES, TITLES, network
 from shapnotes.shapnet import ImageShapNet
 
@@ -98,7 +98,7 @@ def _found(numbers: list[Interval], asked: Asked) -> str:
 def reduced(runs: list[dict]) -> str:
     """What is smaller than in the paper, in words."""
     config = runs[0]["config"]
-    parts = [f"{config['width']} channels in place of 128"] if config["width"] != 128 else []
+    parts = smaller(config["width"])
     parts += [f"{config['epochs']} epochs in place of {FIGURES}"] if config["epochs"] < FIGURES else []
     if (measured := config["measured"]) < TEST_IMAGES:
         parts.append(f"measured on {measured:,} of {TEST_IMAGES:,} test images")

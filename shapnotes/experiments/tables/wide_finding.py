@@ -98,7 +98,7 @@ def _digits(runs: list[dict]) -> Finding:
 
 def _seen(runs: list[dict]) -> Finding:
     """What a neuron sees: all features beside pairs, in prediction and in the error of the explanation."""
-    table, statements, leads, found = [], [], [], 0
+    table, statements, leads, farther, found = [], [], [], [], 0
     for data, counts in SEEN.items():
         cells = {seen: of(runs, data, "wide", LARGEST, seen=seen) for seen in counts}
         cells[DEEP[data][0]] = of(runs, data, "wide", LARGEST)
@@ -126,8 +126,9 @@ def _seen(runs: list[dict]) -> Finding:
             statements.append(Statement(claim, criterion, answer_near))
             leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
             if answer_near is False:
-                leads.append(f"{TITLES[data]}, error of the explanation {one.shown()} beside {two.shown()}")
+                farther.append(f"Error of the explanation on {TITLES[data]} {one.shown()}, with two {two.shown()}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
+    decides += f". {'; '.join(farther)}" if farther else ""
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
 
 

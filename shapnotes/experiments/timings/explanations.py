@@ -2,10 +2,9 @@
 
 Seconds of another machine cannot be compared, so ratios are: of each method's time to that of the Deep ShapNet's own
 explanation, in a plain loop over its modules, which is the form of the layers that the paper's authors released. All
-are timed in turn by `shapnotes bench explain`, whose page says what the models are (the plain networks
-without the paper's residual connections); ± is over its eleven turns (the
-paper averages 1,000 runs). Ours, without the loop, is faster
-still and does not enter.
+are timed in turn by `shapnotes bench explain`; the models are in `shapnotes/benchmarks/explanations.py`, and the plain
+networks have not the paper's residual connections. ± is over its eleven turns (the paper averages 1,000 runs). Ours,
+without the loop, is faster still and does not enter.
 
 Times of Kernel SHAP on the DNN (eq. param.) scatter: with 40 and with 77 samples single turns lie between once and
 about four times the loop's, and 40 samples took longer than 77. That a direction is refuted rests on Deep SHAP, whose

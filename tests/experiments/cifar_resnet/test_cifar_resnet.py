@@ -132,7 +132,7 @@ def test_the_verdict_follows_the_numbers(lead, ends, held, verdict):
     found = cifar_resnet_finding.finding(record(lead, ends))
     assert [statement.held for statement in found.statements] == held
     assert found.verdict == verdict and found.reduced == ""
-    assert "at each rate; rates so far: 5" in found.statements[0].criterion
+    assert "at each rate that was reached; these are 5 of 5" in found.statements[0].criterion
 
 
 @pytest.mark.parametrize("lead", [0.01, -0.01])
