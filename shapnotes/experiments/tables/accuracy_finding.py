@@ -104,16 +104,18 @@ def finding(runs: list[dict], data: str) -> Finding:
 
 
 def _decides(data: str, pairs: list[tuple[str, str]], judged: list[Statement]) -> str:
-    """The differences that are not as asked, and how many are."""
+    """For how many differences it is so, and those that are refuted or undecided."""
     asked = "below 0" if data == "synthetic" else f"above -{COMPARABLE:g}"
-    told = [
-        f"{MODELS[net]} less {MODELS[dnn]} {one.found}"
-        for (net, dnn), one in zip(pairs, judged, strict=True)
-        if one.held is not True
-    ]
-    count = len(judged) - len(told)
-    kept = f"of {len(judged)} differences of a ShapNet and a DNN {count} {'is' if count == 1 else 'are'} {asked}"
-    return f"{kept}; not {', '.join(told)}" if told else kept
+    kept = sum(one.held is True for one in judged)
+    told = f"of {len(judged)} differences of a ShapNet and a DNN the whole interval of {kept} is {asked}"
+    for answer, word in ((False, "refuted"), (None, "undecided")):
+        rest = [
+            f"{MODELS[net]} less {MODELS[dnn]} {one.found}"
+            for (net, dnn), one in zip(pairs, judged, strict=True)
+            if one.held is answer
+        ]
+        told += f"; {word}: {', '.join(rest)}" if rest else ""
+    return told
 
 
 def _agrees(data: str, ours: Interval, paper: float) -> bool | None:
@@ -136,7 +138,7 @@ def _judged(data: str, net: str, dnn: str, leads: dict[int, Interval]) -> Statem
     also = f" both with {' and with '.join(map(str, leads))} hidden units; if the answers differ, undecided"
     held = answers.pop() if len(answers) == 1 else None
     form = "+.2e" if data == "synthetic" else "+.3f"
-    found = ", ".join(lead.shown(form) + f" ({width})" * several for width, lead in leads.items())
+    found = ", ".join(lead.shown(form) + f" ({width} hidden units)" * several for width, lead in leads.items())
     return Statement(claim, f"{over} {bound}{also if several else ''}; one of four comparisons", held, found=found)
 
 

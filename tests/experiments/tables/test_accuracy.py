@@ -192,7 +192,7 @@ def test_the_synthetic_task_is_judged_by_errors():
     assert list(held(finding(runs, "synthetic")).values())[2] is None
     assert "squared error, 50 runs" in found.table[0].setting
     assert found.decides.startswith(
-        "of 4 differences of a ShapNet and a DNN 2 are below 0; not Deep ShapNet less DNN (eq. comp.) +3.44e-03"
+        "of 4 differences of a ShapNet and a DNN the whole interval of 2 is below 0; refuted: Deep ShapNet less DNN"
     )
     few = [run for run in runs if run["config"]["model"] != "dnn_computation" or run["seed"] % 5 == 0]
     assert finding(few, "synthetic").fewer == "10 of 50 runs of the DNN (eq. comp.)" and found.fewer == ""
@@ -214,7 +214,9 @@ def test_a_width_that_the_paper_does_not_give_has_to_agree():
     assert "below 0 both with 100 and with 10 hidden units; if the answers differ, undecided" in (
         found.statements[2].criterion
     )
-    assert re.fullmatch(r"-\S+ ± \S+ \(100\), -6\.44e-04 ± \S+ \(10\)", found.statements[2].found)
+    assert re.fullmatch(
+        r"-\S+ ± \S+ \(100 hidden units\), -6\.44e-04 ± \S+ \(10 hidden units\)", found.statements[2].found
+    )
     net = models.network("shallow", "synthetic", torch.Generator().manual_seed(0), "linear")
     assert any(accuracy_finding.FIRST_WIDTH in parameter.shape for parameter in net.parameters())
     (line,) = [one for one in found.table if one.model == "Shallow ShapNet, width 10"]
