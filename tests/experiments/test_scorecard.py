@@ -12,6 +12,7 @@ from shapnotes.experiments._harness.record import Record
 from shapnotes.experiments.mnist_perceptron import finding as mnist
 from shapnotes.experiments.pixel_maps import gradients_finding
 from shapnotes.experiments.regularised_images import small_values, trainings
+from shapnotes.experiments.tables import penalties, penalties_finding
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 RESULTS = BOOK / "results"
@@ -187,6 +188,11 @@ def test_numbers_that_texts_about_choices_name_are_the_records():
         assert 1 < turns[kernel][0] < 1.05 and 3.9 < turns[kernel][1] < 4.2
     assert mean["Kernel SHAP (40)"] > mean["Kernel SHAP (77)"] and turns["Deep SHAP"][1] < 1.15 * turns["Deep SHAP"][0]
     guesses = recorded("LC-F7", RESULTS)
+    penalised = recorded("SN-Tab4", RESULTS)
+    for strength, threshold, told in ((1.0, "within 0.1", "+0.27 ± 0.10"), (0.01, penalties.SPARSE, None)):
+        config = penalties.configuration("breast_cancer", "linf", strength=strength)
+        change = penalties_finding.against_none(penalised, config, threshold)
+        assert change.shown("+.2f") == told if told else change.low < 0 < change.high
     ahead = gradients_finding.lead(guesses, "removal", "gradient times input", "relevance")
     assert ahead.shown(".3f") == "0.029 ± 0.021"
     networks = recorded("SN-F3", RESULTS)

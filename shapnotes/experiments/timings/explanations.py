@@ -1,10 +1,11 @@
 """SN-Tab5: what an explanation costs, beside Deep SHAP and Kernel SHAP (Shapley Explanation Networks, Table 5).
 
-Seconds of another machine cannot be compared, so ratios are: of each method's time to that of the Deep ShapNet's own
-explanation, in a plain loop over its modules, which is the form of the layers that the paper's authors released. All
-are timed in turn by `shapnotes bench explain`; the models are in `shapnotes/benchmarks/explanations.py`, and the plain
-networks have not the paper's residual connections. ± is over its eleven turns (the paper averages 1,000 runs). Ours,
-without the loop, is faster still and does not enter.
+Seconds of another machine cannot be compared. Ratios are compared, with less certainty than other numbers here, since
+they too depend on machine and versions: of each method's time to that of the Deep ShapNet's own explanation, in a plain
+loop over its modules, which is the form of the layers that the paper's authors released. All are timed in turn by
+`shapnotes bench explain`; the models are in `shapnotes/benchmarks/explanations.py`, and the plain networks have not the
+paper's residual connections. ± is over its eleven turns (the paper averages 1,000 runs). Ours, without the loop, is
+faster still and does not enter.
 
 Times of Kernel SHAP on the DNN (eq. param.) scatter: with 40 and with 77 samples single turns lie between once and
 about four times the loop's, and 40 samples took longer than 77. That a direction is refuted rests on Deep SHAP, whose

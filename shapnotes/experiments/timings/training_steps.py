@@ -1,9 +1,9 @@
 """LC-P1: what a training step with SA costs, over one with ReLU (Li and Cui, section 3.1: "only a 20 % increase").
 
 The paper observed it in training its CIFAR-10 perceptron, for the same number of epochs, and names neither the machine
-nor how SA was written. Seconds and ratios of another machine, with other code, can only be set beside it: here single
-steps (forward, cross entropy, backward, Adam) of `shapnotes bench training`, timed in turn with ReLU's, perceptrons
-15 times and the ResNet-20 5 times; ± is over the turns.
+nor how SA was written, so neither its seconds nor their ratio can be compared. Here are single steps (forward, cross
+entropy, backward, Adam) of `shapnotes bench training`, timed in turn with ReLU's, perceptrons 15 times and the
+ResNet-20 5 times; ± is over the turns.
 """
 
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, matches
