@@ -48,6 +48,8 @@ class Records:
 
     def said(self, identifier: str) -> str:
         """A line: what is read, and how many runs of one's own there are."""
+        if self.own is None:
+            return f"{identifier}: the book's runs"
         own = self._own(identifier)
         if own and self._enough(identifier, own):
             return f"{identifier}: {len(own)} runs of your own, in {self.own}"
@@ -94,17 +96,16 @@ def records(
     Of all studies the first stage is done first, then the second, and so on, each after what it needs. Prints what is
     read from where, and what lacks a package or data here and is passed over. Raises ValueError as `sweep` does.
     """
-    if not anew:
-        return Records(Path(book))
     if hours is not None and not hours > 0:
         raise ValueError(f"hours must be above 0, or None for no limit; got {hours!r}")
     deadline = None if hours is None else time.monotonic() + 3600 * hours
-    chosen = Records(Path(book), Path(own), scale)
-    try:
-        with _single_precision():
-            _train([study(one) for one in identifiers], chosen, str(device), deadline)
-    except (OutOfTime, KeyboardInterrupt):
-        print("stopped; run the cell again, and it goes on from there")
+    chosen = Records(Path(book), Path(own), scale) if anew else Records(Path(book))
+    if anew:
+        try:
+            with _single_precision():
+                _train([study(one) for one in identifiers], chosen, str(device), deadline)
+        except (OutOfTime, KeyboardInterrupt):
+            print("stopped; run the cell again, and it goes on from there")
     for identifier in identifiers:
         print(chosen.said(identifier))
     return chosen

@@ -19,7 +19,7 @@ def test_with_the_switch_off_nothing_is_done(tmp_path, capsys):
     read = paper_size.records(SPEED, anew=False, hours=1, own=tmp_path / "own", book=BOOK)
     assert read.runs(SPEED) == recorded(SPEED, BOOK) != []
     assert read.folder(SPEED) == BOOK
-    assert not (tmp_path / "own").exists() and capsys.readouterr().out == ""
+    assert not (tmp_path / "own").exists() and capsys.readouterr().out == f"{SPEED}: the book's runs\n"
 
 
 def test_out_of_time_it_says_so_and_the_next_call_goes_on(tmp_path, capsys):
