@@ -17,7 +17,6 @@ from shapnotes.plots.slider import Picture, Slider
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = "https://github.com/someone/elsewhere"
-EXEMPT_AT_FIRST = {"silent cells": 213, "wide lines of code": 470, "wide lines printed": 26}
 FRONT = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
 kernelspec: {name: python3, display_name: Python 3}
@@ -362,62 +361,37 @@ def test_links_within_a_page_have_targets_that_any_viewer_of_notebooks_knows(wri
 
 
 @pytest.mark.parametrize(
-    ("body", "rule"),
+    ("body", "complaint"),
     [
-        (cell("x = 1\nassert x"), "silent cells"),
-        (cell("for x in range(3):\n    y = x"), "silent cells"),
-        (cell("%matplotlib inline"), "silent cells"),
-        (cell("x = " + "1 + " * 20 + "1"), "wide lines of code"),
+        (cell("x = 1\nassert x"), "shows nothing"),
+        (cell("for x in range(3):\n    y = x"), "shows nothing"),
+        (cell("x = 1"), "shows nothing"),
+        (cell("import os\n\nx = os"), "shows nothing"),
+        (cell("%matplotlib inline"), "shows nothing"),
+        (cell("x = " + "1 + " * 20 + "1"), "a line of code over 76"),
     ],
 )
-def test_what_a_reader_sees_is_counted_against_the_exemptions(stored, monkeypatch, body, rule):
-    text = stored(body, silence)
-    found = notebooks.to_be_seen(nbformat.read(text.with_suffix(".ipynb"), 4))
-    assert {name: len(places) for name, places in found.items() if places} == {rule: 1}
-    notebook = nbformat.read(text.with_suffix(".ipynb"), 4)
-    too_many, right, too_few = (list(notebooks.seen_problems(notebook, {rule: count})) for count in (0, 1, 2))
-    assert f"1 {rule}, at most 0" in too_many[0] and right == [] and "lower" in too_few[0]
+def test_what_a_reader_sees_is_held_to_the_rules(stored, body, complaint):
+    assert complaint in " ".join(notebooks.check_one(stored(body, silence), URL))
 
 
-def test_wide_output_is_counted_unless_it_has_another_form(stored):
+def test_wide_output_is_refused_unless_it_has_another_form(stored):
     wide = {"output_type": "stream", "name": "stdout", "text": "x" * 77 + "\n" + "x" * 76}
     html = data("text/html", "<table>") | {"data": {"text/html": "<table>", "text/plain": "x" * 99}}
-    found = notebooks.to_be_seen(nbformat.read(stored(GOOD, show(wide, html)).with_suffix(".ipynb"), 4))
-    assert {name: len(places) for name, places in found.items()} == {
-        "silent cells": 0, "wide lines of code": 0, "wide lines printed": 1,
-    }  # fmt: skip
+    (problem,) = notebooks.check_one(stored(GOOD, show(wide, html)), URL)
+    assert "a line of output over 76" in problem
 
 
 @pytest.mark.parametrize(
     "body",
-    [cell("import os\n\n\ndef f():\n    assert os\n\n\nx = f"), cell("assert 1", ":tags: [hide-cell]\n\n")],
+    [
+        cell("import os"),
+        cell("import os\n\n\ndef f():\n    assert os\n\n\nx = f"),
+        cell("assert 1", ":tags: [hide-cell]\n\n"),
+    ],
 )
 def test_definitions_and_folded_cells_may_be_silent(stored, body):
-    assert not any(notebooks.to_be_seen(nbformat.read(stored(body, silence).with_suffix(".ipynb"), 4)).values())
-
-
-def test_exemptions_only_fall(stored, tmp_path):
-    """The command lowers, drops what is not needed, and neither raises nor adds."""
-    stored(cell("assert 1") + "\n```{code-cell} ipython3\nassert 2\n```\n", silence)
-    file = tmp_path / "exempt.toml"
-    for before, after in (5, 2), (2, 2), (1, 1):
-        file.write_text(f'# Why.\n01_small = {{ "silent cells" = {before}, "wide lines of code" = 3 }}\n')
-        notebooks.lower(tmp_path / "book", file)
-        assert notebooks.exemptions(file) == {"01_small": {"silent cells": after}}
-        assert file.read_text().startswith("# Why.\n")
-    file.write_text("")
-    notebooks.lower(tmp_path / "book", file)
-    assert notebooks.exemptions(file) == {}
-
-
-def test_there_are_no_more_exemptions_than_there_were():
-    """What is here was counted once; a change may make it smaller."""
-    total = Counter()
-    for allowed in notebooks.exemptions().values():
-        total.update(allowed)
-    for rule, count in EXEMPT_AT_FIRST.items():
-        assert total[rule] <= count
-    assert set(total) <= set(EXEMPT_AT_FIRST)
+    assert not [p for p in notebooks.check_one(stored(body, silence), URL) if "shows nothing" in p]
 
 
 @pytest.mark.parametrize(("version", "tag"), [("1.2.0", "v1.2.0"), ("1.3.dev0", "main")])

@@ -2,7 +2,6 @@
 
     python book/_tools/notebooks.py build [NAME ...] [--all]   execute and store what is stale
     python book/_tools/notebooks.py check [NAME ...]           nothing is executed; about a second
-    python book/_tools/notebooks.py lower                      exempt.toml: the counts that have fallen
 
 The text is the source; the notebook beside it is what Colab opens, what the built book shows and
 what nbval compares, so it is stored with its outputs. Executing it again gives the same bytes:
@@ -17,7 +16,6 @@ import argparse
 import ast
 import copy
 import hashlib
-import json
 import os
 import re
 import sys
@@ -41,7 +39,6 @@ TIMEOUT = 300  # seconds a cell
 WORKERS = 2
 LONGEST_VISIBLE_CELL = 25
 WIDEST_LINE = 76  # characters of code or output that a page shows on a wide screen without a scroll bar
-EXEMPT = Path(__file__).with_name("exempt.toml")
 
 METADATA = {
     "accelerator": "GPU",
@@ -273,6 +270,13 @@ def code_problems(cell: NotebookNode) -> Iterator[str]:
     lines = [line for line in cell.source.splitlines() if line.strip()]
     if len(lines) > LONGEST_VISIBLE_CELL and not tags & FOLDED:
         yield f"{len(lines)} visible lines, at most {LONGEST_VISIBLE_CELL}: fold it or move it"
+    if shows_nothing(cell):
+        yield f"shows nothing, and defines nothing that the text reads: {cell.source[:40]!r}"
+    seen = {"code": [] if tags & FOLDED else lines, "output": [] if "remove-cell" in tags else printed(cell)}
+    for what, each in seen.items():
+        for line in each:
+            if len(line) > WIDEST_LINE:
+                yield f"a line of {what} over {WIDEST_LINE} characters: {line[:40]!r}"
     if ends_in_semicolon(cell.source):
         yield "ends in ';', which nbval does not understand: end with plt.show()"
     for output in cell.outputs:
@@ -280,14 +284,17 @@ def code_problems(cell: NotebookNode) -> Iterator[str]:
 
 
 def shows_nothing(cell: NotebookNode) -> bool:
-    """Whether a visible cell neither shows something nor only defines what the text reads."""
+    """Whether a visible cell neither shows something nor only imports, or defines a function or class."""
     if cell.outputs or set(cell.metadata.get("tags", [])) & FOLDED:
         return False
-    defines = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    functions, imports = (ast.FunctionDef, ast.ClassDef), (ast.Import, ast.ImportFrom)
     try:
-        return not all(isinstance(statement, defines) for statement in ast.parse(cell.source).body)
+        body = ast.parse(cell.source).body
     except SyntaxError:  # a magic
         return True
+    if any(isinstance(statement, functions) for statement in body):
+        imports += (*functions, ast.Assign, ast.AnnAssign)  # constants beside a function
+    return not all(isinstance(statement, imports) for statement in body)
 
 
 def printed(cell: NotebookNode) -> Iterator[str]:
@@ -296,47 +303,6 @@ def printed(cell: NotebookNode) -> Iterator[str]:
         data = output.get("data", {})
         if not any(kind == "text/html" or kind.startswith("image/") for kind in data):
             yield from (output.get("text", "") or str(data.get("text/plain", ""))).splitlines()
-
-
-def to_be_seen(notebook: NotebookNode) -> dict[str, list[str]]:
-    """What breaks the rules of what a reader sees, by rule: the place of each, and how it begins."""
-    found: dict[str, list[str]] = {"silent cells": [], "wide lines of code": [], "wide lines printed": []}
-    for number, cell in enumerate(notebook.cells, 1):
-        tags = set(cell.metadata.get("tags", []))
-        if cell.cell_type != "code" or "remove-cell" in tags:
-            continue
-        if shows_nothing(cell):
-            found["silent cells"].append(f"cell {number}: {cell.source[:40]!r}")
-        for rule, lines in ("code", [] if tags & FOLDED else cell.source.splitlines()), ("printed", printed(cell)):
-            name = "wide lines of code" if rule == "code" else "wide lines printed"
-            found[name] += [f"cell {number}: {line[:40]!r}" for line in lines if len(line) > WIDEST_LINE]
-    return found
-
-
-def exemptions(file: Path = EXEMPT) -> dict[str, dict[str, int]]:
-    """How often a page still breaks a rule of what is seen: ``{page: {rule: count}}``."""
-    return tomllib.loads(file.read_text("utf8"))
-
-
-def seen_problems(notebook: NotebookNode, allowed: dict[str, int]) -> Iterator[str]:
-    """Rules that are broken more often than is exempt, and exemptions that are no longer needed."""
-    for rule, found in to_be_seen(notebook).items():
-        limit = allowed.get(rule, 0)
-        if len(found) > limit:
-            yield f"{len(found)} {rule}, at most {limit}; the last in {found[-1]}"
-        elif len(found) < limit:
-            yield f"{len(found)} {rule}, and {limit} are exempt: run `notebooks.py lower`"
-
-
-def lower(book: Path = BOOK, file: Path = EXEMPT) -> None:
-    """Write the exemptions anew where fewer are needed. None is raised and none is added."""
-    lines = [line for line in file.read_text("utf8").splitlines() if line.startswith("#")]
-    for page, allowed in exemptions(file).items():
-        found = to_be_seen(nbformat.read(book / f"{page}.ipynb", as_version=4))
-        kept = {rule: min(limit, len(found[rule])) for rule, limit in allowed.items() if found[rule]}
-        if kept:
-            lines.append(f"{page} = {{ {', '.join(f'{json.dumps(rule)} = {count}' for rule, count in kept.items())} }}")
-    file.write_text("\n".join(lines) + "\n", "utf8")
 
 
 def output_problems(output: NotebookNode, cell: NotebookNode, tags: set[str]) -> Iterator[str]:
@@ -405,7 +371,7 @@ def check_one(text: Path, url: str) -> list[str]:
     notebook = nbformat.read(stored, as_version=4)
     difference = out_of_sync(generate(text, url), notebook)
     stale = [f"stale, run `make notebooks`: {difference}"] if difference else []
-    return stale + list(problems(notebook)) + list(seen_problems(notebook, exemptions().get(text.stem, {})))
+    return stale + list(problems(notebook))
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -496,16 +462,13 @@ def choose(names: list[str], book: Path = BOOK) -> list[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["build", "check", "lower"])
+    parser.add_argument("verb", choices=["build", "check"])
     parser.add_argument("names", nargs="*", help="such as 01_games; default: all")
     parser.add_argument("--all", action="store_true", help="build also what is up to date")
     arguments = parser.parse_intermixed_args()
     chosen = choose(arguments.names)
     if arguments.verb == "build":
         return build(chosen, arguments.all)
-    if arguments.verb == "lower":
-        lower()
-        return 0
     found = check(chosen=chosen if arguments.names else None)
     for problem in found:
         print(problem, file=sys.stderr)

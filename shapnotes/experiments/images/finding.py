@@ -13,7 +13,8 @@ CIFAR-10 went through JPEG once more.
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every, matches
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
-from shapnotes.experiments.images.study import EPOCHS, SETTINGS, WIDTHS
+from shapnotes.experiments.images import study
+from shapnotes.experiments.images.study import EPOCHS, WIDTHS
 
 WIDTH = max(WIDTHS["paper"])
 MODELS = {"shapnet": "Deep ShapNet", "cnn": "comparable network"}
@@ -95,12 +96,7 @@ def finding(runs: list[dict]) -> Finding:
             statements.append(Statement(f"{TITLES[data]}: accuracies as in the table", criterion, every(near), True))
         else:
             smaller.append(TITLES[data])
-    if widths != {WIDTH}:
-        images = max(run["config"]["images"] or 0 for run in runs)
-        short.insert(0, f"{max(widths)} channels in place of {WIDTH}; {images:,} training images in place of {IMAGES}")
-    rates = {run["config"]["rate"] for run in runs} - {SETTINGS["paper"]["rate"]}
-    if rates:
-        short.insert(1, f"a rate of {max(rates):g} in place of {SETTINGS['paper']['rate']:g}")
+    short = study.smaller(max(widths), IMAGES) + short
     leads = {data: lead(runs, data) for data in PAPER}
     pairs = {
         data: len(accuracies(runs, data, "shapnet").keys() & accuracies(runs, data, "cnn").keys()) for data in PAPER

@@ -88,15 +88,18 @@ def configuration(scale: str, data: str, name: str, **choice) -> dict:
     return {key: value for key, value in config.items() if key != "compiled"}
 
 
-def smaller(width: int) -> list[str]:
-    """How networks of MNIST of that width are smaller than the paper's, and at what rate they were trained."""
+def smaller(width: int, images: str = "60,000") -> list[str]:
+    """How networks of that width are smaller than the paper's, and at what rate they were trained.
+
+    images : how many training images the paper has, those of MNIST if nothing else is said
+    """
     full = max(WIDTHS["paper"])
     if width == full:
         return []
     ours = SETTINGS[next(scale for scale, widths in WIDTHS.items() if max(widths) == width)]
     return [
         f"{width} channels in place of {full}",
-        f"{ours['images']:,} training images in place of 60,000",
+        f"{ours['images']:,} training images in place of {images}",
         f"a rate of {ours['rate']:g} in place of {SETTINGS['paper']['rate']:g}",
     ]
 

@@ -2,8 +2,7 @@
 
 Four networks on MNIST, as in figures 3 and 5 to 10: without a penalty, with l1 on the last representation, with l1 on
 all of them, with l-infinity on the last. A fifth is ours: l1 on all, on images whose background is the reference.
-They are trained, and their weights kept, by
-`image-networks`, which says what the paper leaves open about them.
+They are trained, and their weights kept, by `image-networks`, which says what the paper leaves open about them.
 
 Measured on the first test images, each number over all of them:
 

@@ -50,6 +50,13 @@ def whole(runs: list[dict], tasks: tuple[str, ...]) -> dict[int, list[dict]]:
     }
 
 
+def over_images(runs: list[dict]) -> str:
+    """What means are over; sampled Shapley values are of fewer images than the others."""
+    first, task = next(iter(by_training(runs).values()), []), next(iter(TEST_IMAGES))
+    few, full = (len(marks(first, task, method)) if of(first, task, method) else 0 for method in ("shapley", "ours"))
+    return f"images (of {METHODS['shapley']}: over the first {few})" if 0 < few < full else "images"
+
+
 def usable(runs: list[dict]) -> bool:
     """Whether the paper's methods have been put to all tests, in one training."""
     return bool(whole(runs, tuple(TEST_IMAGES)))

@@ -41,8 +41,8 @@ def finding(runs: list[dict]) -> Finding:
         table,
         decides,
         comparison.reduced(runs, tuple(PAIRS)),
-        numbers="change of log-odds (more is better), mean over images (of Shapley, patches: over the first 16), ± "
-        f"over networks; of {named(IN_FIGURE_4)} under SN-F4",
+        numbers=f"change of log-odds (more is better), mean over {comparison.over_images(runs)}, ± over networks; of "
+        f"{named(IN_FIGURE_4)} under SN-F4",
     )
 
 

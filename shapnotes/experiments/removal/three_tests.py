@@ -11,6 +11,7 @@ from shapnotes.experiments.removal.comparison import (
     in_trainings,
     marks,
     of,
+    over_images,
     over_networks,
     over_trainings,
     reduced,
@@ -71,8 +72,8 @@ def finding(runs: list[dict]) -> Finding:
         table,
         _decides(runs, own),
         reduced(runs, ("9->1", "removal")),
-        numbers="means over images (of Shapley, patches: over the first 16), ± over networks; of removal also over the "
-        "shares of pixels that are gone",
+        numbers=f"means over {over_images(runs)}, ± over networks; of removal also over the shares of pixels that are "
+        "gone",
     )
 
 

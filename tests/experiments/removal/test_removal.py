@@ -263,6 +263,7 @@ def test_what_is_so_over_networks_stands_beside_what_is_so_over_images():
     assert "over networks 16 of the twenty effects above 0" in effect_sizes.finding(runs).statements[0].found
     assert all("images of each network" in s.criterion for s in (*found.statements, *pairs.statements))
     assert "9 to 1 under SN-F4" in pairs.numbers and len(pairs.table) == 3 * 6
+    assert comparison.over_images(runs) == "images"  # all methods on as many
 
 
 def test_less_than_the_paper_is_told():
