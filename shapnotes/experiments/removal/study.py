@@ -43,7 +43,6 @@ PAIRS = {"9->1": (9, 1), "4->1": (4, 1), "8->3": (8, 3), "8->6": (8, 6)}
 TEST_IMAGES = {"9->1": 1009, "4->1": 982, "8->3": 974, "8->6": 974, "removal": 10_000}
 FRACTION = 0.2
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-WIDTH = 128  # of the paper's networks
 NETWORK = "mnist-none"
 FIRST = 200  # images of each test to begin with, at the paper's scale
 
