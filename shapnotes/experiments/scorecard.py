@@ -26,8 +26,8 @@ PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks", "X": "this b
 VERDICTS = {
     "holds": "proved in the chapter, or a definition that the chapter restates and builds; checked there by cells that "
     "every test run executes. Small errors in the paper's text, named in the errata, do not change this verdict",
-    "holds with a condition": "true if something is added that the paper does not say; the erratum says what",
-    "does not hold": "refuted, by the box or the cell that the erratum names",
+    "holds with a condition": "true if something is added that the paper does not say; the row says what",
+    "does not hold": "it is refuted, or a part of it: the row says which part, the erratum by which box or cell",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
     "directions agree": "an experiment: every statement about a direction holds, as who is ahead; not every one about "
     "the size of the paper's numbers does, or there is none",
@@ -164,10 +164,11 @@ def page(results: Path) -> str:
         "Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. Where",
         "an interval is asked for, ✗ says that all of it is on the other side, ? that the bound lies inside. In",
         "the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,",
-        "that is undecided, or nothing is compared. *Within √2 × ±* takes the paper's error, which the papers seldom",
-        "give, to be as large as ours. If a single model has fewer runs than in the paper, the line *scale* names it.",
-        "Its interval is wider then, and the verdict takes that into account. In rows of the verdict *smaller scale",
-        "only* these answers are about our smaller experiment, and not about the paper's.",
+        "that is undecided, or nothing is compared. *Within $\\sqrt2$ × ±* takes the paper's error, which the papers",
+        "seldom give, to be as large as ours. If a single model has fewer runs than in the paper, or ratios of times",
+        "fewer turns, the line *scale* says so. Intervals are wider then, and the verdict takes that into account. In",
+        "rows of the verdict *smaller scale only* these answers are about our smaller experiment, and not about the",
+        "paper's.",
     ]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
@@ -208,12 +209,22 @@ def _pill(verdict: str) -> str:
     return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
-def _entries(errata: Path) -> dict[str, str]:
-    """The address of every entry's heading on the built page of errata, as Sphinx makes it from the heading."""
+@dataclass(frozen=True)
+class Entry:
+    """One of the errata: where it stands on that page, what it comes to in one line, and its kind."""
+
+    anchor: str
+    line: str
+    kind: str
+
+
+def _entries(errata: Path) -> dict[str, Entry]:
+    """The entries by their numbers, from the tables that begin the page of errata."""
     if not errata.exists():
         return {}
-    headings = re.findall(r"^### ((E\d+)\. .+)$", errata.read_text("utf8"), re.MULTILINE)
-    return {entry: _slug(heading) for heading, entry in headings}
+    columns = r"^\| \[(E\d+)\]\(#([\w-]+)\) \|[^|]*\|[^|]*\| (.*) \|[^|]*\| ([a-z ]+) \|$"
+    found = re.findall(columns, errata.read_text("utf8"), re.MULTILINE)
+    return {number: Entry(anchor, line, kind) for number, anchor, line, kind in found}
 
 
 def _slug(name: str) -> str:
@@ -232,19 +243,21 @@ def _unbroken(html: str) -> str:
     return re.sub(f"{number} ± {number}", r'<span class="number">\g<0></span>', html)
 
 
-def _link(entry: str, entries: dict[str, str]) -> str:
-    return f'<a href="errata.html#{entries[entry]}">{entry}</a>' if entry in entries else entry
+def _link(number: str, entries: dict[str, Entry]) -> str:
+    return f'<a href="errata.html#{entries[number].anchor}">{number}</a>' if number in entries else number
 
 
-def _linked(html: str, entries: dict[str, str]) -> str:
+def _linked(html: str, entries: dict[str, Entry]) -> str:
     """The same, with every number of an entry as a link; ids of claims, as LC-E1, are none."""
     return re.sub(r"(?<![\w-])E\d+\b", lambda match: _link(match[0], entries), html)
 
 
-def _html(row: Row, entries: dict[str, str]) -> str:
+def _html(row: Row, entries: dict[str, Entry]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
-    decides = _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row)
+    decides = (
+        _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row) + _conditions(row, entries)
+    )
     if row.scale:
         decides += f'<div class="scale">scale: {_text(row.scale)}</div>'
     places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
@@ -267,6 +280,24 @@ def _html(row: Row, entries: dict[str, str]) -> str:
 def _boxes(row: Row) -> str:
     """The boxes and sections of a derived claim, as links."""
     return ", ".join(f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
+
+
+def _conditions(row: Row, entries: dict[str, Entry]) -> str:
+    """What takes something away from a derived claim: the lines of its errata, refuted parts first."""
+    lines = [
+        f"<li>{_link(number, entries)}, {kind}: {_formulas(entries[number].line)}</li>"
+        for kind in ("does not hold", "condition")
+        for number in row.errata
+        if number in entries and entries[number].kind == kind
+    ]
+    return f'<ul class="conditions">{"".join(lines)}</ul>' if lines else ""
+
+
+def _formulas(line: str) -> str:
+    """A line of Markdown without markup but formulas, as HTML that MathJax reads."""
+    words, *others = escape(line, quote=False).split("$")
+    shown = [rf'<span class="math notranslate nohighlight">\({part}\)</span>' for part in others[::2]]
+    return words + "".join(formula + after for formula, after in zip(shown, others[1::2], strict=True))
 
 
 def _evidence(row: Row) -> list[str]:

@@ -220,7 +220,11 @@ def test_names_in_texts_about_choices_lead_somewhere():
 
 def test_fewer_runs_of_one_model_are_named_beside_the_scale():
     (row,) = [row for row in scorecard.rows(RESULTS) if row.id == "SN-Tab1-synthetic"]
-    assert row.scale == "the paper's, but 10 of 50 runs of the DNN (eq. comp.)" and row.verdict == "open"
+    assert (
+        row.scale
+        == "the paper's, but 10 of 50 runs of the DNN (eq. comp.), 10 of 50 runs of the Shallow ShapNet of width 10"
+        and row.verdict == "open"
+    )
 
 
 def test_which_error_is_subtracted_from_which_is_said():
@@ -254,6 +258,24 @@ def test_no_verdict_contradicts_the_errata(name):
         assert claim["verdict"] in ("condition", "fails")
     if claim["verdict"] != "holds":
         assert kinds & {"does not hold", "condition"}, "what is missing stands in no erratum"
+
+
+def test_a_row_says_what_is_missing_in_a_derived_claim():
+    """The lines of its errata, refuted parts first; formulas are for MathJax, which the page loads."""
+    page = chapter("scorecard")
+    (cell,) = re.findall(r'<tbody id="lc-e5">.*?class="decides">(.*?)</td>', page, re.DOTALL)
+    assert [*re.findall(r"<li><a [^>]+>(E\d+)</a>, ([a-z ]+):", cell)] == [
+        ("E23", "does not hold"), ("E13", "condition"), ("E14", "condition"), ("E24", "condition"),
+    ]  # fmt: skip
+    assert r'with <span class="math notranslate nohighlight">\(b = 0\)</span>.' in cell
+    assert "$\\sqrt2$" in page  # a formula outside the tables: without one Sphinx does not load MathJax
+    for row in scorecard.rows(RESULTS):
+        if row.id in DERIVED:
+            told = scorecard._conditions(row, scorecard._entries(BOOK / "errata.md"))
+            assert bool(told) == (row.verdict != "holds") and told in page
+    assert scorecard._formulas("a $x < y$ & b") == (
+        r'a <span class="math notranslate nohighlight">\(x &lt; y\)</span> &amp; b'
+    )
 
 
 def test_the_errata_and_the_claims_name_each_other():

@@ -61,7 +61,7 @@ class Finding:
     decides    : the one number that decides, with what it is
     reduced    : what was made smaller than in the paper, in words; empty at the paper's scale
     comparable : whether the paper's numbers can be compared with ours at all
-    fewer      : of which model there are fewer runs than in the paper, in words: its intervals are wider for it
+    fewer      : of what there is less than in the paper, in words, where intervals or ratios allow for it
     numbers    : what the numbers of the table are, where its lines do not say so
     agreement  : when two numbers of a line agree, the head of that column
     """

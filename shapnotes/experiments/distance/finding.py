@@ -27,9 +27,9 @@ PAPER_SPREAD = {
 }
 
 
-def of(runs: list[dict], setting: str, model: str) -> list[dict]:
-    """The runs of one row of the table."""
-    config = configuration(setting, model)
+def of(runs: list[dict], setting: str, model: str, **choice) -> list[dict]:
+    """The runs of one row of the table; `choice` is what departs from the first choice."""
+    config = configuration(setting, model, **choice)
     return [run for run in runs if run["config"] == config]
 
 
@@ -130,8 +130,9 @@ def finding(runs: list[dict]) -> Finding:
         for setting in TRIALS
         if (deep := of(runs, setting, "deep"))
     ]
+    titles = TITLES | {"untrained": TITLES["untrained"] + _kept_size(runs)}
     sides = {
-        word: [TITLES[setting] for setting, one in zip(TRIALS, directions, strict=False) if one.held is held]
+        word: [titles[setting] for setting, one in zip(TRIALS, directions, strict=False) if one.held is held]
         for word, held in (("nearer", True), ("further", False))
     }
     told = "; ".join(f"{word} in {', '.join(where)}" for word, where in sides.items() if where) or "undecided"
@@ -145,6 +146,17 @@ def finding(runs: list[dict]) -> Finding:
         f"{ROUNDING:g} of the values' size",
         agreement="within √2 × ±, or both rounding?",
     )
+
+
+def _kept_size(runs: list[dict]) -> str:
+    """The difference in untrained networks whose first weights keep the size of the values, in words."""
+    kept = of(runs, "untrained", "deep", init="variance")
+    if not kept:
+        return ""
+    difference = lead(kept, "ours", "deep_shap")
+    answer = {True: "nearer", False: "further", None: "undecided"}[below(difference)]
+    shown = f"{answer}, {difference.shown('+.1e')}"
+    return f" (with PyTorch's first weights; with those that keep the size {shown})"
 
 
 def _side(setting: str, method: str) -> int:
@@ -164,7 +176,7 @@ def _judged(runs: list[dict], setting: str, method: str, side: int, count: int) 
     difference = lead(rows, "ours", one) if rows else None
     held = None if difference is None else (below if side < 0 else above)(difference)
     found = "" if difference is None else difference.shown("+.1e")
-    return Statement(claim, f"{criterion}; one of {count} comparisons", held, found=found)
+    return Statement(claim, f"{criterion}; one such comparison of {count}, not corrected", held, found=found)
 
 
 def summary(runs: list[dict]) -> list[str]:

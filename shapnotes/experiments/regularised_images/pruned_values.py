@@ -23,14 +23,21 @@ def _mean_area(result: dict) -> float:
     return sum(result["pruned"]["area"]) / len(result["pruned"]["area"])
 
 
-def rises(results: dict[str, dict]) -> list[float]:
+def rises(results: dict[str, dict]) -> dict[str, float]:
     """How much more is left after the later of two neighbouring stages, of every network."""
-    return [after - before for result in results.values() for before, after in pairwise(result["pruned"]["area"])]
+    return {
+        f"{TITLES[name]}, stages {stage} to {stage + 1},": after - before
+        for name, result in results.items()
+        for stage, (before, after) in enumerate(pairwise(result["pruned"]["area"]), 1)
+    }
 
 
-def _l1_best(results: dict[str, dict]) -> list[float]:
-    none, l1, layers = (_mean_area(results[name]) for name in ("none", "l1", "l1-layers"))
-    return [l1 - none, layers - l1]
+def _l1_best(results: dict[str, dict]) -> dict[str, float]:
+    pairs = (("l1", "none"), ("l1-layers", "l1"))
+    return {
+        f"{TITLES[ahead]} less {TITLES[behind]}": _mean_area(results[ahead]) - _mean_area(results[behind])
+        for ahead, behind in pairs
+    }
 
 
 def _can_go(result: dict) -> float:
@@ -54,7 +61,7 @@ CLAIMS: Claims = {
     "most values can be removed": Asked(
         "of each network the share of pixels that can go without a loss beyond the half-width of the accuracy's 95 % "
         "interval over images, averaged over the stages, is above one half",
-        lambda results: [_can_go(result) for result in results.values()],
+        lambda results: {TITLES[name]: _can_go(result) for name, result in results.items()},
         0.5,
         ".3f",
     ),

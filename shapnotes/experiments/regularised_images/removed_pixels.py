@@ -4,31 +4,28 @@ The caption: with a penalty the accuracy is "often" above that without one, in t
 when the top 50 pixels or so are gone.
 """
 
-from collections.abc import Callable
-
 from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.regularised_images import trainings
 from shapnotes.experiments.regularised_images.study import ORDERS, REMOVED, TITLES
-from shapnotes.experiments.regularised_images.trainings import Asked, Claims, of, over_all, over_trainings
+from shapnotes.experiments.regularised_images.trainings import Asked, Claims, Numbers, of, over_all, over_trainings
 
 
-def _more_often(name: str) -> Callable[[dict[str, dict]], list[float]]:
+def _more_often(name: str) -> Numbers:
     """In which share of all steps of the three orders it keeps more than the network without a penalty."""
     steps = range(1, len(REMOVED) - 1)  # with no pixel gone, or with all, there is nothing to compare
 
-    def of_training(results: dict[str, dict]) -> list[float]:
+    def of_training(results: dict[str, dict]) -> dict[str, float]:
         ours, plain = (results[which]["removed"] for which in (name, "none"))
         more = [ours[o]["accuracy"][i] > plain[o]["accuracy"][i] for o in ORDERS for i in steps]
-        return [sum(more) / len(more)]
+        return {"": sum(more) / len(more)}
 
     return of_training
 
 
-def _helps_first(results: dict[str, dict]) -> list[float]:
-    few = [i for i, pixels in enumerate(REMOVED) if 0 < pixels <= 50]
+def _helps_first(results: dict[str, dict]) -> dict[str, float]:
     linf, plain = (results[name]["removed"]["top"]["accuracy"] for name in ("linf", "none"))
-    return [linf[i] - plain[i] for i in few]
+    return {f"{pixels} pixels": linf[i] - plain[i] for i, pixels in enumerate(REMOVED) if 0 < pixels <= 50}
 
 
 _OFTEN = "the share of all steps, in three orders, with more accuracy than without a penalty is above one half"

@@ -29,17 +29,24 @@ CLAIMS: Claims = {
     "the number of small pixels does not fall": Asked(
         f"in each of the three networks the share of small pixels falls by less than two of {PIXELS:,} per image from "
         "each stage to the next",
-        lambda results: [b - a for stages in _small(results).values() for a, b in pairwise(stages)],
+        lambda results: {
+            f"{TITLES[name]}, stages {stage} to {stage + 1},": after - before
+            for name, small in _small(results).items()
+            for stage, (before, after) in enumerate(pairwise(small), 1)
+        },
         -2 / PIXELS,
         "+.4f",
     ),
     "ℓ1 on the last representation makes more pixels small there": Asked(
         "its share of small pixels after the last stage is above that without a penalty",
-        lambda results: [_small(results)["l1"][-1] - _small(results)["none"][-1]],
+        lambda results: {"": _small(results)["l1"][-1] - _small(results)["none"][-1]},
     ),
     "ℓ1 on all makes more pixels small at every stage": Asked(
         "its share of small pixels is above that without a penalty after each stage",
-        lambda results: [a - b for a, b in zip(_small(results)["l1-layers"], _small(results)["none"], strict=True)],
+        lambda results: {
+            f"stage {stage}": a - b
+            for stage, (a, b) in enumerate(zip(_small(results)["l1-layers"], _small(results)["none"], strict=True), 1)
+        },
     ),
 }
 

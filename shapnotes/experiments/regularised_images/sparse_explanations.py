@@ -24,11 +24,11 @@ QUANTITIES = {
 CLAIMS: Claims = {
     "ℓ1 puts importance on few pixels": Asked(
         "more pixels than without a penalty are below a hundredth of the largest",
-        lambda results: [results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]],
+        lambda results: {"": results["l1"]["shape"]["small"][-1] - results["none"]["shape"]["small"][-1]},
     ),
     "ℓ∞ spreads it out": Asked(
         "the coefficient of variation of pixels' sizes without a penalty is above that with ℓ∞",
-        lambda results: [results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]],
+        lambda results: {"": results["none"]["shape"]["cv"] - results["linf"]["shape"]["cv"]},
     ),
 }
 

@@ -1,6 +1,6 @@
 """What is read from the trainings of four networks: numbers over them, and statements about differences."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,11 +52,14 @@ def over_trainings(runs: list[dict], name: str, number: Callable[[dict], float])
     return interval(number(results[name]) for results in by_seed if results)
 
 
+Numbers = Callable[[dict[str, dict]], dict[str, float]]  # of the results of one training, by what they are of
+
+
 class Asked(NamedTuple):
     """What has to be above a bound: in words, from the results of one training, the bound, and how it is printed."""
 
     words: str
-    numbers: Callable[[dict[str, dict]], Sequence[float]]
+    numbers: Numbers
     bound: float = 0.0
     form: str = "+.3f"
 
@@ -71,28 +74,29 @@ def over_all(runs: list[dict], claims: Claims) -> tuple[Statement, ...]:
     for what, asked in claims.items():
         found = each(runs, asked.numbers)
         criterion = f"{asked.words}: by the 95 % interval over trainings, of which there are {count}"
-        held = every([above(one, asked.bound) for one in found])
+        held = every([above(one, asked.bound) for one in found.values()])
         statements.append(Statement(what, criterion, held, found=_found(found, asked)))
     return tuple(statements)
 
 
-def each(runs: list[dict], numbers: Callable[[dict[str, dict]], Sequence[float]]) -> list[Interval]:
+def each(runs: list[dict], numbers: Numbers) -> dict[str, Interval]:
     """Numbers of a training, each with its interval over those that have all four networks.
 
     A training has the same first weights for all four networks, so that differences within it are paired.
     """
-    results = [of(runs, seed=seed) for seed in trainings(runs)]
-    return [interval(one) for one in zip(*map(numbers, results), strict=True)]
+    found = [numbers(of(runs, seed=seed)) for seed in trainings(runs)]
+    return {name: interval(one[name] for one in found) for name in (found[0] if found else ())}
 
 
-def _found(numbers: list[Interval], asked: Asked) -> str:
+def _found(numbers: dict[str, Interval], asked: Asked) -> str:
     """The numbers, or the lowest interval of many, and for how many of several it is so."""
-    if not numbers:
-        return ""
-    told = f"so for {sum(one.low > asked.bound for one in numbers)} of {len(numbers)}; " if len(numbers) > 1 else ""
+    told = {name: f"{name} {one.shown(asked.form)}".lstrip() for name, one in numbers.items()}
+    if len(numbers) < 2:
+        return "".join(told.values())
+    count = f"so for {sum(one.low > asked.bound for one in numbers.values())} of {len(numbers)}; "
     if len(numbers) > FEW:
-        return f"{told}the lowest interval is {min(numbers, key=lambda one: one.low).shown(asked.form)}"
-    return told + ", ".join(one.shown(asked.form) for one in numbers)
+        return f"{count}the lowest interval is of {told[min(numbers, key=lambda name: numbers[name].low)]}"
+    return count + ", ".join(told.values())
 
 
 def reduced(runs: list[dict]) -> str:

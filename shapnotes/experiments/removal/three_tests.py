@@ -9,6 +9,7 @@ from shapnotes.experiments.removal.comparison import (
     better,
     by_training,
     in_trainings,
+    lead,
     marks,
     of,
     over_images,
@@ -73,8 +74,19 @@ def finding(runs: list[dict]) -> Finding:
         _decides(runs, own),
         reduced(runs, ("9->1", "removal")),
         numbers=f"means over {over_images(runs)}, ± over networks; of removal also over the shares of pixels that are "
-        "gone",
+        f"gone{_beside_patches(runs)}",
     )
+
+
+def _beside_patches(runs: list[dict]) -> str:
+    """How ours compare with sampled Shapley values on the images that these have, in words."""
+    if not all(of(one, task, "shapley") for one in by_training(runs).values() for task, *_ in TASKS.values()):
+        return ""
+    leads = {claim: lead(runs, task, "shapley", quantity) for claim, (task, quantity, _) in TASKS.items()}
+    shown = (
+        f"{MEASURED[claim][0].partition(':')[0]} {one.shown(f'+{MEASURED[claim][1]}')}" for claim, one in leads.items()
+    )
+    return f"; on the images of {METHODS['shapley']} ours are better than these by: {', '.join(shown)}"
 
 
 def _first(own: dict[int, list[dict]], claim: str) -> int:

@@ -95,9 +95,11 @@ def finding(runs: list[dict], data: str) -> Finding:
         table += _lines(runs, data, widths, form)
     table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, form)
     sizes = Statement(f"all {len(MODELS)} means are as in the table", criterion, None if missing else every(near), True)
+    named = {MODELS[model]: cell for model, cell in cells.items()}
+    named |= {f"{MODELS['shallow']} of width {width}": cell for width, cell in narrow.items()}
     few = [
-        f"{len(cell)} of {ROUNDS * FOLDS} runs of the {MODELS[model]}"  # one fold of each round
-        for model, cell in cells.items()
+        f"{len(cell)} of {ROUNDS * FOLDS} runs of the {name}"  # one fold of each round
+        for name, cell in named.items()
         if not reduced and len(cell) < ROUNDS * FOLDS
     ]
     return Finding((*judged, sizes), tuple(table), _decides(data, pairs, judged), reduced, fewer=", ".join(few))
@@ -139,7 +141,9 @@ def _judged(data: str, net: str, dnn: str, leads: dict[int, Interval]) -> Statem
     held = answers.pop() if len(answers) == 1 else None
     form = "+.2e" if data == "synthetic" else "+.3f"
     found = ", ".join(lead.shown(form) + f" ({width} hidden units)" * several for width, lead in leads.items())
-    return Statement(claim, f"{over} {bound}{also if several else ''}; one of four comparisons", held, found=found)
+    return Statement(
+        claim, f"{over} {bound}{also if several else ''}; one such comparison of four, not corrected", held, found=found
+    )
 
 
 def _lines(runs: list[dict], data: str, models: dict[str, tuple[str, dict]], form: str) -> list[Comparison]:

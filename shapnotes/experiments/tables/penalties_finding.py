@@ -94,14 +94,16 @@ def _direction(runs: list[dict], data: str, penalty: str, quantity: str, side: i
     verb, where, judge = ("raises", "above", above) if side > 0 else ("lowers", "below", below)
     lead = _lead(runs, data, penalty, quantity)
     claim = f"{TITLES[data]}: {NAMES[penalty]} {verb} the {COLUMNS[quantity]}"
-    criterion, found = f"{OVER} {where} 0; one of {count} comparisons", _shown(lead, quantity)
+    criterion, found = f"{OVER} {where} 0; one such comparison of {count}, not corrected", _shown(lead, quantity)
     return Statement(claim, criterion, None if lead is None else judge(lead), found=found)
 
 
 def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statement:
     """That a penalty costs no more accuracy than in the paper."""
     lead = _lead(runs, data, penalty, ACCURACY)
-    criterion = f"{OVER} above -{UNHARMED:g}, the largest loss in the table; one of {count} comparisons"
+    criterion = (
+        f"{OVER} above -{UNHARMED:g}, the largest loss in the table; one such comparison of {count}, not corrected"
+    )
     return Statement(
         f"{TITLES[data]}: {NAMES[penalty]} costs no accuracy",
         criterion,

@@ -29,7 +29,7 @@ def finding(bench: dict) -> Finding:
         for network, cost in costs.items()
     )
     decides = f"a step of {NETWORK} with SA takes {costs[NETWORK].shown('.2f')} times as long on this device"
-    return Finding((statement,), table, decides, comparable=False)
+    return Finding((statement,), table, decides, comparable=False, fewer="single steps in place of a training")
 
 
 CLAIM = Claim("LC-P1", "What a training step costs", finding, bench="bench_training.json", about=__doc__ or "")

@@ -184,9 +184,15 @@ def test_the_finding_follows_the_numbers():
     found = finding(made())
     assert all(answer is True for answer in held(found).values()) and found.verdict == "numbers agree"
     assert len(found.statements) == 1 + 15 + 1
-    assert all("one of 15 comparisons" in one.criterion for one in found.statements[1:-1])
+    assert all("one such comparison of 15, not corrected" in one.criterion for one in found.statements[1:-1])
     assert re.search(r"synthetic task 0\.010 ± \S+, Yeast 0\.101 ± \S+, Breast Cancer 0\.03", found.decides)
     assert found.decides.startswith("beside Deep SHAP: nearer in untrained networks, synthetic task, Yeast, Breast")
+    kept = [
+        run | {"config": run["config"] | {"init": "variance"}}
+        for run in distance_finding.of(made(), "untrained", "deep")
+    ]
+    told = "nearer in untrained networks (with PyTorch's first weights; with those that keep the size nearer, -"
+    assert told in finding(made() + kept).decides
     behind = finding(made(lambda s, m, k: 1e-2 if (s, m, k) == ("yeast", "deep", "deep_shap") else 1)).decides
     assert behind.startswith(
         "beside Deep SHAP: nearer in untrained networks, synthetic task, Breast Cancer; further in Yeast;"

@@ -138,8 +138,11 @@ def test_the_verdict_of_figure_5_follows_the_numbers(name, change, which):
     assert held(pruned_values, once)[which] is None  # in one training of three
     (alone,) = {*held(pruned_values, made(trainings=1))}
     assert alone is None and "of which there are 3" in found.statements[which].criterion
-    assert found.statements[0].found.startswith("so for 24 of 24; the lowest interval is +0.0")
-    assert found.statements[1].found.startswith("so for 2 of 2; +0.") and found.statements[2].found.count("±") == 4
+    assert found.statements[0].found.startswith("so for 24 of 24; the lowest interval is of ℓ∞, stages 1 to 2, +0.0")
+    assert (
+        found.statements[1].found.startswith("so for 2 of 2; ℓ1 less no penalty +0.")
+        and found.statements[2].found.count("±") == 4
+    )
 
 
 def test_a_later_stage_may_lose_a_little_more():
@@ -150,7 +153,9 @@ def test_a_later_stage_may_lose_a_little_more():
 
     assert [held(pruned_values, flat(by))[0] for by in (0.0, 0.009, 0.011)] == [True, True, False]
     assert "not lower by more than 0.01" in pruned_values.finding(flat(0)).statements[0].criterion
-    assert [one.mean for one in trainings.each(flat(0.009), pruned_values.rises)] == pytest.approx([-0.009] * 24)
+    assert [one.mean for one in trainings.each(flat(0.009), pruned_values.rises).values()] == pytest.approx(
+        [-0.009] * 24
+    )
 
 
 @pytest.mark.parametrize(

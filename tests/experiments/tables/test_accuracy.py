@@ -168,7 +168,7 @@ def test_a_record_like_the_table_agrees_with_it():
         ] == edge  # .013 in the table itself
         assert found.verdict == ("open" if edge else "numbers agree")
         assert [line.paper for line in found.table] == list(PAPER[data]) and not found.reduced
-        assert all("one of four comparisons" in one.criterion for one in found.statements[:-1])
+        assert all("one such comparison of four, not corrected" in one.criterion for one in found.statements[:-1])
 
 
 def test_a_tolerance_that_is_wider_than_the_table_decides_nothing():

@@ -136,7 +136,7 @@ def test_the_finding_follows_the_numbers():
     better = lambda d, p, q: 0.002 * (d == "breast_cancer" and p == "linf" and q == "test")  # noqa: E731
     assert penalties_finding.finding(made(better)).verdict == "directions agree"
     assert len(found.statements) == 7 + 4 and not any(one.size for one in found.statements)
-    assert all("one of 11 comparisons" in one.criterion for one in found.statements)
+    assert all("one such comparison of 11, not corrected" in one.criterion for one in found.statements)
     assert {line.agree for line in found.table} == {None}  # strength and threshold were chosen by the table
     assert "7 of 7 directions" in found.decides and "chosen by the table" in found.decides
     changes = {
