@@ -255,9 +255,7 @@ def _linked(html: str, entries: dict[str, Entry]) -> str:
 def _html(row: Row, entries: dict[str, Entry]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
-    decides = (
-        _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row) + _conditions(row, entries)
-    )
+    decides = _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row)
     if row.scale:
         decides += f'<div class="scale">scale: {_text(row.scale)}</div>'
     places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
@@ -267,7 +265,7 @@ def _html(row: Row, entries: dict[str, Entry]) -> str:
     lines = [f'<tbody id="{anchor}"><tr>']
     for head, kind, cell in zip(HEADS, classes, cells, strict=True):
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
-    lines.append("</tr>")
+    lines += ["</tr>", *_conditions(row, entries)]
     if row.finding or row.choices or row.as_under:
         lines += [
             f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
@@ -282,15 +280,16 @@ def _boxes(row: Row) -> str:
     return ", ".join(f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
 
 
-def _conditions(row: Row, entries: dict[str, Entry]) -> str:
-    """What takes something away from a derived claim: the lines of its errata, refuted parts first."""
+def _conditions(row: Row, entries: dict[str, Entry]) -> list[str]:
+    """What takes something away from a derived claim, under its row: the lines of its errata, refuted parts first."""
     lines = [
         f"<li>{_link(number, entries)}, {kind}: {_formulas(entries[number].line)}</li>"
         for kind in ("does not hold", "condition")
         for number in row.errata
         if number in entries and entries[number].kind == kind
     ]
-    return f'<ul class="conditions">{"".join(lines)}</ul>' if lines else ""
+    start = f'<tr class="conditions"><td colspan="{len(HEADS)}"><ul>'
+    return [start, *lines, "</ul></td></tr>"] if lines and not row.finding else []
 
 
 def _formulas(line: str) -> str:
