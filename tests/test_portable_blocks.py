@@ -153,6 +153,21 @@ def test_a_fold_is_marked_by_its_kind(build):
     assert '<details class="fold fold-proof">' in html
 
 
+@pytest.mark.parametrize(
+    ("tag", "code", "name"),
+    [
+        ("hide-cell", "import json\n\njson.dumps(1)", "Imports"),
+        ("hide-cell", "for x in (1, 2):\n    assert x", "Checks of what is said"),
+        ("hide-input", "x = 1", "Code"),
+        ("hide-cell", "# nothing", "Code"),
+    ],
+)
+def test_a_folded_cell_is_called_after_what_is_in_it(build, tag, code, name):
+    html, warnings = build(f"Words.\n\n```{{code-cell}} ipython3\n:tags: [{tag}]\n\n{code}\n```\n")
+    assert warnings == ""
+    assert re.findall(r'admonition-title">([^<]+)<', html) == [name, name]  # while it is closed, and open
+
+
 def test_solution_cells_move_into_the_fold_before_them_in_order(build):
     text = FOLD.replace("Proof", "Solution") + SOLUTION + SOLUTION.replace("42", "43") + "\nAfter.\n"
     html, warnings = build(text)

@@ -8,6 +8,7 @@ what every Markdown reader shows well, and this extension gives it a form in the
 ``> **Theorem 1.2 (Name).** ...``                       a box; target ``#theorem-1-2``
 ``<details><summary><b>Proof.</b></summary>``           a fold; closed when the page opens
 a code cell tagged ``solution`` right after a fold      moved into that fold
+a code cell that is folded                              a fold that says what is in it: `fold_name`
 ``\\tag{1.2}`` in a displayed equation                   target ``#equation-1-2``
 ``[Shapley (1953)](bibliography.md#shapley1953)``       target: the entry of references.bib
 ======================================================  ===========================================
@@ -17,6 +18,7 @@ Every target can be reached from its own page (``#theorem-1-2``) and from anothe
 (``01_games.ipynb#theorem-1-2``); a link to a target that is not there is a warning of the build.
 """
 
+import ast
 import re
 from typing import Any
 
@@ -163,6 +165,9 @@ class PortableBlocks(SphinxTransform):
             self.warn("<details> without its </details>", start)
         for cell in list(self.document.findall(is_solution)):
             self.solution(cell)
+        for cell in self.document.findall(nodes.container):
+            if cell.get("nb_element") == "cell_code" and cell.get("hide_mode"):
+                cell["prompt_show"] = cell["prompt_hide"] = fold_name(cell.children[0].astext())
 
     def solution(self, cell: nodes.container) -> None:
         """Put an executed cell tagged ``solution`` inside the fold right before it."""
@@ -180,6 +185,18 @@ class PortableBlocks(SphinxTransform):
 
 def is_solution(node: nodes.Node) -> bool:
     return isinstance(node, nodes.container) and "tag_solution" in node["classes"]
+
+
+def fold_name(code: str) -> str:
+    """What a folded cell is called: after what is in it.
+
+    >>> fold_name("import torch\\ntorch.set_num_threads(1)"), fold_name("assert 1 > 0"), fold_name("plt.plot(x)")
+    ('Imports', 'Checks of what is said', 'Code')
+    """
+    tree = ast.parse(code)
+    if any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
+        return "Checks of what is said"
+    return "Imports" if tree.body and isinstance(tree.body[0], ast.Import | ast.ImportFrom) else "Code"
 
 
 def bibliography_targets(app: Sphinx, doctree: nodes.document) -> None:
