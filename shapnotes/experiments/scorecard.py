@@ -108,16 +108,23 @@ def _found(read: Claim, part: str | None, results: Path) -> tuple[Finding | None
     if not runs:
         return None, {}
     with told_of(results / f"{read.study}.jsonl"):
-        return read.finding(runs, *([part] if part else [])), _source(runs)
+        return read.finding(runs, *([part] if part else [])), _source(runs, _shares(read))
 
 
-def _source(runs: list[dict]) -> dict:
+def _shares(read: Claim) -> bool:
+    """Whether a record holds runs that are not of this claim's row: of another claim, or of another row of the same."""
+    rows = [name for name, row in CLAIMS.items() if "finding" in row and claim_of(row["finding"]).study == read.study]
+    return len(rows) > 1 or read.study != read.id
+
+
+def _source(runs: list[dict], shared: bool) -> dict:
     def different(key: str) -> list[str]:
         return sorted({str(run[key]) for run in runs if key in run})
 
     seconds = sum(float(run.get("seconds", 0.0)) for run in runs)
     return {"commands": different("command"), "dates": different("date"), "devices": different("device")} | {
         "runs": len(runs),
+        "shared": shared,
         "hours": seconds / 3600,
     }
 
@@ -148,10 +155,11 @@ def page(results: Path) -> str:
         "That is folded under the row: what is asked of the record, the answers with their differences, and the",
         "numbers beside the paper's. ± is the half-width of a 95 % interval, as everywhere in this book.",
         "",
-        "`shapnotes scorecard` writes this page from the records. `shapnotes reproduce ID --scale SCALE --budget 0`,",
-        "with the id and the scale of the command in a fold, runs nothing and prints a summary of the record. That of",
-        "SN-F4 has the intervals over the images of each network. Files that a fold names are in",
-        "`shapnotes/experiments`.",
+        "`shapnotes scorecard` writes this page from the records. `shapnotes reproduce ID --scale SCALE --budget 0`",
+        "runs nothing and prints a summary of the record. ID is that of the row (SN-Tab1 and X-W for the rows that are",
+        "parts of these), SCALE that of the command in its fold. LC-P1 and SN-Tab5 are timings and have no summary;",
+        "that of SN-F4 has the intervals over the images of each network. Paths in a fold begin in",
+        "`shapnotes/experiments`, if they do not begin with `shapnotes`.",
         "",
         _counts(all_rows),
         "",
@@ -161,8 +169,12 @@ def page(results: Path) -> str:
         *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
         "</dl>",
         "",
+        "For the book's own experiments, whose ids have an X, *agree* and *disagree* are with the claim in the row;",
+        "*as planned* says that every run is there that the study lists (`batches` in its file).",
+        "",
         "Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. Where",
-        "an interval is asked for, ✗ says that all of it is on the other side, ? that the bound lies inside. In",
+        "it is asked on which side of a bound an interval lies, ✗ says that all of it is on the other side, ? that the",
+        "bound lies inside. In",
         "the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,",
         "that is undecided, or nothing is compared. *Within $\\sqrt2$ × ±* takes the paper's error, which the papers",
         "seldom give, to be as large as ours. If a single model has fewer runs than in the paper, or ratios of times",
@@ -211,9 +223,10 @@ def _pill(verdict: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One of the errata: where it stands on that page, what it comes to in one line, and its kind."""
+    """One of the errata: where it stands on that page, its title, what it comes to in one line, and its kind."""
 
     anchor: str
+    title: str
     line: str
     kind: str
 
@@ -222,9 +235,9 @@ def _entries(errata: Path) -> dict[str, Entry]:
     """The entries by their numbers, from the tables that begin the page of errata."""
     if not errata.exists():
         return {}
-    columns = r"^\| \[(E\d+)\]\(#([\w-]+)\) \|[^|]*\|[^|]*\| (.*) \|[^|]*\| ([a-z ]+) \|$"
+    columns = r"^\| \[(E\d+)\]\(#([\w-]+)\) \| ([^|]*) \|[^|]*\| (.*) \|[^|]*\| ([a-z ]+) \|$"
     found = re.findall(columns, errata.read_text("utf8"), re.MULTILINE)
-    return {number: Entry(anchor, line, kind) for number, anchor, line, kind in found}
+    return {number: Entry(*entry) for number, *entry in found}
 
 
 def _slug(name: str) -> str:
@@ -239,7 +252,7 @@ def _text(plain: str) -> str:
 
 def _unbroken(html: str) -> str:
     """The same, with each number and its ± in one line."""
-    number = r"[+-]?[\d.]+(?:e[+-]\d+)?"
+    number = r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?"
     return re.sub(f"{number} ± {number}", r'<span class="number">\g<0></span>', html)
 
 
@@ -256,16 +269,18 @@ def _html(row: Row, entries: dict[str, Entry]) -> str:
     """A row of the table and, folded under it, the evidence."""
     anchor = row.id.lower()
     decides = _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row)
-    if row.scale:
-        decides += f'<div class="scale">scale: {_text(row.scale)}</div>'
+    if row.finding:
+        decides = f"{row.finding.count}: {decides}"
     places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
     places += [_link(entry, entries) for entry in row.errata]
-    cells = (f'<a href="#{anchor}">{row.id}</a>', _text(row.claim), _pill(row.verdict), decides, ", ".join(places))
+    cells = (f'<a href="#{anchor}">{row.id}</a>', _formulas(row.claim), _pill(row.verdict), decides, ", ".join(places))
     classes = ("id", "claim", "word", "decides", "where")
     lines = [f'<tbody id="{anchor}"><tr>']
     for head, kind, cell in zip(HEADS, classes, cells, strict=True):
         lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
     lines += ["</tr>", *_conditions(row, entries)]
+    if row.scale:
+        lines.append(f'<tr class="scale"><td colspan="{len(HEADS)}">scale: {_text(row.scale)}</td></tr>')
     if row.finding or row.choices or row.as_under:
         lines += [
             f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
@@ -283,10 +298,10 @@ def _boxes(row: Row) -> str:
 def _conditions(row: Row, entries: dict[str, Entry]) -> list[str]:
     """What takes something away from a derived claim, under its row: the lines of its errata, refuted parts first."""
     lines = [
-        f"<li>{_link(number, entries)}, {kind}: {_formulas(entries[number].line)}</li>"
+        f"<li>{_link(number, entries)}, <em>{entry.title}</em>, {kind}: {_formulas(entry.line)}</li>"
         for kind in ("does not hold", "condition")
         for number in row.errata
-        if number in entries and entries[number].kind == kind
+        if (entry := entries.get(number)) and entry.kind == kind
     ]
     start = f'<tr class="conditions"><td colspan="{len(HEADS)}"><ul>'
     return [start, *lines, "</ul></td></tr>"] if lines and not row.finding else []
@@ -392,7 +407,8 @@ def _told(source: dict) -> str:
     if dates := source.get("dates"):
         parts.append(dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}")
     if "runs" in source:
-        parts.append(f"{source['runs']} runs, {source['hours']:.1f} hours in all")
+        told = f"{source['runs']} runs, {source['hours']:.1f} hours in all"
+        parts.append(f"the record has {told}, of which this row reads its part" if source["shared"] else told)
     return "; ".join([*parts, *map(escape, source.get("devices", ()))])
 
 
@@ -417,7 +433,7 @@ FILES = {  # what else docstrings name, which a reader of the page cannot see
     "rivals": "tables/rivals.py",
     "baselines": "tables/baselines.py",
     "splits.shared": "tables/splits.py",
-    "optimiser": "_models/perceptron.py",
+    "optimiser": "_models/dropout_perceptron.py",
     "_models.coalition_tables": "_models/coalition_tables.py",
     "_models.transparent": "_models/transparent.py",
 }

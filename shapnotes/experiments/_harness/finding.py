@@ -91,8 +91,11 @@ class Finding:
 
     @property
     def count(self) -> str:
-        """How many statements hold, for a summary."""
-        return f"{sum(s.held is True for s in self.statements)} of {len(self.statements)} statements hold"
+        """How many statements hold, and how many of the others do not or are undecided, for a summary."""
+        answers = [one.held for one in self.statements]
+        told = f"{answers.count(True)} of {len(answers)} statements hold"
+        told += f", {n} do{'es' * (n == 1)} not" if (n := answers.count(False)) else ""
+        return told + (f", {n} undecided" if (n := answers.count(None)) else "")
 
     @property
     def by_criterion(self) -> dict[str, list[Statement]]:

@@ -27,6 +27,10 @@ class Interval(NamedTuple):
     def high(self) -> float:
         return self.mean + self.half
 
+    def times(self, factor: float) -> "Interval":
+        """The same in another unit."""
+        return Interval(factor * self.mean, abs(factor) * self.half)
+
     def shown(self, form: str = ".3f") -> str:
         """The mean and ± the half-width; of a single number just that.
 

@@ -101,10 +101,11 @@ def finding(runs: list[dict]) -> Finding:
             )
         )
     table = [
-        Comparison(name, NAMES[a], mean, PAPER[name][ARMS.index(a)], near[name, a]) for (name, a), mean in means.items()
+        Comparison(name, NAMES[a], mean, PAPER[name][ARMS.index(a)], near[name, a], ".4f")
+        for (name, a), mean in means.items()
     ]
     table += [
-        Comparison(name, "SA minus ReLU", one, PAPER[name][0] - PAPER[name][1], form="+.3f")
+        Comparison(name, "SA minus ReLU", one, PAPER[name][0] - PAPER[name][1], form="+.4f")
         for name, one in gains.items()
     ]
     if spans:

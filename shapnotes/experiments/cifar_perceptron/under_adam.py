@@ -54,7 +54,8 @@ def finding(runs: list[dict]) -> Finding:
                 table.append(Comparison(f"{what} accuracy", NAMES[activation], reached))
                 ahead = lead(group, relu, at_end, quantity)
                 if ahead and activation != "relu":
-                    table.append(Comparison(f"{what} accuracy minus ReLU's", NAMES[activation], ahead, form="+.3f"))
+                    name = f"{NAMES[activation]} minus ReLU"
+                    table.append(Comparison(f"{what} accuracy", name, ahead, form="+.3f"))
     shown = (f"{one.shown('+.3f')} {when}" for one, when in ((end, "at the end"), (whole, "over all epochs")) if one)
     decides = "SA minus ReLU in training accuracy " + ", ".join(shown)
     return Finding(statements, tuple(table), decides, reduced(runs, REPEATS["paper"], ("sa", "relu")))

@@ -9,6 +9,7 @@ from shapnotes.experiments.cifar_resnet.study import ARMS, SETTINGS
 
 FINAL = 0.925  # accuracy on the test images, of both
 NAMES = {"sa": "SA", "relu": "ReLU"}
+POINT = 0.01  # of accuracy
 
 
 def usable(runs: list[dict]) -> bool:
@@ -42,7 +43,7 @@ def finding(runs: list[dict]) -> Finding:
             f"test accuracies at the end{end} are not significantly different",
             "95 % interval of the paired difference includes 0",
             None if apart is None or apart.half != apart.half else apart.low <= 0 <= apart.high,
-            found=f"with {len(_pairs(runs))} pairs, {apart.shown('+.4f')}" if apart else "",
+            found=f"with {len(_pairs(runs))} pairs, {apart.shown('+.4f')}{_hides(apart)}" if apart else "",
         ),
     ]
     if whole:
@@ -59,6 +60,11 @@ def finding(runs: list[dict]) -> Finding:
     decides = f"lead of SA in training accuracy {shown}"
     decides += "" if whole else "; the accuracy at the end is not compared, because the experiment is smaller"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs), numbers="accuracy")
+
+
+def _hides(difference: Interval) -> str:
+    """That an interval is so wide that a difference worth knowing could hide in it, in words."""
+    return ", which could hide a point" if difference.half > POINT else ""
 
 
 def _reduced(runs: list[dict]) -> str:

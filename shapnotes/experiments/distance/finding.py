@@ -133,9 +133,9 @@ def finding(runs: list[dict]) -> Finding:
     titles = TITLES | {"untrained": TITLES["untrained"] + _kept_size(runs)}
     sides = {
         word: [titles[setting] for setting, one in zip(TRIALS, directions, strict=False) if one.held is held]
-        for word, held in (("nearer", True), ("further", False))
+        for word, held in (("nearer", True), ("further", False), ("undecided", None))
     }
-    told = "; ".join(f"{word} in {', '.join(where)}" for word, where in sides.items() if where) or "undecided"
+    told = "; ".join(f"{word} in {', '.join(where)}" for word, where in sides.items() if where)
     decides = f"beside Deep SHAP: {told}; a Deep ShapNet's own error in parts of its values: {', '.join(shares)}"
     return Finding(
         (exact, *directions, sizes),

@@ -9,7 +9,7 @@ from shapnotes.experiments.one_layer import study
 from shapnotes.experiments.one_layer.study import REPEATS
 
 NAMES = {
-    "li-cui, as printed": "Li and Cui, equation 1",
+    "li-cui, as printed": "Li and Cui, equation 1 as printed",
     "li-cui": "the same without b / n, closed",
     "normal": "normal per rate",
     "edgeworth": "Edgeworth",

@@ -6,7 +6,8 @@ hidden neurons, and of its ten outputs, are computed to 1e-5 of their mean size 
 normal distribution (Li and Cui's equation 1; and the same without its share b / n of the bias, closed: what the values
 lack of the neuron's change of output is shared out in proportion to the squares of the terms), one for each rate,
 Edgeworth's series, and random orders, half of them the reverses of the others. An error is the mean distance from the
-exact values, over the mean size of these; blank pixels, whose values are zero for every method, are left out of both.
+exact values, over the mean size of these, at pixels with ink. Blank pixels have the exact value zero, and are left out.
+Equation 1 as printed gives them a share of the bias all the same; it is not counted, and would make its error larger.
 """
 
 import time

@@ -5,6 +5,8 @@ are pictures of single images; what is compared here are means over test images.
 in the paper: at the scale "cpu" a tenth and ten times of ours, and more, are measured too.
 """
 
+from collections.abc import Callable
+
 from shapnotes.experiments._harness.finding import Comparison, Finding
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.images.study import MODELS as TRAINED
@@ -41,10 +43,15 @@ def finding(runs: list[dict]) -> Finding:
         for name in of(runs)
     ]
     cv, _, small, _ = QUANTITIES.values()
-    shapes = {name: [over_trainings(runs, name, number) for number in (small, cv)] for name in of(runs)}
-    shown = (f"{TITLES[name]} {', '.join(one.shown('.2f') for one in both)}" for name, both in shapes.items())
-    decides = "share of small pixels, variation: " + "; ".join(shown)
+    variation = _beside(runs, cv, "linf")
+    decides = f"coefficient of variation {variation}; share of small pixels {_beside(runs, small, 'l1')}"
     return Finding(over_all(runs, CLAIMS), tuple(table), decides, trainings.reduced(runs), numbers=SHARE)
+
+
+def _beside(runs: list[dict], number: Callable[[dict], float], penalty: str) -> str:
+    """A number without a penalty and with one, in words."""
+    without, with_ = (over_trainings(runs, name, number).shown(".2f") for name in ("none", penalty))
+    return f"{without} without a penalty, {with_} with {TITLES[penalty]}"
 
 
 def by_strength(runs: list[dict], kind: str) -> dict[float, dict]:

@@ -108,13 +108,13 @@ def _decides(runs: list[dict], own: dict[int, list[dict]]) -> str:
         return "no network with all methods"
     tests = {claim: MEASURED[claim][0].partition(":")[0] for claim in TASKS}
     images = [
-        f"{test} {_first(own, claim)}{' (the paper: second)' if TASKS[claim][2] else ''}"
+        f"{_first(own, claim)} ({test}{'; the paper: second' if TASKS[claim][2] else ''})"
         for claim, test in tests.items()
     ]
     apart = [test for claim, test in tests.items() if ahead_over_networks(runs, *TASKS[claim][:2])]
     return (
-        f"ahead of all five over the images of a network, in so many of {len(own)} networks: {', '.join(images)}; "
-        f"over networks: {', '.join(apart) or 'in no test'}"
+        f"networks, of {len(own)}, in which ours are ahead of all five methods over the images: {', '.join(images)}. "
+        f"By the interval over networks ours are ahead of all five in {', '.join(apart) or 'no test'}"
     )
 
 

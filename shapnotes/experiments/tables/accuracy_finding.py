@@ -72,28 +72,29 @@ def finding(runs: list[dict], data: str) -> Finding:
     reduced = f"no runs of {', '.join(missing)}" if missing else f"{rounds} of 10 rounds" if rounds < ROUNDS else ""
     pairs = [(net, dnn) for net in ("deep", "shallow") for dnn in DNNS if cells[net] and cells[dnn]]
     narrow = {w: cell for w in WIDTHS if data == "synthetic" and (cell := of(runs, data, "shallow", width=w))}
+    scale, form = (1000, ".2f") if data == "synthetic" else (1, ".3f")  # errors in thousandths
     tried = {net: {FIRST_WIDTH: cells[net]} | (narrow if net == "shallow" else {}) for net in ("deep", "shallow")}
     judged = [
         _judged(data, net, dnn, {width: lead(cell, cells[dnn]) for width, cell in tried[net].items()})
         for net, dnn in pairs
     ]
     table, near = [], []
-    form = ".2e" if data == "synthetic" else ".3f"
     for (model, cell), paper in zip(cells.items(), PAPER[data], strict=True):
         if cell:
             ours = mean(cell)
             near.append(_agrees(data, ours, paper))
-            table.append(Comparison(_setting(data, cell), MODELS[model], ours, paper, near[-1], form))
+            line = (_setting(cell), MODELS[model], ours.times(scale), scale * paper, near[-1], form)
+            table.append(Comparison(*line))
     criterion = (
         "each mean is at most √2 of its 95 % half-widths from the paper's, whose error is taken to be as large; "
         "undecided where that is more than the models of the table differ by"
     )
     if data == "synthetic":
         criterion += f"; at {ROWS:,} rows, a choice of ours"
-        table += _lines(runs, data, {"eq. multiplications": ("dnn_computation", {"width": 288})}, form)
+        table += _lines(runs, data, {"eq. multiplications": ("dnn_computation", {"width": 288})}, scale, form)
         widths = {f"{MODELS['shallow']}, width {width}": ("shallow", {"width": width}) for width in WIDTHS}
-        table += _lines(runs, data, widths, form)
-    table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, form)
+        table += _lines(runs, data, widths, scale, form)
+    table += _lines(runs, data, {BASELINES[kind]: (kind, {}) for kind in BASELINES}, scale, form)
     sizes = Statement(f"all {len(MODELS)} means are as in the table", criterion, None if missing else every(near), True)
     named = {MODELS[model]: cell for model, cell in cells.items()}
     named |= {f"{MODELS['shallow']} of width {width}": cell for width, cell in narrow.items()}
@@ -102,14 +103,17 @@ def finding(runs: list[dict], data: str) -> Finding:
         for name, cell in named.items()
         if not reduced and len(cell) < ROUNDS * FOLDS
     ]
-    return Finding((*judged, sizes), tuple(table), _decides(data, pairs, judged), reduced, fewer=", ".join(few))
+    numbers = "squared error in thousandths" if data == "synthetic" else "accuracy"
+    decides = _decides(data, pairs, judged)
+    return Finding((*judged, sizes), tuple(table), decides, reduced, fewer=", ".join(few), numbers=numbers)
 
 
 def _decides(data: str, pairs: list[tuple[str, str]], judged: list[Statement]) -> str:
     """For how many differences it is so, and those that are refuted or undecided."""
     asked = "below 0" if data == "synthetic" else f"above -{COMPARABLE:g}"
     kept = sum(one.held is True for one in judged)
-    told = f"of {len(judged)} differences of a ShapNet and a DNN the whole interval of {kept} is {asked}"
+    unit = ", in thousandths," if data == "synthetic" else ""
+    told = f"of {len(judged)} differences of a ShapNet and a DNN{unit} the whole interval of {kept} is {asked}"
     for answer, word in ((False, "refuted"), (None, "undecided")):
         rest = [
             f"{MODELS[net]} less {MODELS[dnn]} {one.found}"
@@ -130,7 +134,7 @@ def _judged(data: str, net: str, dnn: str, leads: dict[int, Interval]) -> Statem
     """One of four comparisons of a ShapNet with a DNN; of several widths of the ShapNet all have to agree."""
     over = "the 95 % interval, over rounds, of the paired difference"
     if data == "synthetic":
-        claim, bound = f"the {MODELS[net]}'s error is below that of the {MODELS[dnn]}", "is below 0"
+        claim, bound = f"the {MODELS[net]}'s error is below that of the {MODELS[dnn]}", "(in thousandths) is below 0"
         answers = {below(lead) for lead in leads.values()}
     else:
         claim = f"the {MODELS[net]} is comparable with the {MODELS[dnn]}"
@@ -139,21 +143,23 @@ def _judged(data: str, net: str, dnn: str, leads: dict[int, Interval]) -> Statem
     several = len(leads) > 1
     also = f" both with {' and with '.join(map(str, leads))} hidden units; if the answers differ, undecided"
     held = answers.pop() if len(answers) == 1 else None
-    form = "+.2e" if data == "synthetic" else "+.3f"
-    found = ", ".join(lead.shown(form) + f" ({width} hidden units)" * several for width, lead in leads.items())
+    shown = [lead.times(1000).shown("+.2f") if data == "synthetic" else lead.shown("+.3f") for lead in leads.values()]
+    found = ", ".join(one + f" ({width} hidden units)" * several for width, one in zip(leads, shown, strict=True))
     return Statement(
         claim, f"{over} {bound}{also if several else ''}; one such comparison of four, not corrected", held, found=found
     )
 
 
-def _lines(runs: list[dict], data: str, models: dict[str, tuple[str, dict]], form: str) -> list[Comparison]:
+def _lines(runs: list[dict], data: str, models: dict[str, tuple[str, dict]], scale: int, form: str) -> list[Comparison]:
     """Lines of models that the paper's table does not have."""
     cells = {name: of(runs, data, model, **choice) for name, (model, choice) in models.items()}
-    return [Comparison(_setting(data, cell), name, mean(cell), form=form) for name, cell in cells.items() if cell]
+    return [
+        Comparison(_setting(cell), name, mean(cell).times(scale), form=form) for name, cell in cells.items() if cell
+    ]
 
 
-def _setting(data: str, cell: list[dict]) -> str:
-    return f"{splits.TITLES[data]}, {'squared error' if data == 'synthetic' else 'accuracy'}, {len(cell)} runs"
+def _setting(cell: list[dict]) -> str:
+    return f"{len(cell)} runs"
 
 
 class Row(NamedTuple):

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from shapnotes._runtime.timing import in_turn
 from shapnotes.exact import shapley_values
-from shapnotes.experiments._harness.statistics import Interval, interval
+from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Batch, Study
 from shapnotes.experiments.tables import models, splits
 from shapnotes.experiments.tables.accuracy import ROUNDS, ROWS
@@ -282,6 +282,13 @@ def mean(runs: list[dict], value: Callable[[dict], float]) -> Interval:
     """The mean over rounds of a number of a result, with its interval."""
     shared = splits.shared(runs[0]["config"]["data"], [run["seed"] for run in runs])
     return interval((value(run["result"]) for run in runs), shared=shared)
+
+
+def paired(runs: list[dict], others: list[dict], value: Callable[[dict], float]) -> Interval:
+    """The mean difference of a number of a result over the rounds that both have, with its interval."""
+    both = [{run["seed"]: value(run["result"]) for run in group} for group in (runs, others)]
+    shared = splits.shared(runs[0]["config"]["data"], sorted(both[0].keys() & both[1].keys()))
+    return paired_interval(*both, shared=shared)
 
 
 def named(config: dict) -> str:

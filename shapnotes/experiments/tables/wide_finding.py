@@ -106,11 +106,13 @@ def _seen(runs: list[dict]) -> Finding:
         found += len(cells)
         for seen, cell in cells.items():
             error = rivals.mean(cell, rivals.relative)
-            label = f"{seen} seen of {DEEP[data][0]}"
-            table.append(Comparison(TITLES[data], f"{label}: error of the explanation / size", error))
+            label = f"{TITLES[data]}, {seen} seen of {DEEP[data][0]}"
+            table.append(Comparison(label, "error of the explanation / size", error))
             form = ".5f" if data == "synthetic" else ".3f"
             what = "squared error" if data == "synthetic" else "accuracy"
-            table.append(Comparison(TITLES[data], f"{label}: {what}", rivals.mean(cell, _test), form=form))
+            table.append(
+                Comparison(label, "accuracy (synthetic task: squared error)", rivals.mean(cell, _test), form=form)
+            )
         if {2, DEEP[data][0]} <= cells.keys():
             pairs, every = cells[2], cells[DEEP[data][0]]
             ahead, signed = accuracy_finding.lead(every, pairs), form.replace(".", "+.")
@@ -119,14 +121,14 @@ def _seen(runs: list[dict]) -> Finding:
             claim = f"{TITLES[data]}: seeing every feature predicts better than seeing two"
             criterion, found_lead = f"the interval of the difference over rounds is {where}", ahead.shown(signed)
             statements.append(Statement(claim, criterion, answer, found=found_lead))
-            one, two = (rivals.mean(cell, rivals.relative) for cell in (every, pairs))
+            nearer = rivals.paired(every, pairs, rivals.relative)
             claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
-            criterion = "the interval of the error / size lies below that of two features"
-            answer_near = True if one.high < two.low else False if one.low > two.high else None
-            statements.append(Statement(claim, criterion, answer_near))
+            criterion = "the interval, over rounds, of the paired difference of error / size is below 0"
+            statements.append(Statement(claim, criterion, below(nearer), found=nearer.shown("+.3f")))
             leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
-            if answer_near is False:
-                farther.append(f"Error of the explanation on {TITLES[data]} {one.shown()}, with two {two.shown()}")
+            if below(nearer) is False:
+                one, two = (rivals.mean(cell, rivals.relative).shown() for cell in (every, pairs))
+                farther.append(f"Error of the explanation on {TITLES[data]} {one}, with two {two}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     decides += f". {'; '.join(farther)}" if farther else ""
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))

@@ -44,6 +44,15 @@ def test_the_verdict_follows(finding, verdict):
     assert finding.verdict == verdict
 
 
+def test_the_count_tells_of_every_answer():
+    told = [made(answers).count for answers in ([True, True], [True, False, None], [False, False, None, None])]
+    assert told == [
+        "2 of 2 statements hold",
+        "1 of 3 statements hold, 1 does not, 1 undecided",
+        "0 of 4 statements hold, 2 do not, 2 undecided",
+    ]
+
+
 def test_sides_are_decided_by_whole_intervals():
     for mean, half, answer in ((0.3, 0.2, True), (0.1, 0.2, None), (-0.3, 0.2, False)):
         assert above(Interval(mean, half)) is answer

@@ -41,6 +41,12 @@ def test_pairs_are_of_the_seeds_that_both_have():
         paired_interval({0: 1.0}, {1: 1.0})
 
 
+def test_in_another_unit_the_half_width_stays_positive():
+    assert Interval(0.002, 0.001).times(1000) == Interval(2.0, 1.0) and Interval(2.0, 1.0).times(-1) == Interval(
+        -2.0, 1.0
+    )
+
+
 def test_a_single_number_has_no_interval():
     one = interval([4.0])
     assert one.mean == 4 and one.half != one.half and one.shown() == "4.000"

@@ -257,8 +257,9 @@ def test_what_is_so_over_networks_stands_beside_what_is_so_over_images():
     assert pairs.decides.startswith("ahead of all five over images of each network in 4 of 4 pairs (9 to 1, ")
     assert pairs.decides.endswith("over networks in no pair")
     assert found.decides == (
-        "ahead of all five over the images of a network, in so many of 3 networks: digit flipping 3, least-k removal 0 "
-        "(the paper: second), top-k removal 3; over networks: top-k removal"
+        "networks, of 3, in which ours are ahead of all five methods over the images: 3 (digit flipping), 0 (least-k "
+        "removal; the paper: second), 3 (top-k removal). By the interval over networks ours are ahead of all five in "
+        "top-k removal"
     )
     assert "over networks 16 of the twenty effects above 0" in effect_sizes.finding(runs).statements[0].found
     assert all("images of each network" in s.criterion for s in (*found.statements, *pairs.statements))

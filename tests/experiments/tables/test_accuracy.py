@@ -167,7 +167,9 @@ def test_a_record_like_the_table_agrees_with_it():
             claim for claim, answer in held(found).items() if answer is not True
         ] == edge  # .013 in the table itself
         assert found.verdict == ("open" if edge else "numbers agree")
-        assert [line.paper for line in found.table] == list(PAPER[data]) and not found.reduced
+        scale = 1000 if data == "synthetic" else 1  # errors in thousandths
+        assert [line.paper for line in found.table] == [scale * paper for paper in PAPER[data]] and not found.reduced
+        assert [line.ours.mean for line in found.table] == pytest.approx([line.paper for line in found.table], rel=0.1)
         assert all("one such comparison of four, not corrected" in one.criterion for one in found.statements[:-1])
 
 
@@ -190,9 +192,9 @@ def test_the_synthetic_task_is_judged_by_errors():
         if run["config"]["model"] == "shallow":
             run["result"]["test"] += 1e-4 * (run["seed"] // 5 % 2 - 0.5)
     assert list(held(finding(runs, "synthetic")).values())[2] is None
-    assert "squared error, 50 runs" in found.table[0].setting
+    assert found.table[0].setting == "50 runs" and found.numbers == "squared error in thousandths"
     assert found.decides.startswith(
-        "of 4 differences of a ShapNet and a DNN the whole interval of 2 is below 0; refuted: Deep ShapNet less DNN"
+        "of 4 differences of a ShapNet and a DNN, in thousandths, the whole interval of 2 is below 0; refuted: Deep"
     )
     few = [run for run in runs if run["config"]["model"] != "dnn_computation" or run["seed"] % 5 == 0]
     assert finding(few, "synthetic").fewer == "10 of 50 runs of the DNN (eq. comp.)" and found.fewer == ""
@@ -214,13 +216,11 @@ def test_a_width_that_the_paper_does_not_give_has_to_agree():
     assert "below 0 both with 100 and with 10 hidden units; if the answers differ, undecided" in (
         found.statements[2].criterion
     )
-    assert re.fullmatch(
-        r"-\S+ ± \S+ \(100 hidden units\), -6\.44e-04 ± \S+ \(10 hidden units\)", found.statements[2].found
-    )
+    assert re.fullmatch(r"-\S+ ± \S+ \(100 hidden units\), -0\.64 ± \S+ \(10 hidden units\)", found.statements[2].found)
     net = models.network("shallow", "synthetic", torch.Generator().manual_seed(0), "linear")
     assert any(accuracy_finding.FIRST_WIDTH in parameter.shape for parameter in net.parameters())
     (line,) = [one for one in found.table if one.model == "Shallow ShapNet, width 10"]
-    assert line.ours.mean == pytest.approx(0.003) and line.paper is None
+    assert line.ours.mean == pytest.approx(3) and line.paper is None
 
 
 @pytest.mark.parametrize("data", ["yeast", "breast_cancer"])

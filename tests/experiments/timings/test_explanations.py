@@ -18,7 +18,8 @@ def test_a_ratio_on_the_other_side_is_named():
     found = explanations.finding(bench(1.66, 0.42))
     assert found.verdict == "disagrees" and found.statements[0].held is False
     assert found.decides == (
-        "1 of 2 ratios on the table's side of 1; 1 on the other: Deep SHAP on the DNN 1.66 ± 0.10, in the table 0.42"
+        "1 of 2 ratios on the table's side of 1; 1 on the other, in favour of the ShapNet: Deep SHAP on "
+        "the DNN 1.66 ± 0.10, in the table 0.42"
     )
 
 
