@@ -123,10 +123,11 @@ def _seen(runs: list[dict]) -> Finding:
             claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
             criterion = "the interval of the error / size lies below that of two features"
             answer_near = True if one.high < two.low else False if one.low > two.high else None
-            statements.append(Statement(claim, criterion, answer_near))
+            both = f"{one.shown()}, with two {two.shown()}"
+            statements.append(Statement(claim, criterion, answer_near, found=both))
             leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
             if answer_near is False:
-                farther.append(f"Error of the explanation on {TITLES[data]} {one.shown()}, with two {two.shown()}")
+                farther.append(f"Error of the explanation on {TITLES[data]} {both}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     decides += f". {'; '.join(farther)}" if farther else ""
     return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
