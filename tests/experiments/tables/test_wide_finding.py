@@ -92,6 +92,7 @@ def test_what_a_neuron_sees():
     both = finding(parts(0.02, 0.05), "4")
     assert both.decides.startswith("every feature less two: Yeast, accuracy +0.020 ± ")
     assert [s.held for s in both.statements] == [True, True] and both.reduced == "4 of 15 networks"
+    assert re.fullmatch(r"-0\.050 ± 0\.\d{3}", both.statements[1].found)  # in pairs of rounds
     assert [s.held for s in finding(parts(-0.02, -0.05), "4").statements] == [False, False]
     assert [s.held for s in finding(parts(-0.02, 0.05, "synthetic"), "4").statements] == [True, True]
     assert finding(parts(0.0, 0.0), "4").statements[1].held is None
