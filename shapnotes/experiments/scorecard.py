@@ -191,7 +191,7 @@ def page(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-HEADS = ("id", "claim", "verdict", "what decides", "where")
+HEADS = ("id", "claim", "verdict", "where")
 
 
 def _counts(all_rows: list[Row]) -> str:
@@ -266,21 +266,18 @@ def _linked(html: str, entries: dict[str, Entry]) -> str:
 
 
 def _html(row: Row, entries: dict[str, Entry]) -> str:
-    """A row of the table and, folded under it, the evidence."""
+    """A row of the table; under it, in the width of the page, what decides, and folded the evidence."""
     anchor = row.id.lower()
-    decides = _linked(_unbroken(_text(row.decides)), entries) if row.finding else _boxes(row)
-    if row.finding:
-        decides = f"{row.finding.count}: {decides}"
     places = [f'<a href="{row.chapter}.html">chapter&nbsp;{int(row.chapter[:2])}</a>']
     places += [_link(entry, entries) for entry in row.errata]
-    cells = (f'<a href="#{anchor}">{row.id}</a>', _formulas(row.claim), _pill(row.verdict), decides, ", ".join(places))
-    classes = ("id", "claim", "word", "decides", "where")
+    cells = (f'<a href="#{anchor}">{row.id}</a>', _formulas(row.claim), _pill(row.verdict), ", ".join(places))
+    classes = ("id", "claim", "word", "where")
     lines = [f'<tbody id="{anchor}"><tr>']
-    for head, kind, cell in zip(HEADS, classes, cells, strict=True):
-        lines.append(f'<td data-head="{head}" class="{kind}">{cell}</td>')
-    lines += ["</tr>", *_conditions(row, entries)]
+    lines += [f'<td class="{kind}">{cell}</td>' for kind, cell in zip(classes, cells, strict=True)]
+    lines += [f'</tr><tr class="under"><td colspan="{len(HEADS)}">', *_decides(row, entries)]
     if row.scale:
-        lines.append(f'<tr class="scale"><td colspan="{len(HEADS)}">scale: {_text(row.scale)}</td></tr>')
+        lines.append(f'<div class="scale">scale: {_text(row.scale)}</div>')
+    lines.append("</td></tr>")
     if row.finding or row.choices or row.as_under:
         lines += [
             f'<tr class="evidence"><td colspan="{len(HEADS)}"><details class="evidence">',
@@ -290,21 +287,22 @@ def _html(row: Row, entries: dict[str, Entry]) -> str:
     return "\n".join([*lines, "</tbody>"])
 
 
-def _boxes(row: Row) -> str:
-    """The boxes and sections of a derived claim, as links."""
-    return ", ".join(f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
-
-
-def _conditions(row: Row, entries: dict[str, Entry]) -> list[str]:
-    """What takes something away from a derived claim, under its row: the lines of its errata, refuted parts first."""
+def _decides(row: Row, entries: dict[str, Entry]) -> list[str]:
+    """Of an experiment the number that decides; of a derived claim its boxes, and the errata that take from it."""
+    if row.finding:
+        told = _linked(_unbroken(_text(row.decides)), entries)
+        return [f"<div>{row.finding.count}: {told}</div>"]
+    if not row.shown:  # an experiment without runs
+        return []
+    boxes = (f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
     lines = [
         f"<li>{_link(number, entries)}, <em>{entry.title}</em>, {kind}: {_formulas(entry.line)}</li>"
-        for kind in ("does not hold", "condition")
+        for kind in ("does not hold", "condition")  # refuted parts first
         for number in row.errata
         if (entry := entries.get(number)) and entry.kind == kind
     ]
-    start = f'<tr class="conditions"><td colspan="{len(HEADS)}"><ul>'
-    return [start, *lines, "</ul></td></tr>"] if lines and not row.finding else []
+    conditions = ['<ul class="conditions">', *lines, "</ul>"] if lines else []
+    return [f"<div>shown in {', '.join(boxes)}</div>", *conditions]
 
 
 def _formulas(line: str) -> str:
