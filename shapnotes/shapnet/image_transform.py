@@ -68,11 +68,11 @@ class ImageTransform(Stage):
     ----
     The products of the convolution, 2 k in_channels operations for a window of k pixels and an output; beyond these
     :math:`4 \cdot 2^k + (k - 1)\, 2^{k - 2} + 3 k` for sums, their differences and values: 88 for 2 x 2 windows, 45 for
-    1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost between two and three convolutions;
-    processors are fastest at products, so expect some twenty. The gradient saves k numbers per pixel and channel. The
-    first call on a CPU takes some seconds more, in which numba compiles; without numba calls take two to three times as
-    long. Without a gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what
-    they would have cost.
+    1 x 3, 3099 for 3 x 3. By that count 3 x 3 windows of 128 channels cost 2.3 convolutions; expect more by the clock,
+    since processors are fastest at products. The gradient saves k numbers per pixel and channel. The first call on a
+    CPU takes some seconds more, in which numba compiles; without numba calls take two to three times as long. Without a
+    gradient, on a CPU, pixels that are zero are left out where they are most of an image, with what they would have
+    cost.
 
     Source
     ------

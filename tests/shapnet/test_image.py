@@ -1,7 +1,9 @@
 """Image networks: every window by the definition, one coalition at a time; and what any layer has to bear."""
 
 import copy
+import inspect
 import pickle
+import re
 import shutil
 
 import pytest
@@ -94,6 +96,21 @@ def test_parts_of_a_region_are_its_windows_once_each(rows):
 def test_windows_of_nine(backend):
     with use_backend(backend):
         _check_windows_of_nine()
+
+
+def test_the_cost_that_is_told_is_that_of_its_formula():
+    """For a window and an output; what the clock says is in no record, so no number is told."""
+    text = " ".join(inspect.getdoc(ImageTransform).split("Cost\n----\n")[1].split("Source\n------")[0].split())
+    cost, clock = text.split("; expect more by the clock")
+
+    def beyond_products(k: int) -> int:
+        return 4 * 2**k + (k - 1) * 2 ** (k - 2) + 3 * k
+
+    told = {int(rows) * int(columns): int(n) for n, rows, columns in re.findall(r"(\d+) for (\d) x (\d)", cost)}
+    assert told == {k: beyond_products(k) for k in (3, 4, 9)} and len(re.findall(r"\d x \d", cost)) == 4
+    products = 2 * 9 * 128
+    assert cost.endswith(f"3 x 3 windows of 128 channels cost {1 + beyond_products(9) / products:.1f} convolutions")
+    assert clock.startswith(", since processors are fastest at products.")
 
 
 def _check_windows_of_nine():
