@@ -31,10 +31,10 @@ def finding(runs: list[dict]) -> Finding:
         Statement("they learn faster under SGD with a large rate (0.5)", ahead, both("SGD 0.5", above)),
         Statement(
             "similar convergence of ShapLU and ReLU under SGD with a smaller rate",
-            f"95 % interval of the paired lead in the first epoch: yes if within {-SIMILAR} and {SIMILAR} at all of "
-            "0.1, 0.05, 0.01, no if wholly outside at all three, else undecided (the paper gives no rate)"
-            f"{_at_each(small)}",
+            f"95 % intervals of the paired lead in the first epoch at 0.1, 0.05 and 0.01 (the paper gives no rate): "
+            f"yes if all lie within {-SIMILAR} and {SIMILAR}, no if none reaches in",
             _alike(small),
+            found=", ".join(one.shown("+.3f") for one in small if one),
         ),
         Statement(
             "SA performs similarly to ShapLU under Adam",
@@ -71,12 +71,6 @@ def _alike(differences: list[Interval | None]) -> bool | None:
     """Whether differences are small at every rate; None also where the answer depends on the rate."""
     answers = {_similar(one) for one in differences}
     return answers.pop() if len(answers) == 1 else None
-
-
-def _at_each(differences: list[Interval | None]) -> str:
-    """What the intervals at the smaller rates are, in words."""
-    known = [one.shown("+.3f") for one in differences if one]
-    return f"; the leads are {', '.join(known)}" if known else ""
 
 
 def _similar(difference: Interval | None) -> bool | None:
