@@ -9,7 +9,7 @@ MNIST and FashionMNIST have 10 epochs and CIFAR-10 60; those of the figures, on 
     cnn                       : the comparable network, convolutions with the same weights, windows and activations
 
 The strengths of penalties are not in the paper. Ours make the penalty about as large as the cross entropy when a small
-network has learned half of what it will; at the scale "cpu" others are trained as well (`STRENGTHS`). The paper's
+network is midway in its learning; at the scale "cpu" others are trained as well (`STRENGTHS`). The paper's
 comparable network has as many channels, layers and parameters, and leaky ReLUs; ours starts from the same weights and
 sees the same images in the same order, so that the two are compared in pairs. A fifth ShapNet is ours, at the scale
 "cpu": l1 on all, on images whose background is the reference ("mnist_ink"), which blank pixels then keep at every
