@@ -20,6 +20,7 @@ from shapnotes.experiments._harness.checkpoints import Checkpoint, Clock
 ROWS_MEASURED_AT_ONCE = 1000  # rows; more would be slower on a processor, whose cache they leave
 
 Optimiser = Callable[[Sequence[Tensor]], torch.optim.Optimizer]
+Schedule = Callable[[float], float]  # from the part of all steps that is done, 0 to 1, to a factor of the learning rate
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def fit_together(
     epochs: int,
     batch_size: int,
     generators: Sequence[torch.Generator],
+    schedule: Schedule | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> list[nn.Module]:
     """Train networks of one architecture side by side, each on rows of its own; the trained copies, in the same order.
@@ -137,6 +139,7 @@ def fit_together(
     train      : inputs [models, rows, *features] and targets [models, rows, ...]
     loss       : of one model, from outputs [batch, ...] and targets [batch, ...] to a number
     optimiser, generators : as in `train_together`
+    schedule   : of the learning rate; constant when None
     checkpoint : where the state is kept after every epoch
 
     Cost: as many matrix products as one model, each as many times larger.
@@ -160,7 +163,7 @@ def fit_together(
     def summed(batch: Tensor) -> Tensor:
         return vmap(cost)(group.parameters, x[own, batch], y[own, batch]).sum()
 
-    for _ in group.epochs(x.shape[1], batch_size, summed, epochs, checkpoint=checkpoint):
+    for _ in group.epochs(x.shape[1], batch_size, summed, epochs, checkpoint=checkpoint, schedule=schedule):
         pass
     trained = [copy.deepcopy(model) for model in models]
     with torch.no_grad():
@@ -250,6 +253,7 @@ class _Group:
         self.parameters = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         self.skeleton = copy.deepcopy(models[0]).to("meta")
         self.optimiser = optimiser(list(self.parameters.values()))
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.generators = list(generators)
         self.sources = [] if noisy is None else [_seeded_from(g, noisy) for g in generators]
         self.seconds: list[float] = []
@@ -263,12 +267,14 @@ class _Group:
         look: Callable[[int], None] = lambda step: None,
         checkpoint: Checkpoint | None = None,
         measured: dict | None = None,
+        schedule: Schedule | None = None,
     ) -> Iterator[int]:
         """Train; yields how many steps are done after every epoch, and at first where the checkpoint has some.
 
         loss     : of rows [models, batch], summed over models
         look     : is called with the number of steps done, before each step and after an epoch
         measured : what the caller gathers, kept with the state
+        schedule : of the learning rate, by the steps done alone, so that it goes on where a run was stopped
         """
         checkpoint = checkpoint or Checkpoint(None, {})
         measured = {} if measured is None else measured
@@ -291,6 +297,9 @@ class _Group:
                 order, clock = torch.stack([torch.randperm(rows, generator=g) for g in self.generators]), Clock()
             for batch in order.to(device).split(batch_size, 1)[step - len(self.seconds) * per_epoch :]:
                 look(step)
+                if schedule:
+                    for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                        group["lr"] = rate * schedule(step / (epochs * per_epoch))
                 self.optimiser.zero_grad()
                 loss(batch).backward()
                 self.optimiser.step()

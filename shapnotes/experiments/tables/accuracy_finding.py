@@ -17,13 +17,14 @@ FIRST_WIDTH = 100  # hidden units in each module of the Shallow ShapNet, where n
 FLOOR = 0.0025  # the variance of the synthetic task's noise
 # How far, in accuracy, the Deep and the Shallow ShapNet are behind a DNN, at most, in the paper's table.
 COMPARABLE = 0.013
-CHOICES = ("samples", "reading", "inputs", "constant", "init", "width", "rate")
+CHOICES = ("samples", "reading", "inputs", "constant", "init", "width", "rate", "schedule")
 TOLD = {  # values of choices, in words
     "sum": "sum of inputs in the target",
     "standardised": "standardised inputs",
     "centred": "mean taken from the targets",
     "learned": "learned constant",
     "variance": "first weights that keep the size",
+    "falling": "rate that falls to 0",
 }
 NAMES = MODELS | BASELINES
 

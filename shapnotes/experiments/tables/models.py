@@ -113,6 +113,9 @@ def stacked(folds: Sequence[Fold], device: str = "cpu") -> tuple[Tensor, Tensor]
     return tuple(torch.stack(parts).to(device) for parts in zip(*(fold.train for fold in folds), strict=True))
 
 
+SCHEDULES = {"constant": None, "falling": lambda done: 1 - done}
+
+
 def fit(
     networks: Sequence[nn.Module],
     train: tuple[Tensor, Tensor],
@@ -124,7 +127,8 @@ def fit(
     """Networks trained side by side as in appendix I.2: Adam with PyTorch's defaults.
 
     train      : as `stacked` answers
-    config     : with "epochs" and "batch_size", and with "rate" where that is not Adam's 0.001
+    config     : with "epochs" and "batch_size", with "rate" where that is not Adam's 0.001, and with "schedule",
+                 "falling", where it falls linearly to 0 over all steps
     loss       : squared error for real targets and cross entropy for classes when None
     checkpoint : where the state is kept, to go on from
     """
@@ -136,6 +140,7 @@ def fit(
         epochs=config["epochs"],
         batch_size=config["batch_size"],
         generators=generators,
+        schedule=SCHEDULES[config.get("schedule", "constant")],
         checkpoint=checkpoint,
     )
 
