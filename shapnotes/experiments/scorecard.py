@@ -142,46 +142,44 @@ def _choices(read: Claim) -> str:
 # --- the page ------------------------------------------------------------------------------------------------------
 
 
+INTRODUCTION = """\
+What stands of the two papers, and of what this book adds to them. Each row is one claim; those of the book have ids
+with an X. Where a claim is derived, its verdict rests on what the row names in its chapter and on the
+[errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs. A fold under the row
+has what is asked of the record, the answers with their differences, and the numbers beside the paper's. ± is the
+half-width of a 95 % interval, as everywhere in this book.
+
+`shapnotes scorecard` writes this page from the records. In a copy of the repository
+`shapnotes reproduce ID --scale SCALE --budget 0` prints the summary of an experiment whose record is complete, and runs
+nothing. ID is the row's id (SN-Tab1 for its three rows, X-W for its four); SCALE stands in the command in the row's
+fold. LC-P1 and SN-Tab5 are timings and have no summary. The summary of SN-F4 has more than its row: the intervals over
+the images of each network. In a fold, names in code type are options or fields of the record, or names of the package;
+paths begin in `shapnotes/experiments`.
+"""
+READING = """\
+An erratum does not enter the verdict of an experiment; where one takes something from the claim, it stands under the
+row.
+
+For the book's own experiments, whose ids have an X, *agree* and *disagree* are with the claim in the row; *as planned*
+says that every run is there that the study lists (`batches` in its file).
+
+Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. Where it is
+asked on which side of a bound an interval lies, ✗ says that all of it is on the other side, ? that the bound lies
+inside. In the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,
+that is undecided, or nothing is compared. *Within $\\sqrt2$ × ±* takes the paper's error, which the papers seldom give,
+to be as large as ours. If a single model has fewer runs than in the paper, or ratios of times fewer turns, the line
+*scale* says so. Intervals are wider then, and the verdict takes that into account. In rows of the verdict *smaller
+scale only* these answers are about our smaller experiment, and not about the paper's.
+"""
+
+
 def page(results: Path) -> str:
     """The scorecard as a page of the book."""
     all_rows = rows(results)
     entries = _entries(results.parent / "errata.md")
-    lines = [
-        "# Scorecard",
-        "",
-        "What stands of the two papers, and of what this book adds to them. Each row is one claim; those of the",
-        "book have ids with an X. Where a claim is derived, its verdict rests on what the row names in its chapter and",
-        "on the [errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs.",
-        "That is folded under the row: what is asked of the record, the answers with their differences, and the",
-        "numbers beside the paper's. ± is the half-width of a 95 % interval, as everywhere in this book.",
-        "",
-        "`shapnotes scorecard` writes this page from the records. `shapnotes reproduce ID --scale SCALE --budget 0`",
-        "runs nothing and prints a summary of the record. ID is that of the row (SN-Tab1 and X-W for the rows that are",
-        "parts of these), SCALE that of the command in its fold. LC-P1 and SN-Tab5 are timings and have no summary;",
-        "that of SN-F4 has the intervals over the images of each network. Paths in a fold begin in",
-        "`shapnotes/experiments`, if they do not begin with `shapnotes`.",
-        "",
-        _counts(all_rows),
-        "",
-        _experiments(all_rows),
-        "",
-        '<dl class="verdicts">',
-        *(f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items()),
-        "</dl>",
-        "",
-        "For the book's own experiments, whose ids have an X, *agree* and *disagree* are with the claim in the row;",
-        "*as planned* says that every run is there that the study lists (`batches` in its file).",
-        "",
-        "Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. Where",
-        "it is asked on which side of a bound an interval lies, ✗ says that all of it is on the other side, ? that the",
-        "bound lies inside. In",
-        "the tables under the rows ✓ and ✗ answer the question at the head of their column; where there is no sign,",
-        "that is undecided, or nothing is compared. *Within $\\sqrt2$ × ±* takes the paper's error, which the papers",
-        "seldom give, to be as large as ours. If a single model has fewer runs than in the paper, or ratios of times",
-        "fewer turns, the line *scale* says so. Intervals are wider then, and the verdict takes that into account. In",
-        "rows of the verdict *smaller scale only* these answers are about our smaller experiment, and not about the",
-        "paper's.",
-    ]
+    meanings = (f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items())
+    lines = ["# Scorecard", "", INTRODUCTION, _counts(all_rows), "", _experiments(all_rows), ""]
+    lines += ['<dl class="verdicts">', *meanings, "</dl>", "", READING.rstrip()]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
         lines += ["", f"## {title[0].upper()}{title[1:]}", ""]
@@ -288,21 +286,21 @@ def _html(row: Row, entries: dict[str, Entry]) -> str:
 
 
 def _decides(row: Row, entries: dict[str, Entry]) -> list[str]:
-    """Of an experiment the number that decides; of a derived claim its boxes, and the errata that take from it."""
+    """Of an experiment the number that decides, of a derived claim its boxes; and the errata that take from either."""
+    told = []
     if row.finding:
-        told = _linked(_unbroken(_text(row.decides)), entries)
-        return [f"<div>{row.finding.count}: {told}</div>"]
-    if not row.shown:  # an experiment without runs
-        return []
-    boxes = (f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
+        count = f"{row.finding.count}: " if row.finding.comparable else ""
+        told = [f"<div>{count}{_linked(_unbroken(_text(row.decides)), entries)}</div>"]
+    elif row.shown:
+        boxes = (f'<a href="{row.chapter}.html#{_slug(name)}">{name}</a>' for name in row.shown)
+        told = [f"<div>shown in {', '.join(boxes)}</div>"]
     lines = [
         f"<li>{_link(number, entries)}, <em>{entry.title}</em>, {kind}: {_formulas(entry.line)}</li>"
         for kind in ("does not hold", "condition")  # refuted parts first
         for number in row.errata
         if (entry := entries.get(number)) and entry.kind == kind
     ]
-    conditions = ['<ul class="conditions">', *lines, "</ul>"] if lines else []
-    return [f"<div>shown in {', '.join(boxes)}</div>", *conditions]
+    return told + (['<ul class="conditions">', *lines, "</ul>"] if lines else [])
 
 
 def _formulas(line: str) -> str:
@@ -354,17 +352,18 @@ def _comparison(finding: Finding) -> list[str]:
     if not finding.table:
         return []
     new = [i == 0 or finding.table[i - 1].setting != one.setting for i, one in enumerate(finding.table)]
-    grouped = 3 * sum(new) <= len(new)  # a setting stands once, above its lines
+    grouped = 5 * sum(new) <= 2 * len(new)  # a setting stands once, above its lines
     heads = ["model", "ours"] if grouped else ["setting", "model", "ours"]
     if any(one.paper is not None for one in finding.table):
         heads += ["paper", finding.agreement] if any(one.agree is not None for one in finding.table) else ["paper"]
     caption = f"<caption>{_text(finding.numbers)}</caption>" if finding.numbers else ""
     if grid := _grid(finding):
         (head, *body), mark = grid, ' scope="col"'
-        lines = [f'<table class="numbers grid">{caption}<thead>{_row_of(head, "th", mark)}</thead><tbody>']
-        return [*lines, *(_row_of(row, "td") for row in body), "</tbody></table>"]
+        first = _row_of(head, "th", mark)
+        lines = [f'<div class="framed"><table class="numbers grid">{caption}<thead>{first}</thead><tbody>']
+        return [*lines, *(_row_of(row, "td") for row in body), "</tbody></table></div>"]
     kind, scope = "numbers grid" if grouped else "numbers", ' scope="col"'
-    lines = [f'<table class="{kind}">{caption}<thead>{_row_of(heads, "th", scope)}</thead><tbody>']
+    lines = [f'<div class="framed"><table class="{kind}">{caption}<thead>{_row_of(heads, "th", scope)}</thead><tbody>']
     for one, first in zip(finding.table, new, strict=True):
         agree = {True: "✓", False: "✗", None: ""}[one.agree]
         paper = "" if one.paper is None else f"{one.paper:{one.form}}"
@@ -372,7 +371,7 @@ def _comparison(finding: Finding) -> list[str]:
         if grouped and first:
             lines.append(_row_of([f"{one.setting}:"], "td", f' colspan="{len(heads)}"'))
         lines.append(_row_of([*([] if grouped else [one.setting]), *cells][: len(heads)], "td"))
-    return [*lines, "</tbody></table>"]
+    return [*lines, "</tbody></table></div>"]
 
 
 FEW = 4  # columns of numbers
@@ -405,7 +404,8 @@ def _told(source: dict) -> str:
     if dates := source.get("dates"):
         parts.append(dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}")
     if "runs" in source:
-        told = f"{source['runs']} runs, {source['hours']:.1f} hours in all"
+        hours = f"{source['hours']:.1f}" if source["hours"] >= 0.05 else "less than 0.1"
+        told = f"{source['runs']} runs, {hours} hours in all"
         parts.append(f"the record has {told}, of which this row reads its part" if source["shared"] else told)
     return "; ".join([*parts, *map(escape, source.get("devices", ()))])
 

@@ -67,9 +67,10 @@ def test_each_text_about_choices_stands_once_and_other_rows_link_to_it():
     """The first row of a study has its text, within its fold; the fold of every other row of the study leads there."""
     found = scorecard.rows(RESULTS)
     page = chapter("scorecard")
+    entries = scorecard._entries(BOOK / "errata.md")
     texts = {scorecard._choices(scorecard.claim_of(claim["finding"])) for claim in MEASURED.values()} - {""}
     for text in texts:
-        assert page.count("\n".join(scorecard._prose(text))) == 1
+        assert page.count(scorecard._linked("\n".join(scorecard._prose(text)), entries)) == 1
         rows = [row for row in found if row.id in MEASURED and text_of(row) == text]
         first, *others = rows
         assert (first.choices, first.as_under) == (text, "")
@@ -155,7 +156,7 @@ def test_numbers_of_ours_alone_are_settings_by_models():
             shown = {(row[0], column): cell for row in body for column, cell in zip(head[1:], row[1:], strict=True)}
             lines = {(one.setting, one.model): one.ours.shown(one.form) for one in rows[name].table}
             assert shown in (lines, {key[::-1]: cell for key, cell in lines.items()}) and len(head) <= 5
-            assert scorecard._comparison(rows[name])[0].startswith('<table class="numbers grid">')
+            assert scorecard._comparison(rows[name])[0].startswith('<div class="framed"><table class="numbers grid">')
     assert grids["SN-F4"][1][0] == "ShapNet" and grids["SN-F3"][0][1:] == ["no penalty", "ℓ1", "ℓ1 on all"]
 
 
@@ -164,8 +165,10 @@ def test_a_setting_of_many_lines_stands_once_above_them():
     page = "\n".join(scorecard._comparison(rows["SN-Tab3"]))
     assert page.count("untrained networks, Deep ShapNet") == 1 and page.count("<tr>") == 1 + 8 + 48
     assert '<td colspan="4">untrained networks, Deep ShapNet:</td>' in page and "setting" not in page
-    apart = "\n".join(scorecard._comparison(rows["LC-T2"]))
-    assert apart.count("<td>SGD 0.1</td>") == 3 and "colspan" not in apart
+    three = "\n".join(scorecard._comparison(rows["LC-T2"]))  # SA, ReLU and the lead
+    assert three.count('<td colspan="3">SGD 0.1:</td>') == 1 and three.count("<tr>") == 1 + 13 + 37
+    apart = "\n".join(scorecard._comparison(rows["LC-P1"]))
+    assert apart.count("<td>ResNet-20 v2</td>") == 1 and "colspan" not in apart
 
 
 def test_a_number_and_its_interval_stay_in_one_line():
@@ -263,8 +266,11 @@ def test_no_verdict_contradicts_the_errata(name):
         assert kinds & {"does not hold", "condition"}, "what is missing stands in no erratum"
 
 
-def test_a_row_says_what_is_missing_in_a_derived_claim():
-    """The lines of its errata, refuted parts first; formulas are for MathJax, which the page loads."""
+def test_a_row_says_what_its_errata_take_from_the_claim():
+    """Their lines, refuted parts first, of experiments as well, whose verdicts they do not enter.
+
+    Formulas are for MathJax, which the page loads.
+    """
     page = chapter("scorecard")
     (cell,) = re.findall(r'<tbody id="lc-e5">.*?<ul class="conditions">(.*?)</ul>', page, re.DOTALL)
     assert [*re.findall(r"<li><a [^>]+>(E\d+)</a>, <em>[^<]+</em>, ([a-z ]+):", cell)] == [
@@ -274,7 +280,9 @@ def test_a_row_says_what_is_missing_in_a_derived_claim():
     assert "$\\sqrt2$" in page  # a formula outside the tables: without one Sphinx does not load MathJax
     for row in scorecard.rows(RESULTS):
         told = "\n".join(scorecard._decides(row, scorecard._entries(BOOK / "errata.md")))
-        assert ("conditions" in told) == (row.id in DERIVED and row.verdict != "holds") and told and told in page
+        takes = {errata()[number] for number in row.errata} & {"does not hold", "condition"}
+        assert ("conditions" in told) == bool(takes) and told and told in page
+        assert row.id in MEASURED or bool(takes) == (row.verdict != "holds")
     assert scorecard._formulas("a $x < y$ & b") == (
         r'a <span class="math notranslate nohighlight">\(x &lt; y\)</span> &amp; b'
     )

@@ -108,6 +108,7 @@ def finding(runs: list[dict]) -> Finding:
         Comparison(name, "SA minus ReLU", one, PAPER[name][0] - PAPER[name][1], form="+.4f")
         for name, one in gains.items()
     ]
+    table.sort(key=lambda line: list(PAPER).index(line.setting))  # what belongs together, side by side
     if spans:
         theirs = [max(column) - min(column) for column in zip(*PAPER.values(), strict=True)]
         table.append(Comparison("best minus worst setting", "SA less ReLU", spans, theirs[0] - theirs[1], form="+.3f"))

@@ -41,7 +41,7 @@ def orders(name: str) -> str:
 
 
 def finding(runs: list[dict]) -> Finding:
-    """Edgeworth is nearer than normal, that nearer than Li and Cui's formula; and sampling is behind all three."""
+    """Edgeworth is nearer than normal, that nearer than Li and Cui's formula; and sampling is behind Edgeworth."""
 
     def asked(claim: str, one: str, other: str) -> Statement:
         lead = paired_interval(by_seed(runs, one), by_seed(runs, other))

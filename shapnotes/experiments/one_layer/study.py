@@ -2,10 +2,12 @@
 
 A perceptron 784-100-10, trained on all 60,000 images for three epochs in batches of 64 by Adam with its defaults, from
 PyTorch's first weights; images in [0, 1], absent pixels are blank (0). On the first test images the values of its
-hidden neurons, and of its ten outputs, are computed to 1e-5 of their mean size ("lattice"). What is compared: one
-normal distribution (Li and Cui's equation 1; and the same without its share b / n of the bias, closed: what the values
-lack of the neuron's change of output is shared out in proportion to the squares of the terms), one for each rate,
-Edgeworth's series, and random orders, half of them the reverses of the others. An error is the mean distance from the
+hidden neurons, and of its ten outputs, are computed to 1e-5 of their mean size ("lattice").
+
+Four approximations are compared. (1) Li and Cui's equation 1 as printed. (2) The same without its share b / n of the
+bias, *closed*: what the values then lack of the neuron's change of output is shared out in proportion to the squares of
+the terms. (3) One normal distribution for each rate. (4) Edgeworth's series. Beside them stand random orders, half of
+them the reverses of the others. An error is the mean distance from the
 exact values, over the mean size of these, at pixels with ink. Blank pixels have the exact value zero, and are left out.
 Equation 1 as printed gives them a share of the bias all the same; it is not counted, and would make its error larger.
 """

@@ -70,7 +70,12 @@ def finding(runs: list[dict]) -> Finding:
     table = [Comparison("correlation of the maps with", what, one) for what, one in near.items()]
     for part, changes in (("approve", approve), ("reject", reject)):
         table += [
-            Comparison(f"change of the probability without brightest {part} pixels", f"digit {c}", change, form="+.3f")
+            Comparison(
+                f"change of the probability without the brightest {part.title()} pixels",
+                f"digit {c}",
+                change,
+                form="+.3f",
+            )
             for c, change in enumerate(changes)
         ]
     shown = ", ".join(f"{one.shown()} ({what})" for what, one in near.items())

@@ -86,7 +86,7 @@ def _beside_patches(runs: list[dict]) -> str:
     shown = (
         f"{MEASURED[claim][0].partition(':')[0]} {one.shown(f'+{MEASURED[claim][1]}')}" for claim, one in leads.items()
     )
-    return f"; on the images of {METHODS['shapley']} ours are better than these by: {', '.join(shown)}"
+    return f"; ours against “{METHODS['shapley']}” on its images, + where ours are better: {', '.join(shown)}"
 
 
 def _first(own: dict[int, list[dict]], claim: str) -> int:

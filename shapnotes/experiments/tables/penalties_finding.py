@@ -60,10 +60,13 @@ def finding(runs: list[dict]) -> Finding:
     judged = [_direction(runs, *one, count) for one in DIRECTIONS]
     judged += [_unharmed(runs, data, penalty, count) for data in PAPER for penalty in ("linf", "l1")]
     table = [
-        Comparison(f"{TITLES[data]}, {COLUMNS[quantity]}", NAMES[penalty], ours, theirs, form=FORMS[quantity])
-        for (data, penalty), cell in cells.items()
-        for quantity, theirs in zip(COLUMNS, PAPER[data][penalty], strict=True)
-        if (ours := average(cell, quantity)) is not None
+        Comparison(
+            f"{TITLES[data]}, {COLUMNS[quantity]}", NAMES[penalty], ours, PAPER[data][penalty][i], form=FORMS[quantity]
+        )
+        for data in PAPER
+        for i, quantity in enumerate(COLUMNS)
+        for penalty in PENALTIES
+        if (ours := average(cells[data, penalty], quantity)) is not None
     ]
     short = [
         f"{TITLES[data]}, {NAMES[penalty]}: {len(cell)} of 50 runs"
