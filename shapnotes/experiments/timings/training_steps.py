@@ -29,7 +29,7 @@ def finding(bench: dict) -> Finding:
         for network, cost in costs.items()
     )
     longer = costs[NETWORK].shown(".2f")
-    decides = f"the paper names neither machine nor code. Here a step of {NETWORK} with SA takes {longer} times as long"
+    decides = f"The paper names neither machine nor code. Here a step of {NETWORK} with SA takes {longer} times as long"
     return Finding((statement,), table, decides, comparable=False, fewer="single steps in place of a training")
 
 
