@@ -33,17 +33,19 @@ def finding(runs: list[dict]) -> Finding:
             "SA improves training accuracy",
             "95 % interval of the paired lead over ReLU after the last epoch is above 0",
             end and above(end),
+            found=end.shown("+.3f") if end else "",
         ),
         Statement(
             "SA improves convergence",
             "95 % interval of the paired lead in the mean training accuracy over all epochs is above 0",
             whole and above(whole),
+            found=whole.shown("+.3f") if whole else "",
         ),
         Statement(
             "SA improves stability: a smaller standard deviation",
-            "95 % interval, by Fisher's F, of the ratio of the standard deviations after the last epoch is below 1"
-            + (f"; the ratio is {ratio:.2f} ({low:.2f} to {high:.2f})" if ratio == ratio else ""),
+            "95 % interval, by Fisher's F, of the ratio of the standard deviations after the last epoch is below 1",
             True if high < 1 else False if low > 1 else None,
+            found=f"{ratio:.2f} ({low:.2f} to {high:.2f})" if ratio == ratio else "",
         ),
     )
     table = []

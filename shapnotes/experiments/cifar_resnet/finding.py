@@ -28,6 +28,7 @@ def finding(runs: list[dict]) -> Finding:
     ends = {arm: interval(final_accuracy(runs, arm).values()) for arm in ARMS if final_accuracy(runs, arm)}
     near = {arm: matches(end, FINAL) if whole else None for arm, end in ends.items()}
     apart = paired_interval(*(final_accuracy(runs, arm) for arm in ARMS)) if gains else None
+    shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in gains.items())
     done, epochs = runs[0]["result"]["epochs"], SETTINGS["paper"][2]
     part, end = (
         (f", of which {done} of {epochs} epochs were run", f", after epoch {done}") if done < epochs else ("", "")
@@ -38,6 +39,7 @@ def finding(runs: list[dict]) -> Finding:
             "95 % interval of the paired lead, averaged over the epochs at a learning rate, is above 0 at each rate "
             f"that was reached; these are {len(gains)} of {len(study.RATES)}",
             every([above(one) for one in gains.values()]) if gains else None,
+            found=shown,
         ),
         Statement(
             f"test accuracies at the end{end} are not significantly different",
@@ -56,7 +58,6 @@ def finding(runs: list[dict]) -> Finding:
     ]
     if apart:
         table.append(Comparison("test accuracy at the end", "SA minus ReLU", apart, form="+.4f"))
-    shown = ", ".join(f"{one.shown('+.4f')} ({when})" for when, one in gains.items())
     decides = f"lead of SA in training accuracy {shown}"
     decides += "" if whole else "; the accuracy at the end is not compared, because the experiment is smaller"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs), numbers="accuracy")

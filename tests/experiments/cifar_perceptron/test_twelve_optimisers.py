@@ -83,6 +83,12 @@ def test_the_papers_own_numbers():
     assert found.decides == "SA ahead in 11 of 12 settings, behind in 0, by 95 % intervals"
     assert twelve_optimisers.leads(runs)["Adam 0.002"].mean == pytest.approx(0.0768, abs=1e-3)
     assert "0.6 of 12 intervals would not include 0" in found.statements[0].criterion
+    assert "in at least 11 of 12, the paper's own count of means" in found.statements[0].criterion
+    assert [s.found for s in found.statements[:2]] == [
+        "above 0 in 11, below 0 in 0",
+        "above 0.01 in 8, below 0.01 in 2",
+    ]
+    assert found.statements[2].found == twelve_optimisers.span_difference(runs).shown("+.3f")
     assert "0 are, by chance 1.2 would be" in found.statements[3].criterion
     lines = twelve_optimisers.summary(runs)
     assert len(lines) == 15 and "+0.077" in lines[6] and max(map(len, lines)) <= 78

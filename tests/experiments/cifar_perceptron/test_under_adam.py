@@ -155,6 +155,8 @@ def test_the_verdict_follows_the_numbers(lead, steadiness, held, verdict):
     assert [statement.held for statement in found.statements] == held and found.verdict == verdict
     assert found.reduced == "" and not any(statement.size for statement in found.statements)
     assert f"SA minus ReLU in training accuracy {lead:+.3f}" in found.decides
+    assert [s.found[:6] for s in found.statements[:2]] == [f"{lead:+.3f}"] * 2
+    assert found.statements[2].found.startswith(f"{steadiness:.2f} (")
 
 
 def test_every_activation_stands_in_the_table_and_in_the_summary():

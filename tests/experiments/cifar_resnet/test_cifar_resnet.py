@@ -133,6 +133,7 @@ def test_the_verdict_follows_the_numbers(lead, ends, held, verdict):
     assert [statement.held for statement in found.statements] == held
     assert found.verdict == verdict and found.reduced == ""
     assert "at each rate that was reached; these are 5 of 5" in found.statements[0].criterion
+    assert found.statements[0].found.count(" (epochs ") == 5 and found.statements[0].found in found.decides
 
 
 @pytest.mark.parametrize("lead", [0.01, -0.01])

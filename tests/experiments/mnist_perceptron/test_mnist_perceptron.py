@@ -121,6 +121,16 @@ def test_the_rates_of_the_record_have_different_answers():
     assert statement.found == "+0.000 ± 0.007, -0.024 ± 0.005, -0.049 ± 0.008"
 
 
+def test_every_answer_has_its_numbers_beside_it_and_its_own_criterion():
+    found = mnist_perceptron_finding.finding(RUNS)
+    assert len(found.by_criterion) == len(found.statements) == 5
+    assert [s.found for s in found.statements[:2] + found.statements[3:4]] == [
+        "ShapLU +0.025 ± 0.010, SA +0.026 ± 0.009",
+        "ShapLU +0.094 ± 0.033, SA +0.095 ± 0.036",
+        "+0.001 ± 0.004",
+    ]
+
+
 def test_an_unfinished_record_decides_nothing():
     begun = [run for run in RUNS if run["config"]["activation"] == "relu"]
     found = mnist_perceptron_finding.finding(begun)
