@@ -98,7 +98,7 @@ def _digits(runs: list[dict]) -> Finding:
 
 def _seen(runs: list[dict]) -> Finding:
     """What a neuron sees: all features beside pairs, in prediction and in the error of the explanation."""
-    table, statements, leads, farther, found = [], [], [], [], 0
+    table, predictions, explanations, leads, farther, found = [], [], [], [], [], 0
     for data, counts in SEEN.items():
         cells = {seen: of(runs, data, "wide", LARGEST, seen=seen) for seen in counts}
         cells[DEEP[data][0]] = of(runs, data, "wide", LARGEST)
@@ -120,18 +120,19 @@ def _seen(runs: list[dict]) -> Finding:
             where = "below 0" if data == "synthetic" else "above 0"
             claim = f"{TITLES[data]}: seeing every feature predicts better than seeing two"
             criterion, found_lead = f"the interval of the difference over rounds is {where}", ahead.shown(signed)
-            statements.append(Statement(claim, criterion, answer, found=found_lead))
+            predictions.append(Statement(claim, criterion, answer, found=found_lead))
             nearer = rivals.paired(every, pairs, rivals.relative)
             claim = f"{TITLES[data]}: seeing every feature gives explanations nearer to exact values"
             criterion = "the interval, over rounds, of the paired difference of error / size is below 0"
-            statements.append(Statement(claim, criterion, below(nearer), found=nearer.shown("+.3f")))
+            explanations.append(Statement(claim, criterion, below(nearer), found=nearer.shown("+.3f")))
             leads.append(f"{TITLES[data]}, {what} {ahead.shown(signed)}")
             if below(nearer) is False:
                 one, two = (rivals.mean(cell, rivals.relative).shown() for cell in (every, pairs))
                 farther.append(f"Error of the explanation on {TITLES[data]} {one}, with two {two}")
     decides = f"every feature less two: {'; '.join(leads)}" if leads else "no runs"
     decides += f". {'; '.join(farther)}" if farther else ""
-    return Finding(tuple(statements), tuple(table), decides, _missing(found, sum(map(len, SEEN.values())) + len(SEEN)))
+    short = _missing(found, sum(map(len, SEEN.values())) + len(SEEN))
+    return Finding((*predictions, *explanations), tuple(table), decides, short)
 
 
 def _test(result: dict) -> float:

@@ -97,3 +97,9 @@ def test_what_a_neuron_sees():
     assert [s.held for s in finding(parts(-0.02, 0.05, "synthetic"), "4").statements] == [True, True]
     assert finding(parts(0.0, 0.0), "4").statements[1].held is None
     assert not finding(parts(0.0, 0.0)[:10], "4").statements
+
+
+def test_all_predictions_come_before_all_explanations():
+    """So that no table of them leaves the prediction of one data set behind the explanations of others."""
+    of_two = finding(parts(0.02, 0.05) + parts(0.02, 0.05, "synthetic"), "4").statements
+    assert ["predicts" in s.claim for s in of_two] == [True, True, False, False]
