@@ -1,8 +1,8 @@
 """Networks for images, trained and kept: what SN-Tab2, SN-F3 to F7, SN-F11 and SN-Tab7 are about.
 
 The paper: channels 1 (or 3), six times 128, and 10; Adam with its defaults, batches of 64. Of the networks of table 2
-MNIST and FashionMNIST have 10 epochs and CIFAR-10 60; those of the figures, on MNIST, have 5. Images are prepared as in
-`images`. A network is named by its data and by what it is:
+MNIST and FashionMNIST have 10 epochs and CIFAR-10 60; those of the figures, on MNIST, have 5 (of figure 4 it is not
+said). Images are prepared as in `images`. A network is named by its data and by what it is:
 
     none, l1, l1-layers, linf : a Deep ShapNet without a penalty, with l1 on the last representation, with l1 on all of
                                 them, with l-infinity on the last
