@@ -184,4 +184,4 @@ def test_all_runs_are_there():
     names = [(json.dumps(b.config, sort_keys=True), s) for b in found for s in b.seeds]
     assert len(set(names)) == len(names) == 10 * 3 * 3
     assert {s for b in found for s in b.seeds} == set(range(0, 50, 5))
-    assert all(b.config["steps"] == 2000 for b in found if b.config["model"] == "viashap")
+    assert all(b.config["steps"] == 8000 for b in found if b.config["model"] == "viashap")
