@@ -315,7 +315,8 @@ def summary(runs: list[dict]) -> list[str]:
         config = json.loads(key)
         group = [run for run in runs if run["config"] == config]
         what, form = ("squared error", ".5f") if config["data"] == "synthetic" else ("accuracy", ".3f")
-        lines.append(f"{config['data']}, {named(config)}, {len(group)} runs")
+        steps = f", {config['steps']:,} steps" if "steps" in config else ""
+        lines.append(f"{config['data']}, {named(config)}{steps}, {len(group)} runs")
         noise = mean(group, lambda result: result["standard error"] / result["size"]).mean
         exact = f" ({mean(group, lambda r: slowness(r, 'exact')).mean:.2f} exact)" if config["model"] == "ebm" else ""
         lines.append(
