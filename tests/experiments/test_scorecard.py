@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from shapnotes.experiments import CLAIMS, STUDIES, recorded, scorecard
+from shapnotes.experiments._harness.finding import matches
 from shapnotes.experiments._harness.record import Record
 from shapnotes.experiments.mnist_perceptron import finding as mnist
 from shapnotes.experiments.pixel_maps import gradients_finding
 from shapnotes.experiments.regularised_images import small_values, trainings
-from shapnotes.experiments.tables import penalties, penalties_finding
+from shapnotes.experiments.tables import accuracy, accuracy_finding, penalties, penalties_finding
+from shapnotes.experiments.tables.models import MODELS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 RESULTS = BOOK / "results"
@@ -196,6 +198,18 @@ def test_numbers_that_texts_about_choices_name_are_the_records():
         config = penalties.configuration("breast_cancer", "linf", strength=strength)
         change = penalties_finding.against_none(penalised, config, threshold)
         assert change.shown("+.2f") == told if told else change.low < 0 < change.high
+    accuracies = recorded("SN-Tab1", RESULTS)
+    falling = lambda model, **c: accuracy_finding.of(accuracies, "synthetic", model, schedule="falling", **c)  # noqa: E731
+    about = " ".join(accuracy_finding.CLAIM.about.split())
+    lead = lambda net: accuracy_finding.lead(net, falling("dnn_parameters")).times(1000)  # noqa: E731
+    apart = [lead(falling("deep")), lead(falling("shallow")), lead(falling("shallow", width=10))]
+    told = [one.shown("+.2f") for one in apart]
+    assert "is {}, and the Shallow ShapNet's {} with 100 hidden units and {} with 10".format(*told) in about
+    assert [(one.low > 0) - (one.high < 0) for one in apart] == [-1, -1, 0]
+    for model, agrees, word in (("shallow", True, "would agree with"), ("dnn_parameters", False, "no longer")):
+        ours, paper = accuracy_finding.mean(falling(model)), dict(zip(MODELS, accuracy.PAPER["synthetic"], strict=True))
+        assert f"{ours.times(1000).shown('.2f')}, " in about and word in about
+        assert matches(ours, paper[model]) is agrees
     ahead = gradients_finding.lead(guesses, "removal", "gradient times input", "relevance")
     assert ahead.shown(".3f") == "0.029 ± 0.021"
     networks = recorded("SN-F3", RESULTS)

@@ -23,8 +23,8 @@ is subtracted, so that what is explained adds up exactly; a learned constant c; 
 softmax, and their mean is over classes too; gradients go through all of it; S comes with its complement; beta = 10. It
 is trained by Adam with PyTorch's defaults and batches of 32, and of the networks after every 50 steps, 8,000 in all,
 the one is taken whose loss is least on the fold left out. The networks of `accuracy` have no such early stopping: they
-are taken as they are after nine epochs. With beta = 0 nothing makes phi a Shapley value. (The
-record has runs of 2,000 steps as well. With beta = 10 the loss was still falling there.)
+are taken as they are after nine epochs. With beta = 0 nothing makes phi a Shapley value. The record has runs of 2,000
+steps as well.
 
 **Measured**, on the first fold of each round: the test accuracy or squared error, as in `accuracy`; on the first rows
 of the test part, Equation 8's distance of the explanation from the exact Shapley values of the model's own scores, from
@@ -315,7 +315,8 @@ def summary(runs: list[dict]) -> list[str]:
         config = json.loads(key)
         group = [run for run in runs if run["config"] == config]
         what, form = ("squared error", ".5f") if config["data"] == "synthetic" else ("accuracy", ".3f")
-        lines.append(f"{config['data']}, {named(config)}, {len(group)} runs")
+        steps = f", {config['steps']:,} steps" if "steps" in config else ""
+        lines.append(f"{config['data']}, {named(config)}{steps}, {len(group)} runs")
         noise = mean(group, lambda result: result["standard error"] / result["size"]).mean
         exact = f" ({mean(group, lambda r: slowness(r, 'exact')).mean:.2f} exact)" if config["model"] == "ebm" else ""
         lines.append(

@@ -181,7 +181,7 @@ def shapnets(count=3):
     return built
 
 
-def fit(chosen, train, seeds, kind=torch.optim.SGD, epochs=2):
+def fit(chosen, train, seeds, kind=torch.optim.SGD, epochs=2, schedule=None):
     return fit_together(
         chosen,
         train,
@@ -190,6 +190,7 @@ def fit(chosen, train, seeds, kind=torch.optim.SGD, epochs=2):
         epochs=epochs,
         batch_size=7,
         generators=[torch.Generator().manual_seed(s) for s in seeds],
+        schedule=schedule,
     )
 
 
@@ -209,6 +210,29 @@ def test_fitted_together_is_fitted_alone(built):
         for one, other, want in zip(found.parameters(), alone.parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(one.detach(), want.detach(), **tolerance(torch.float64))
             torch.testing.assert_close(other.detach(), want.detach(), **tolerance(torch.float64))
+
+
+FALLING = lambda done: 1 - done  # noqa: E731
+
+
+def test_a_schedule_is_a_factor_of_the_rate_in_each_step():
+    """Two epochs of five steps: 0.01, 0.009, ..., 0.001; the mutant whose rate is constant gives other parameters."""
+    x, y = own_rows(2)
+    fitted = {how: fit(shapnets(2), (x, y), range(2), schedule=how) for how in (FALLING, None)}
+    for i, model in enumerate(shapnets(2)):
+        generator = torch.Generator().manual_seed(i)
+        optimiser, rates = torch.optim.SGD(model.parameters(), lr=0.01), iter(range(10, 0, -1))
+        for _ in range(2):
+            for batch in torch.randperm(30, generator=generator).split(7):
+                optimiser.param_groups[0]["lr"] = 0.001 * next(rates)
+                optimiser.zero_grad()
+                squares(model(x[i, batch]), y[i, batch]).backward()
+                optimiser.step()
+        assert next(rates, None) is None
+        want = nn.utils.parameters_to_vector(model.parameters()).detach()
+        found = {how: nn.utils.parameters_to_vector(nets[i].parameters()).detach() for how, nets in fitted.items()}
+        torch.testing.assert_close(found[FALLING], want, **tolerance(torch.float64))
+        assert float((found[None] - want).abs().max()) > 1e-3
 
 
 def test_rows_of_another_model_would_be_noticed():
@@ -384,11 +408,13 @@ def test_a_network_alone_that_forgets_its_means_would_be_noticed(path):
     assert without_seconds(mutant) != without_seconds(whole)
 
 
-def test_fitting_goes_on_inside_an_epoch(path):
+@pytest.mark.parametrize("schedule", [None, FALLING])
+def test_fitting_goes_on_inside_an_epoch(path, schedule):
     """Thirty rows in batches of 7: five steps per epoch."""
 
     def fitted(checkpoint):
         options = {"loss": squares, "optimiser": ADAM, "epochs": 3, "batch_size": 7, "checkpoint": checkpoint}
+        options["schedule"] = schedule
         seeds = [torch.Generator().manual_seed(s) for s in range(2)]
         yield fit_together(shapnets(2), own_rows(2), generators=seeds, **options)
 

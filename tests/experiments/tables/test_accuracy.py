@@ -67,6 +67,7 @@ def test_what_a_docstring_announces_is_run():
             {"width": 10, "rate": 1e-4},
             {"rate": 1e-4},
             {"width": 10, "samples": 100_000},
+            {"width": 10, "schedule": "falling"},
             {"init": "variance"},
         ],
         ("yeast", "gam"): [{"init": "variance"}, {"constant": "learned"}],
@@ -74,6 +75,7 @@ def test_what_a_docstring_announces_is_run():
     }
     small = ("deep", "dnn_parameters", "shallow", "gam")
     everywhere = [{"inputs": "standardised"}, {"samples": 5_000}, {"samples": 13_333}, {"reading": "sum"}]
+    everywhere += [{"schedule": "falling"}]
     wanted = [("synthetic", model, choice) for model in small for choice in everywhere]
     wanted += [("synthetic", model, {"constant": "centred"}) for model in ("deep", "gam")]
     wanted += [(*key, choice) for key, choices in departures.items() for choice in choices]
@@ -153,6 +155,26 @@ def test_training_is_by_the_papers_settings(monkeypatch):
     assert seen["loss"] is models.squared_error and abs(float(seen["targets"].mean())) < 1e-6
     assert seen["optimiser"]([torch.zeros(1, requires_grad=True)]).defaults["lr"] == 1e-4
     assert seen["checkpoint"] is state and float(seen["inputs"].abs().max()) <= 0.5
+
+
+def test_a_rate_that_falls_reaches_the_optimiser(monkeypatch):
+    """36 training rows in batches of 32, two epochs: four steps, whose rates fall linearly; else it is constant."""
+    rates = []
+
+    class Noting(torch.optim.Adam):
+        def step(self, *args, **options):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **options)
+
+    monkeypatch.setattr(torch.optim, "Adam", Noting)
+    small = {"samples": 60, "epochs": 2}
+    both = [
+        accuracy.run(configuration("synthetic", "gam", **small, **choice), (0,), "cpu")
+        for choice in ({"schedule": "falling"}, {"rate": 1e-4, "schedule": "falling"}, {})
+    ]
+    falling = [1, 0.75, 0.5, 0.25]
+    assert rates == pytest.approx([1e-3 * r for r in falling] + [1e-4 * r for r in falling] + [1e-3] * 4)
+    assert both[0][0]["test"] != both[2][0]["test"]
 
 
 def held(found) -> dict:
@@ -292,10 +314,12 @@ def test_rows_set_choices_beside_the_first():
     deep, comp, *_ = accuracy_finding.rows(runs, "yeast")
     assert isnan(deep.above.mean) and comp.above == pytest.approx((-0.009, 0), abs=1e-9) and comp.paper == 0.576
     many = {"samples": 100_000, "width": 10, "rate": 1e-4, "reading": "sum", "inputs": "standardised"}
+    many |= {"schedule": "falling"}
     config = configuration("synthetic", "shallow", **many)
     (row,) = accuracy_finding.rows([{"config": config, "seed": 0, "result": {"test": 1.0}}], "synthetic")
     assert row.name == (
-        "Shallow ShapNet, 100,000 rows, sum of inputs in the target, standardised inputs, width 10, rate 0.0001"
+        "Shallow ShapNet, 100,000 rows, sum of inputs in the target, standardised inputs, width 10, rate 0.0001, "
+        "rate that falls to 0"
     )
     lines = accuracy_finding.summary(runs)
     assert len(lines) == 3 + 15 + 1 and "+0.100 ± 0.000" in next(line for line in lines if "learned" in line)

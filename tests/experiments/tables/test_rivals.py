@@ -158,7 +158,7 @@ def test_smoke_runs_hold_their_numbers():
     assert found[0]["result"]["error, exact"] < 1e-10
     lines = rivals.summary(found)
     assert len(lines) == 4 and "squared error" in lines[1] and "exact)" in lines[1]
-    assert lines[0].startswith("synthetic, EBM, 1 runs") and "ViaSHAP-style perceptron, β = 10" in lines[2]
+    assert lines[0].startswith("synthetic, EBM, 1 runs") and "ViaSHAP-style perceptron, β = 10, 100 steps" in lines[2]
 
 
 def test_intervals_are_over_rounds_that_share_rows():
@@ -184,4 +184,4 @@ def test_all_runs_are_there():
     names = [(json.dumps(b.config, sort_keys=True), s) for b in found for s in b.seeds]
     assert len(set(names)) == len(names) == 10 * 3 * 3
     assert {s for b in found for s in b.seeds} == set(range(0, 50, 5))
-    assert all(b.config["steps"] == 2000 for b in found if b.config["model"] == "viashap")
+    assert all(b.config["steps"] == 8000 for b in found if b.config["model"] == "viashap")
