@@ -16,10 +16,10 @@ from shapnotes.benchmarks.record import record as recorded
 from shapnotes.benchmarks.rivals import Loop, deep_shap, kernel_shap
 from shapnotes.experiments._harness.statistics import interval
 from shapnotes.experiments._models.transparent import Transparent
+from shapnotes.experiments.timings.explanations import TURNS
 from shapnotes.shapnet import DeepShapNet
 
 FEATURES, CHANNELS, BATCH = 16, 20, 64
-TURNS = 11  # of each contender; the paper averages 1,000 runs
 HIDDEN = {"DNN (eq. comp.)": [1800] * 8, "DNN (eq. param.)": [123] * 11}  # widths of hidden layers
 SAMPLES = {"Kernel SHAP (40)": 40, "Kernel SHAP (77)": 77, "Kernel SHAP (def.)": 2 * FEATURES + 2**11}
 
