@@ -155,6 +155,9 @@ nothing. ID is the row's id (SN-Tab1 for its three rows, X-W for its four); SCAL
 fold. LC-P1 and SN-Tab5 are timings and have no summary. The summary of SN-F4 has more than its row: the intervals over
 the images of each network. In a fold, names in code type are options or fields of the record, or names of the package;
 paths begin in `shapnotes/experiments`.
+
+`shapnotes reproduce paper-scale` makes the experiments at the papers' own size, the most important first. How long that
+takes on a GPU has not been measured.
 """
 READING = """\
 An erratum does not enter the verdict of an experiment; where one takes something from the claim, it stands under the
@@ -211,7 +214,7 @@ def _experiments(all_rows: list[Row]) -> str:
         if (n := count[verdict]) or verdict == "numbers agree"
     ]
     if not count["numbers agree"] and not count["directions agree"]:
-        said[0] = "none agrees, neither in all its numbers nor in its directions alone"
+        said[0] = "in none do all numbers agree, nor all directions"
     return f"Of the {count.total()} experiments of the papers {said[0]}" + "".join(f"; {one}" for one in said[1:]) + "."
 
 

@@ -96,7 +96,7 @@ def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
 
 def test_the_experiments_of_the_papers_are_counted_in_a_sentence():
     told = (
-        "Of the 22 experiments of the papers none agrees, neither in all its numbers nor in its directions alone; "
+        "Of the 22 experiments of the papers in none do all numbers agree, nor all directions; "
         "five disagree in a direction; eleven were run smaller; two cannot be compared; four are open."
     )
     assert told in chapter("scorecard").splitlines()

@@ -138,7 +138,7 @@ def finding(runs: list[dict]) -> Finding:
     told = "; ".join(f"{word} in {', '.join(where)}" for word, where in sides.items() if where)
     refuted = {setting for (_, setting, _), one in zip(asked, directions, strict=True) if one.held is False}
     if refuted == {"untrained"}:
-        told += "; all that is refuted is of untrained networks, a row that contradicts Table 6 (E30)"
+        told += "; the directions that are refuted are all of untrained networks, a row that contradicts Table 6 (E30)"
     decides = f"beside Deep SHAP: {told}; a Deep ShapNet's own error in parts of its values: {', '.join(shares)}"
     return Finding(
         (exact, *directions, sizes),

@@ -50,7 +50,7 @@ AS_STRONG = 0.01  # of accuracy: what a later stage may lose beyond an earlier o
 CLAIMS: Claims = {
     "pruning an earlier stage has at least as strong an effect as pruning a later one": Asked(
         "of each network the accuracy, averaged over the shares that are pruned, is not lower by more than "
-        f"{AS_STRONG:g} from each stage to the next",
+        f"{AS_STRONG:g} from each stage to the next (+: it is higher)",
         rises,
         -AS_STRONG,
     ),

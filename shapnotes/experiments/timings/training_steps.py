@@ -29,7 +29,8 @@ def finding(bench: dict) -> Finding:
         for network, cost in costs.items()
     )
     longer = costs[NETWORK].shown(".2f")
-    decides = f"The paper names neither machine nor code. Here a step of {NETWORK} with SA takes {longer} times as long"
+    unknown = "The paper names Keras, but neither the machine nor how SA was written."
+    decides = f"{unknown} Here a step of {NETWORK} with SA takes {longer} times as long"
     return Finding((statement,), table, decides, comparable=False, fewer="single steps in place of a training")
 
 
