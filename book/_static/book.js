@@ -71,7 +71,7 @@ document.querySelectorAll("article td code.literal .pre").forEach(name => {
   const NAMES = [
     ["div.math, mjx-container", "formula"],
     ["pre", "code or output"],
-    [".cell_output .text_html, .cell_output .text_html > div, .pst-scrollable-table-container", "table"],
+    [".cell_output .text_html, .cell_output .text_html > div, .pst-scrollable-table-container, div.framed", "table"],
   ];
   const mark = () => {
     for (const [selector, name] of NAMES) {
