@@ -165,7 +165,7 @@ class TwoInputs(nn.Module):
 
 
 def changed(change) -> nn.Module:
-    model = mlp(2, 3, 2).double()
+    model = seeded(lambda: mlp(2, 3, 2))
     change(model)
     return model
 
