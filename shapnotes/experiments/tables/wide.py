@@ -8,6 +8,9 @@ of 0.001, 0.003 and 0.01, and biases that start at 0 or at random. On the real t
 than its error, but that 0.01 fits the training rows too well; on the synthetic task one stage of 400 was best, and two
 stages worst.
 
+**The learning rate** is constant. On the synthetic task all are also trained with one that falls linearly to 0
+(`schedule`: "falling"), as the networks of `accuracy` are.
+
 **Measured**, as in `rivals`: the test accuracy or squared error; on the first rows of the test part Equation 8's
 distance of the explanation from the exact Shapley values of the network's own scores, by all coalitions of 8 or 16
 features and by random orders of 30, with the size of the exact values; and times, in turn with an untrained Deep
@@ -57,7 +60,7 @@ EXPLAINED = {"yeast": 20, "breast_cancer": 5, "synthetic": 5, "mnist": 3}  # inp
 
 
 def batches(scale: str) -> list[Batch]:
-    """The first fold of each round: tables, then MNIST, then parts of tables; "cpu" has two rounds, and MNIST once."""
+    """The first fold of each round: tables, MNIST, parts of tables, falling rates; "cpu" has two rounds, MNIST once."""
     if scale == "smoke":
         small = {"explained": 2, "permutations": 4, "repeats": 1, "epochs": 1}
         return [
@@ -78,7 +81,12 @@ def batches(scale: str) -> list[Batch]:
         for data, counts in SEEN.items()
         for seen in counts
     ]
-    return tables + images + parts
+    falling = [
+        Batch(configuration("synthetic", "wide", size, schedule="falling", **seen), (seed,), stage=3)
+        for seed in seeds
+        for size, seen in [*((size, {}) for size in SIZES), *((LARGEST, {"seen": n}) for n in SEEN["synthetic"])]
+    ]
+    return tables + images + parts + falling
 
 
 def configuration(data: str, model: str, channels: tuple[int, ...], **choice) -> dict:
@@ -229,6 +237,7 @@ def named(config: dict) -> str:
     """A network in words."""
     widths = "-".join(map(str, config["channels"]))
     sees = f", {config['seen']} seen" if "seen" in config else ""
+    sees += ", rate that falls to 0" if config.get("schedule") == "falling" else ""
     return f"perceptron {widths}" if config["model"] == "perceptron" else f"Wide ShapNet {widths}{sees}"
 
 

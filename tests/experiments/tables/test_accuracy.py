@@ -78,6 +78,7 @@ def test_what_a_docstring_announces_is_run():
     everywhere += [{"schedule": "falling"}]
     wanted = [("synthetic", model, choice) for model in small for choice in everywhere]
     wanted += [("synthetic", model, {"constant": "centred"}) for model in ("deep", "gam")]
+    wanted += [("synthetic", "dnn_computation", {"width": width, "schedule": "falling"}) for width in (288, 1800)]
     wanted += [(*key, choice) for key, choices in departures.items() for choice in choices]
     for data, model, choice in wanted:
         assert set(range(0, 50, 5)) <= set(seeds_of(configuration(data, model, **choice))), (data, model, choice)

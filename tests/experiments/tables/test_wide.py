@@ -100,6 +100,9 @@ def test_intervals_are_over_runs(data, shared):
 def test_all_runs_are_there():
     found = batches("paper")
     names = [(json.dumps(b.config, sort_keys=True), s) for b in found for s in b.seeds]
-    assert len(set(names)) == len(names) == 10 * 3 * len(SIZES) + 3 * len(MNIST) + 10 * sum(map(len, SEEN.values()))
+    falling = len(SIZES) + len(SEEN["synthetic"])
+    per_round = 3 * len(SIZES) + sum(map(len, SEEN.values())) + falling
+    assert len(set(names)) == len(names) == 10 * per_round + 3 * len(MNIST)
     assert {s for b in found if b.stage == 0 for s in b.seeds} == set(range(0, 50, 5))
-    assert len(batches("cpu")) == 2 * (3 * len(SIZES) + sum(map(len, SEEN.values()))) + len(MNIST)
+    assert len(batches("cpu")) == 2 * per_round + len(MNIST)
+    assert {(b.config["data"], b.config["schedule"]) for b in found if b.stage == 3} == {("synthetic", "falling")}
