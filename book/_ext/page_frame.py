@@ -29,6 +29,7 @@ CARD, CARD_FIGURE = "_static/card.png", "fig-idea"  # of the first page
 CARD_ALT = (
     "Bars of one length, cut into what each of three inputs adds in each order of entering; the last is their mean."
 )
+LONG_LISTS = {"book/errata"}  # their contents, beside the text, open the section that is read, and no other
 LONGEST_DESCRIPTION = 200  # characters; what is longer is cut by those who show it
 
 ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>')
@@ -100,6 +101,8 @@ def frame(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
     context["theme_extra_footer"] = foot(pagename)
+    if pagename in LONG_LISTS:
+        context["theme_show_toc_level"] = 1
     if doctree is None:
         return
     title = re.sub(r"<[^>]+>", "", context.get("title", ""))
