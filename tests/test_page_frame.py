@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from docutils import nodes
-from page_frame import REPOSITORY, card, description, foot, mended, public_address, shortened, source_of
+from page_frame import REPOSITORY, card, description, foot, frame, mended, public_address, shortened, source_of
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d494844520000000a00000014")  # 10 by 20
 
@@ -70,3 +70,10 @@ def test_the_card_is_the_first_figure_of_the_book(tmp_path, name, picture):
     notebook = Path(tmp_path, "intro.ipynb")
     notebook.write_text(json.dumps({"cells": cells}))
     assert card(notebook) == picture
+
+
+def test_the_contents_beside_a_long_list_open_one_section_only():
+    for page, level in (("book/errata", 1), ("book/05_relevance", None)):
+        context = {}
+        frame(None, page, "page.html", context, None)
+        assert context.get("theme_show_toc_level") == level
