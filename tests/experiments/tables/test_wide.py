@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 import shapnotes as sn
 from shapnotes.experiments._harness.statistics import interval
-from shapnotes.experiments.tables import models, rivals, wide
-from shapnotes.experiments.tables.wide import MNIST, SEEN, SIZES, batches, by_lattice, configuration
+from shapnotes.experiments.tables import models, rivals, wide, wide_finding
+from shapnotes.experiments.tables.wide import LARGEST, MNIST, SEEN, SIZES, batches, by_lattice, configuration
 from shapnotes.shapnet import WideShapNet
 
 F64 = tolerance(torch.float64)
@@ -106,3 +106,20 @@ def test_all_runs_are_there():
     assert {s for b in found if b.stage == 0 for s in b.seeds} == set(range(0, 50, 5))
     assert len(batches("cpu")) == 2 * per_round + len(MNIST)
     assert {(b.config["data"], b.config["schedule"]) for b in found if b.stage == 3} == {("synthetic", "falling")}
+
+
+def test_the_row_says_what_a_falling_rate_changes():
+    def runs(error, distance, **choice):
+        config = configuration("synthetic", "wide", LARGEST, **choice)
+        return [
+            {"config": config, "seed": 5 * i, "result": {"test": error + i / 1e4, "error": distance, "size": 1.0}}
+            for i in range(3)
+        ]
+
+    constant = runs(0.005, 0.1) + runs(0.003, 0.2, seen=2)
+    fall = {"schedule": "falling"}
+    both = constant + runs(0.004, 0.5, **fall) + runs(0.003, 0.25, seen=2, **fall)
+    told = wide_finding.finding(both, "4").decides
+    assert told.startswith(wide_finding.finding(constant, "4").decides)
+    assert "falls to 0, on the synthetic task: squared error +0.00100" in told and "explanation +0.250" in told
+    assert "falls" not in wide_finding.finding(constant, "4").decides
