@@ -16,6 +16,8 @@ from typing import Literal
 
 from shapnotes.experiments._harness.statistics import Interval
 
+SIMILAR = 0.02  # accuracies are similar where they differ by no more than this
+
 Verdict = Literal["numbers agree", "directions agree", "disagrees", "smaller scale only", "not comparable", "open"]
 
 
@@ -118,6 +120,16 @@ def above(lead: Interval, bound: float = 0.0) -> bool | None:
 def below(lead: Interval, bound: float = 0.0) -> bool | None:
     """Whether a number is below a bound: see `above`."""
     return above(Interval(-lead.mean, lead.half), -bound)
+
+
+def similar(difference: Interval, bound: float = SIMILAR) -> bool | None:
+    """Whether a difference is small: True where its whole interval is within the bound of 0, False where none of it is.
+
+    >>> similar(Interval(0.0, 0.01)), similar(Interval(0.0, 0.03)), similar(Interval(0.05, 0.01))
+    (True, None, False)
+    """
+    sides = above(difference, -bound), below(difference, bound)
+    return False if False in sides else every(sides)
 
 
 def matches(ours: Interval, paper: float) -> bool | None:

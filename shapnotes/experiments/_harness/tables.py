@@ -68,10 +68,10 @@ def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
     return "".join(f"<{tag}{attributes}>{cell}</{tag}>" for cell in cells)
 
 
-def statements(finding: Finding, caption: str, whose: str = "the paper") -> Table:
+def statements(finding: Finding, caption: str, whose: str = "the paper", *, stacked: bool = False) -> Table:
     """What a paper says, or we expected, what is asked of the record, whether it holds, and by which numbers.
 
-    Where several ask the same, that stands once, above them.
+    Where several ask the same, that stands once, above them; stacked: so it does everywhere, for a narrow screen.
     """
     answers = {True: "holds", False: "does not hold", None: "undecided"}
     numbers = any(one.found for one in finding.statements)
@@ -81,7 +81,7 @@ def statements(finding: Finding, caption: str, whose: str = "the paper") -> Tabl
         return [answers[one.held], one.found] if numbers else [answers[one.held]]
 
     asked = finding.by_criterion
-    if len(asked) == len(finding.statements):
+    if len(asked) == len(finding.statements) and not stacked:
         apart = [[one.claim, one.criterion, *answer(one)] for one in finding.statements]
         return table([whose, "asked of the record", *head], apart, caption)
     rows: list[list[str] | str] = []

@@ -1,6 +1,15 @@
 """What the record says of figure 5: training accuracy at each learning rate, and both ends."""
 
-from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every, matches
+from shapnotes.experiments._harness.finding import (
+    SIMILAR,
+    Comparison,
+    Finding,
+    Statement,
+    above,
+    every,
+    matches,
+    similar,
+)
 from shapnotes.experiments._harness.statistics import Interval, interval, paired_interval
 from shapnotes.experiments._harness.study import Claim
 from shapnotes.experiments.cifar_perceptron.under_adam import level
@@ -43,8 +52,8 @@ def finding(runs: list[dict]) -> Finding:
         ),
         Statement(
             f"test accuracies at the end{end} are not significantly different",
-            "95 % interval of the paired difference includes 0",
-            None if apart is None or apart.half != apart.half else apart.low <= 0 <= apart.high,
+            f"95 % interval of the paired difference includes 0, and lies within {SIMILAR} of it; no if it excludes 0",
+            _as_one(apart) if apart else None,
             found=f"with {len(_pairs(runs))} pairs, {apart.shown('+.4f')}{_hides(apart)}" if apart else "",
         ),
     ]
@@ -61,6 +70,11 @@ def finding(runs: list[dict]) -> Finding:
     decides = f"lead of SA in training accuracy {shown}"
     decides += "" if whole else "; the accuracy at the end is not compared, because the experiment is smaller"
     return Finding(tuple(statements), tuple(table), decides, _reduced(runs), numbers="accuracy")
+
+
+def _as_one(difference: Interval) -> bool | None:
+    """Whether a difference is not significant, and is small: a wide interval does not decide."""
+    return similar(difference) if above(difference) is None else False
 
 
 def _hides(difference: Interval) -> str:

@@ -10,6 +10,7 @@ from shapnotes.experiments._harness.finding import (
     below,
     every,
     matches,
+    similar,
     within_factor,
 )
 from shapnotes.experiments._harness.statistics import Interval
@@ -61,6 +62,12 @@ def test_sides_are_decided_by_whole_intervals():
     assert above(Interval(5.0, float("nan"))) is None  # a single run decides nothing
 
 
+def test_a_difference_is_similar_by_its_whole_interval():
+    nan = float("nan")
+    for mean, half, answer in ((0.01, 0.005, True), (0.01, 0.02, None), (-0.05, 0.02, False), (0.0, nan, None)):
+        assert similar(Interval(mean, half)) is answer and similar(Interval(-mean, half)) is answer
+
+
 def test_a_number_is_the_papers_within_the_error_of_both():
     assert matches(Interval(1.0, 0.1), 1.14) and not matches(Interval(1.0, 0.1), 1.15)
     assert matches(Interval(1.0, float("nan")), 1.0) is None
@@ -90,4 +97,5 @@ def test_findings_as_tables():
     one = Finding(
         (Statement("faster", "interval above 0", None),), (Comparison("here", "SA", Interval(0.5, 0.1), 0.6),), ""
     )
+    assert "Asked of the record: interval above 0" in statements(one, "said", stacked=True).text
     assert "undecided" in statements(one, "said").text and "0.500\u00a0±\u00a00.100" in comparison(one, "numbers").html

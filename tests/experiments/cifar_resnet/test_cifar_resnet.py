@@ -9,6 +9,7 @@ from oracles import tolerance
 from torch import nn
 
 from shapnotes.experiments._harness.checkpoints import Checkpoint
+from shapnotes.experiments._harness.statistics import Interval
 from shapnotes.experiments._models.resnet20 import resnet20
 from shapnotes.experiments.cifar_perceptron import under_adam
 from shapnotes.experiments.cifar_resnet import finding as cifar_resnet_finding
@@ -134,6 +135,14 @@ def test_the_verdict_follows_the_numbers(lead, ends, held, verdict):
     assert found.verdict == verdict and found.reduced == ""
     assert "at each rate that was reached; these are 5 of 5" in found.statements[0].criterion
     assert found.statements[0].found.count(" (epochs ") == 5 and found.statements[0].found in found.decides
+
+
+@pytest.mark.parametrize(("difference", "held"), [
+    (Interval(0.005, 0.01), True), (Interval(0.01, 0.005), False), (Interval(0.005, 0.03), None),
+    (Interval(0.0, float("nan")), None),
+])  # fmt: skip
+def test_a_wide_interval_does_not_make_accuracies_equal(difference, held):
+    assert cifar_resnet_finding._as_one(difference) is held
 
 
 @pytest.mark.parametrize("lead", [0.01, -0.01])
