@@ -201,11 +201,16 @@ def test_numbers_that_texts_about_choices_name_are_the_records():
     accuracies = recorded("SN-Tab1", RESULTS)
     falling = lambda model, **c: accuracy_finding.of(accuracies, "synthetic", model, schedule="falling", **c)  # noqa: E731
     about = " ".join(accuracy_finding.CLAIM.about.split())
-    lead = lambda net: accuracy_finding.lead(net, falling("dnn_parameters")).times(1000)  # noqa: E731
-    apart = [lead(falling("deep")), lead(falling("shallow")), lead(falling("shallow", width=10))]
-    told = [one.shown("+.2f") for one in apart]
-    assert "is {}, and the Shallow ShapNet's {} with 100 hidden units and {} with 10".format(*told) in about
-    assert [(one.low > 0) - (one.high < 0) for one in apart] == [-1, -1, 0]
+    lead = lambda net, dnn: accuracy_finding.lead(net, falling(dnn)).times(1000)  # noqa: E731
+    nets = falling("deep"), falling("shallow"), falling("shallow", width=10)
+    apart = [[lead(net, dnn) for net in nets] for dnn in ("dnn_parameters", "dnn_computation")]
+    told = [[one.shown("+.2f") for one in row] for row in apart]
+    assert "is {}, and the Shallow ShapNet's {} with 100 hidden units and {} with 10".format(*told[0]) in about
+    assert "equal computation they are {}, and {} and {}".format(*told[1]) in about
+    assert [[(one.low > 0) - (one.high < 0) for one in row] for row in apart] == [[-1, -1, 0], [-1, -1, 1]]
+    deep = accuracy_finding.of(accuracies, "synthetic", "deep")
+    constant = accuracy_finding.lead(deep, accuracy_finding.of(accuracies, "synthetic", "dnn_computation"))
+    assert constant.low < 0 < constant.high  # undecided at the constant rate
     for model, agrees, word in (("shallow", True, "would agree with"), ("dnn_parameters", False, "no longer")):
         ours, paper = accuracy_finding.mean(falling(model)), dict(zip(MODELS, accuracy.PAPER["synthetic"], strict=True))
         assert f"{ours.times(1000).shown('.2f')}, " in about and word in about
