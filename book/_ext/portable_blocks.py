@@ -188,12 +188,16 @@ def is_solution(node: nodes.Node) -> bool:
 
 
 def fold_name(code: str) -> str:
-    """What a folded cell is called: after what is in it.
+    """What a folded cell is called: after what is in it. One that draws is code, also if it checks what it draws.
 
     >>> fold_name("import torch\\ntorch.set_num_threads(1)"), fold_name("assert 1 > 0"), fold_name("plt.plot(x)")
     ('Imports', 'Checks of what is said', 'Code')
+    >>> fold_name("assert 1 > 0\\nplt.show()")
+    'Code'
     """
     tree = ast.parse(code)
+    if any(isinstance(node, ast.Name) and node.id == "plt" for node in ast.walk(tree)):
+        return "Code"
     if any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         return "Checks of what is said"
     return "Imports" if tree.body and isinstance(tree.body[0], ast.Import | ast.ImportFrom) else "Code"
