@@ -188,7 +188,7 @@ def is_solution(node: nodes.Node) -> bool:
 
 
 def fold_name(code: str) -> str:
-    """What a folded cell is called: after what is in it. One that shows a picture or a table is code, also if it checks.
+    """What a folded cell is called: by what is in it. One that shows a picture or a table is code, even if it checks.
 
     >>> fold_name("import torch\\ntorch.set_num_threads(1)"), fold_name("assert 1 > 0"), fold_name("plt.plot(x)")
     ('Imports', 'Checks of what is said', 'Code')
