@@ -1,10 +1,13 @@
 """Numbers as a table that a notebook shows: HTML, which is as wide as the page lets it be and scrolls inside itself."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from shapnotes.experiments._harness.finding import Finding, Statement
+
+_SIGN = re.compile(r"(?<![\w.)])-(?=\.?\d)")  # not that of 1e-05, of a range, or of a name
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ def _row(line: list[str] | str, columns: int) -> str:
 
 
 def _shown(text: str) -> str:
-    """As it is written, with a number and its ± in one line."""
-    return escape(text).replace(" ± ", "\u00a0±\u00a0")
+    """As it is written, with a number and its ± in one line, and a minus in place of the hyphen before a number."""
+    return _SIGN.sub("\u2212", escape(text)).replace(" ± ", "\u00a0±\u00a0")
 
 
 def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:
