@@ -261,7 +261,7 @@ def test_which_error_is_subtracted_from_which_is_said():
     assert "256 random orders, 128 and their reverses," in row.finding.statements[4].claim
     assert row.finding.decides.count("±") == 4
     assert "outputs: Li and Cui, equation 1 as printed 0.0326" in row.finding.decides
-    assert "equation 1 without b / n, closed 0.0174" in row.finding.decides  # the nearer of the two, which is asked
+    assert "equation 1 without b / n, closed 0.01737" in row.finding.decides  # the nearer of the two, which is asked
     assert len(told) == 5 and all("the nearer one's error less the other's" in criterion for criterion in told)
 
 
