@@ -96,7 +96,10 @@ class Finding:
         """How many statements hold, and how many of the others do not or are undecided, for a summary."""
         answers = [one.held for one in self.statements]
         told = f"{answers.count(True)} of {len(answers)} statements hold"
-        told += f", {n} do{'es' * (n == 1)} not" if (n := answers.count(False)) else ""
+        if n := answers.count(False):
+            sizes = sum(one.size for one in self.statements if one.held is False)
+            which = "" if sizes == n else f"{sizes} "
+            told += f", {n} do{'es' * (n == 1)} not" + (f" ({which}about the size of numbers)" if sizes else "")
         return told + (f", {n} undecided" if (n := answers.count(None)) else "")
 
     @property
