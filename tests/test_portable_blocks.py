@@ -159,6 +159,7 @@ def test_a_fold_is_marked_by_its_kind(build):
         ("hide-cell", "import json\n\njson.dumps(1)", "Imports"),
         ("hide-cell", "for x in (1, 2):\n    assert x", "Checks of what is said"),
         ("hide-input", "x = 1", "Code"),
+        ("hide-input", "assert x\n\ntable([], [], '')", "Code"),
         ("hide-cell", "# nothing", "Code"),
     ],
 )

@@ -132,6 +132,17 @@ def test_each_way_through_the_book_takes_what_it_says(who, numbers):
     assert abs(sum(map(minutes, pages)) / 60 - told) < 0.4
 
 
+def test_scorecard_and_errata_take_what_the_fourth_way_says():
+    """With the folds of evidence, and without them."""
+    row = next(line for line in PATHS.splitlines() if line.startswith("| [a reader of the papers]"))
+    told = re.search(r"(\d+) hours \((\d+) with the folds closed\)", row)
+    scorecard, errata = (ROOT / "book" / f"{page}.md" for page in ("scorecard", "errata"))
+    evidence = re.findall(r"<details.*?</details>", scorecard.read_text("utf8"), re.DOTALL)
+    both, folded = minutes(scorecard) + minutes(errata), sum(len(fold.split()) for fold in evidence) / 200
+    assert len(evidence) >= 20
+    assert [round(both / 60), round((both - folded) / 60)] == [int(told[1]), int(told[2])]
+
+
 def test_the_implemented_names_exist():
     section = README.split("## What is implemented")[1].split("\n## ")[0]
     rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]

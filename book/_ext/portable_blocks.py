@@ -188,15 +188,16 @@ def is_solution(node: nodes.Node) -> bool:
 
 
 def fold_name(code: str) -> str:
-    """What a folded cell is called: after what is in it. One that draws is code, also if it checks what it draws.
+    """What a folded cell is called: by what is in it. One that shows a picture or a table is code, even if it checks.
 
     >>> fold_name("import torch\\ntorch.set_num_threads(1)"), fold_name("assert 1 > 0"), fold_name("plt.plot(x)")
     ('Imports', 'Checks of what is said', 'Code')
-    >>> fold_name("assert 1 > 0\\nplt.show()")
-    'Code'
+    >>> fold_name("assert 1 > 0\\nplt.show()"), fold_name("assert 1 > 0\\ntables.table([], [], '')")
+    ('Code', 'Code')
     """
     tree = ast.parse(code)
-    if any(isinstance(node, ast.Name) and node.id == "plt" for node in ast.walk(tree)):
+    shows = {"plt", "table", "tables"}
+    if any(isinstance(node, ast.Name) and node.id in shows for node in ast.walk(tree)):
         return "Code"
     if any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         return "Checks of what is said"

@@ -19,6 +19,7 @@ from shapnotes.experiments import recorded
 from shapnotes.experiments._harness.finding import Finding, Statement
 from shapnotes.experiments._harness.record import told_of
 from shapnotes.experiments._harness.study import Claim
+from shapnotes.experiments._harness.tables import signed
 
 CLAIMS = tomllib.loads((Path(__file__).parent / "claims.toml").read_text("utf8"))
 PAPERS = {"LC": "Li and Cui", "SN": "Shapley Explanation Networks", "X": "this book"}
@@ -29,19 +30,19 @@ VERDICTS = {
     "holds with a condition": "true if something is added that the paper does not say; the row says what",
     "does not hold": "it is refuted, or a part of it: the row says which part, the erratum by which box or cell",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
-    "directions agree": "an experiment: every statement about a direction holds, as who is ahead; not every one about "
-    "the size of the paper's numbers does, or there is none",
-    "disagrees": "an experiment: our runs refute at least one statement about a direction; others may hold, and the "
-    "evidence says which",
+    "directions agree": "an experiment: every statement that is not about the size of the paper's numbers holds, as "
+    "who is ahead or what grows; not every one about sizes does, or there is none",
+    "disagrees": "an experiment: our runs refute at least one statement that is not about the size of the paper's "
+    "numbers; others may hold, and the evidence says which",
     "smaller scale only": "an experiment that was run smaller than the paper's, which confirms and refutes nothing",
     "not comparable": "the paper's numbers cannot be what they are said to be, or their setting cannot be known",
-    "open": "an experiment that was not run, or that leaves a direction undecided and refutes none",
+    "open": "an experiment that was not run, or that refutes no such statement and leaves one undecided",
 }
 # Of the experiments of the papers: what is said of one, and of several.
 COUNTED = {
     "numbers agree": ("agrees in all its numbers", "agree in all their numbers"),
     "directions agree": ("agrees in its directions alone", "agree in their directions alone"),
-    "disagrees": ("disagrees in a direction", "disagree in a direction"),
+    "disagrees": ("disagrees", "disagree"),
     "smaller scale only": ("was run smaller", "were run smaller"),
     "not comparable": ("cannot be compared", "cannot be compared"),
     "open": ("is open", "are open"),
@@ -148,6 +149,10 @@ with an X. Where a claim is derived, its verdict rests on what the row names in 
 [errata](errata.ipynb). Where it is an experiment, its verdict follows from the record of its runs. A fold under the row
 has what is asked of the record, the answers with their differences, and the numbers beside the paper's. ± is the
 half-width of a 95 % interval, as everywhere in this book.
+"""
+COMMANDS = """\
+<details>
+<summary><b>The commands behind this page.</b></summary>
 
 `shapnotes scorecard` writes this page from the records. In a copy of the repository
 `shapnotes reproduce ID --scale SCALE --budget 0` prints the summary of an experiment whose record is complete, and runs
@@ -158,13 +163,23 @@ paths begin in `shapnotes/experiments`.
 
 `shapnotes reproduce paper-scale` makes the experiments at the papers' own size, the most important first. How long that
 takes on a GPU has not been measured.
+
+</details>
 """
 READING = """\
-An erratum does not enter the verdict of an experiment; where one takes something from the claim, it stands under the
-row.
+An erratum does not enter the verdict of an experiment, except SN-Tab6's, which rests on
+[E30](errata.ipynb#e30-two-tables-that-contradict-each-other). Where one takes something from the claim, it stands under
+the row.
 
 For the book's own experiments, whose ids have an X, *agree* and *disagree* are with the claim in the row; *as planned*
 says that every run is there that the study lists (`batches` in its file).
+
+The papers tested over images of one network, where they tested. Where we have several networks, SN-F4, SN-F11 and
+SN-Tab7 ask over the images of each, as the paper did, and tell beside it what holds over networks. SN-F3, SN-F5, SN-F6
+and SN-F7 ask over trainings.
+
+<details>
+<summary><b>How to read a fold.</b></summary>
 
 Before a statement ✓, ✗ and ? say that it holds, that it does not, and that the record does not decide. Where it is
 asked on which side of a bound an interval lies, ✗ says that all of it is on the other side, ? that the bound lies
@@ -173,6 +188,8 @@ that is undecided, or nothing is compared. *Within $\\sqrt2$ × ±* takes the pa
 to be as large as ours. If a single model has fewer runs than in the paper, or ratios of times fewer turns, the line
 *scale* says so. Intervals are wider then, and the verdict takes that into account. In rows of the verdict *smaller
 scale only* these answers are about our smaller experiment, and not about the paper's.
+
+</details>
 """
 
 
@@ -182,7 +199,7 @@ def page(results: Path) -> str:
     entries = _entries(results.parent / "errata.md")
     meanings = (f"<dt>{_pill(verdict)}</dt><dd>{escape(meaning)}</dd>" for verdict, meaning in VERDICTS.items())
     lines = ["# Scorecard", "", INTRODUCTION, _counts(all_rows), "", _experiments(all_rows), ""]
-    lines += ['<dl class="verdicts">', *meanings, "</dl>", "", READING.rstrip()]
+    lines += ['<dl class="verdicts">', *meanings, "</dl>", "", READING, COMMANDS.rstrip()]
     for paper, title in PAPERS.items():
         heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
         lines += ["", f"## {title[0].upper()}{title[1:]}", ""]
@@ -214,7 +231,7 @@ def _experiments(all_rows: list[Row]) -> str:
         if (n := count[verdict]) or verdict == "numbers agree"
     ]
     if not count["numbers agree"] and not count["directions agree"]:
-        said[0] = "in none do all numbers agree, nor all directions"
+        said[0] = "none has the verdict *numbers agree* or *directions agree*"
     return f"Of the {count.total()} experiments of the papers {said[0]}" + "".join(f"; {one}" for one in said[1:]) + "."
 
 
@@ -247,13 +264,13 @@ def _slug(name: str) -> str:
 
 
 def _text(plain: str) -> str:
-    """Plain text of a finding as HTML; its arrows are written with two signs there."""
-    return escape(plain.replace("->", "\u2192"))
+    """Plain text of a finding as HTML; its arrows are written with two signs there, and a minus with a hyphen."""
+    return escape(signed(plain.replace("->", "\u2192")))
 
 
 def _unbroken(html: str) -> str:
     """The same, with each number and its ± in one line."""
-    number = r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?"
+    number = r"[+\u2212]?\d+(?:\.\d+)?(?:e[+-]\d+)?"
     return re.sub(f"{number} ± {number}", r'<span class="number">\g<0></span>', html)
 
 
@@ -381,21 +398,34 @@ FEW = 4  # columns of numbers
 
 
 def _grid(finding: Finding) -> list[list[str]]:
-    """Numbers of ours alone as a table of settings by models, its head first; empty where one of them has no number.
+    """Numbers as a table of settings by models, its head first; empty where one of them has no number.
 
-    The fewer of the two are the columns, models where they are few.
+    The fewer of the two are the columns, models where they are few. The paper's numbers, where nothing is asked of
+    each, have a column beside ours.
     """
     settings = dict.fromkeys(one.setting for one in finding.table)
     models = dict.fromkeys(one.model for one in finding.table)
     cells = {(one.setting, one.model): one.ours.shown(one.form) for one in finding.table}
     whole = len(cells) == len(finding.table) == len(settings) * len(models)
-    if not whole or any(one.paper is not None for one in finding.table):
+    papers = {(one.setting, one.model): f"{one.paper:{one.form}}" for one in finding.table if one.paper is not None}
+    if not whole or any(one.agree is not None for one in finding.table):
         return []
+    if papers:
+        return _beside(list(settings), list(models), cells, papers) if 2 <= len(models) <= FEW < len(settings) else []
     if not 2 <= min(len(settings), len(models)) <= FEW:
         return []
     if len(models) <= FEW:
         return [["", *models], *([setting, *(cells[setting, model] for model in models)] for setting in settings)]
     return [["", *settings], *([model, *(cells[setting, model] for setting in settings)] for model in models)]
+
+
+def _beside(settings: list[str], models: list[str], ours: dict, papers: dict) -> list[list[str]]:
+    """Settings by models, each with the paper's number in the next column."""
+    head = ["", *(title for model in models for title in (model, f"{model}, paper"))]
+    return [head] + [
+        [setting, *(cell for model in models for cell in (ours[setting, model], papers.get((setting, model), "")))]
+        for setting in settings
+    ]
 
 
 def _row_of(cells: list[str], tag: str, attributes: str = "") -> str:

@@ -3,9 +3,9 @@
 method        what it is                                      cost per neuron
 enumeration   all coalitions: the definition                  2**n
 lattice       exact to a wanted accuracy, with a bound        nodes * n * frequencies
-edgeworth     four cumulants for every time of arrival        nodes * n
-normal        a normal distribution for every time            nodes * n
-li-cui        one normal distribution for all times           n
+edgeworth     four cumulants for every rate                   nodes * n
+normal        a normal distribution for every rate            nodes * n
+li-cui        one normal distribution for all rates           n
 """
 
 from shapnotes.neuron.dispatch import METHODS, NeuronValues, relu_values

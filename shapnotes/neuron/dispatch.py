@@ -20,7 +20,7 @@ class Call(NamedTuple):
     offset : Tensor
         [rows], what the neuron is given when every player is absent.
     nodes : int, optional
-        Of the quadrature in the time of arrival; None takes `owen.enough_nodes` for each row.
+        Of the quadrature in the rate; None takes `owen.enough_nodes` for each row.
     accuracy : float
         The largest error wanted, in units of the mean size of a neuron's values (`lattice.row`).
     """
@@ -68,7 +68,7 @@ class Enumeration:
 
 
 class Lattice:
-    """Terms on a grid: exact to a wanted accuracy."""
+    """Noise at the kink and equally spaced frequencies: near to exact values, to a wanted accuracy."""
 
     name = "lattice"
 
@@ -82,7 +82,7 @@ class Lattice:
 
 
 class Normal:
-    """A distribution for every time of arrival: normal, or with two terms of Edgeworth's series."""
+    """A distribution for every rate: normal, or with two terms of Edgeworth's series."""
 
     def __init__(self, name: str, edgeworth: bool) -> None:
         self.name, self.edgeworth = name, edgeworth
@@ -114,7 +114,7 @@ def _by_nodes(terms: Tensor) -> list[tuple[int, Tensor]]:
 
 
 class LiCui:
-    """One normal distribution for all times of arrival."""
+    """One normal distribution for all rates."""
 
     name = "li-cui"
 
@@ -155,7 +155,7 @@ def relu_values(
     terms    : [..., n], what each player adds when it is present, w_k (x_k - r_k)
     offset   : [...], what the neuron is given when all are absent, w r + b
     method   : one of METHODS
-    nodes    : of the quadrature in the time of arrival, for "normal" and "edgeworth"; None is 16, or more for neurons
+    nodes    : of the quadrature in the rate, for "normal" and "edgeworth"; None is 16, or more for neurons
                whose terms pull one way
     accuracy : for "lattice", the largest error in units of the mean size of a neuron's values
 

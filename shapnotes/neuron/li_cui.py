@@ -1,4 +1,4 @@
-"""One normal distribution for all times of arrival, and the offset shared out: the closed form of Li and Cui."""
+"""One normal distribution for all rates, and the offset shared out: the closed form of Li and Cui."""
 
 import torch
 from torch import Tensor

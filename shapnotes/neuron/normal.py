@@ -1,4 +1,4 @@
-r"""A normal distribution for every time of arrival q, with or without its third and fourth cumulants (Edgeworth).
+r"""A normal distribution for every rate q, with or without its third and fourth cumulants (Edgeworth).
 
 Owen's integral (`owen`) needs E max(S_q + c, 0), S_q the sum of independent terms that are present with probability q.
 With cumulants K1 to K4 of S_q, s = sqrt(K2) and z = (K1 + c) / s, a normal distribution gives
@@ -59,7 +59,7 @@ def in_units(terms: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _block(a: Tensor, b: Tensor, times: "Times", edgeworth: bool) -> Tensor:
-    """The integral over the times of arrival q of all players, terms a [rows, n], offsets b [rows, 1]: [rows, n].
+    """The integral over the rates q of all players, terms a [rows, n], offsets b [rows, 1]: [rows, n].
 
     All is measured in units of the size of the other terms, the root r of the sum of their squares, so that at time q
     their standard deviation is sqrt(q (1 - q)).
@@ -88,7 +88,7 @@ def _of_others(x: Tensor) -> Tensor:
 
 
 class Times(NamedTuple):
-    """What depends on the times of arrival q alone, each [nodes, 1, 1].
+    """What depends on the rates q alone, each [nodes, 1, 1].
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ def _constants(nodes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants: Tensor) -> Tensor:
-    """Of a player's contributions over the times of arrival: [rows, n], as all that is given.
+    """Of a player's contributions over the rates: [rows, n], as all that is given.
 
     one       : the player's term
     total     : the sum of the others' terms

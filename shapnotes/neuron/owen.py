@@ -1,7 +1,7 @@
 """Owen's multilinear extension: a Shapley value as an integral over the chance q of being present.
 
 A neuron's game with terms a_i and offset b is v(S) = max(b + sum_{i in S} a_i, 0). Let every other player be present
-with probability q, independently, and S_q be the sum of their terms. Then (Owen, 1972)
+with probability q, the rate, independently, and S_q be the sum of their terms. Then (Owen, 1972)
 
     phi_k = integral over q in (0, 1) of D_k(q),      D_k(q) = E[max(S_q + a_k + b, 0) - max(S_q + b, 0)],
 
@@ -17,7 +17,8 @@ polynomial of degree n - 1 in q, so that Gauss-Legendre quadrature with n/2 node
     and bounded on it by M has a Gauss-Legendre error of at most 64/15 M r^(-2m) / (1 - r^-2) on an interval of length 2
     (Trefethen, Approximation Theory and Approximation Practice, theorem 19.3), half of that on (0, 1).
 
-With r = 1 + 2m/n the bound is about exp(-2 m^2 / n): sqrt(n/2 log(1/e)) nodes for an error of e.
+With r = 1 + 2m/n the bound is about |a_k| n / (2m) exp(-2 m^2 / n). So an error of e |a_k| takes somewhat more than
+sqrt(n/2 log(1/e)) nodes.
 """
 
 from functools import lru_cache
@@ -73,10 +74,10 @@ def smooth_nodes(count: int, dtype: torch.dtype, device: torch.device) -> tuple[
 
 
 def enough_nodes(terms: Tensor) -> Tensor:
-    """How many of `smooth_nodes` a normal distribution per time asks for, a power of two: terms [rows, n] -> [rows].
+    """How many of `smooth_nodes` a normal distribution per rate asks for, a power of two: terms [rows, n] -> [rows].
 
-    In the time of arrival the bell of S_q passes over the kink within a share of about sqrt(sum a^2) / |sum a| of all
-    times: more of its widths there are where terms pull one way. Up to MOST_BELLS_PER_NODE of them per node leave an
+    In the rate the bell of S_q passes over the kink within a share of about sqrt(sum a^2) / |sum a| of all
+    rates: more of its widths there are where terms pull one way. Up to MOST_BELLS_PER_NODE of them per node leave an
     error below two thousandths (measured).
     """
     terms = terms.detach()

@@ -96,8 +96,8 @@ def test_no_experiment_has_a_verdict_without_its_record(tmp_path):
 
 def test_the_experiments_of_the_papers_are_counted_in_a_sentence():
     told = (
-        "Of the 22 experiments of the papers in none do all numbers agree, nor all directions; "
-        "five disagree in a direction; eleven were run smaller; two cannot be compared; four are open."
+        "Of the 22 experiments of the papers none has the verdict *numbers agree* or *directions agree*; "
+        "five disagree; eleven were run smaller; two cannot be compared; four are open."
     )
     assert told in chapter("scorecard").splitlines()
     found = [row for row in scorecard.rows(RESULTS) if row.id in MEASURED and not row.id.startswith("X")]
@@ -145,19 +145,25 @@ def test_what_several_statements_ask_stands_once():
             assert unused == (row.verdict == "not comparable")
 
 
-def test_numbers_of_ours_alone_are_settings_by_models():
-    """The fewer are the columns; each has a line of its own where one is missing, or the paper has numbers."""
+def test_numbers_of_few_models_are_settings_by_models():
+    """The fewer are the columns, with the paper's beside them; each has a line of its own where one is missing."""
     rows = {row.id: row.finding for row in scorecard.rows(RESULTS) if row.finding}
     grids = {name: scorecard._grid(one) for name, one in rows.items()}
     assert {name for name, grid in grids.items() if grid} == {
-        "LC-F3", "LC-F4", "LC-F7", "SN-F3", "SN-F4", "SN-F5", "SN-F6", "SN-F7", "SN-F11", "X-W1", "X-W2", "X-W6",
+        "LC-F3", "LC-F4", "LC-F7", "LC-T2", "SN-Tab4", "SN-F3", "SN-F4",
+        "SN-F5", "SN-F6", "SN-F7", "SN-F11", "X-W1", "X-W2", "X-W6",
     }  # fmt: skip
     for name, grid in grids.items():
         if grid:
             head, *body = grid
             shown = {(row[0], column): cell for row in body for column, cell in zip(head[1:], row[1:], strict=True)}
             lines = {(one.setting, one.model): one.ours.shown(one.form) for one in rows[name].table}
-            assert shown in (lines, {key[::-1]: cell for key, cell in lines.items()}) and len(head) <= 5
+            papers = {
+                (one.setting, f"{one.model}, paper"): "" if one.paper is None else f"{one.paper:{one.form}}"
+                for one in rows[name].table
+            }
+            lines |= papers if name in ("LC-T2", "SN-Tab4") else {}
+            assert shown in (lines, {key[::-1]: cell for key, cell in lines.items()}) and len(head) <= 7
             assert scorecard._comparison(rows[name])[0].startswith('<div class="framed"><table class="numbers grid">')
     assert grids["SN-F4"][1][0] == "ShapNet" and grids["SN-F3"][0][1:] == ["no penalty", "ℓ1", "ℓ1 on all"]
 
@@ -167,8 +173,8 @@ def test_a_setting_of_many_lines_stands_once_above_them():
     page = "\n".join(scorecard._comparison(rows["SN-Tab3"]))
     assert page.count("untrained networks, Deep ShapNet") == 1 and page.count("<tr>") == 1 + 8 + 48
     assert '<td colspan="4">untrained networks, Deep ShapNet:</td>' in page and "setting" not in page
-    three = "\n".join(scorecard._comparison(rows["LC-T2"]))  # SA, ReLU and the lead
-    assert three.count('<td colspan="3">SGD 0.1:</td>') == 1 and three.count("<tr>") == 1 + 13 + 37
+    three = "\n".join(scorecard._comparison(rows["LC-T2"]))  # SA, ReLU and the lead, each with the paper's
+    assert three.count("<td>SGD 0.1</td>") == 1 and three.count("<tr>") == 1 + 12
     apart = "\n".join(scorecard._comparison(rows["LC-P1"]))
     assert apart.count("<td>ResNet-20 v2</td>") == 1 and "colspan" not in apart
 
@@ -253,10 +259,9 @@ def test_which_error_is_subtracted_from_which_is_said():
     (row,) = [row for row in scorecard.rows(RESULTS) if row.id == "X-N1"]
     told = [one.criterion for one in row.finding.statements if "difference" in one.criterion]
     assert "256 random orders, 128 and their reverses," in row.finding.statements[4].claim
-    assert (
-        row.finding.decides.count("±") == 3
-        and "outputs: Li and Cui, equation 1 as printed 0.0326" in row.finding.decides
-    )
+    assert row.finding.decides.count("±") == 4
+    assert "outputs: Li and Cui, equation 1 as printed 0.0326" in row.finding.decides
+    assert "equation 1 without b / n, closed 0.01737" in row.finding.decides  # the nearer of the two, which is asked
     assert len(told) == 5 and all("the nearer one's error less the other's" in criterion for criterion in told)
 
 

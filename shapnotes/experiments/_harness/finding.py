@@ -3,11 +3,11 @@
 The verdict is a consequence of these, never chosen. Of claims that are experiments it is one of
 
     numbers agree      : every statement holds, also those about the size of the paper's numbers
-    directions agree   : every statement about a direction holds, and not every one about a size
-    disagrees          : at least one statement about a direction is refuted
+    directions agree   : every statement holds that is not about a size, and not every one about a size
+    disagrees          : at least one statement that is not about a size is refuted
     smaller scale only : something was reduced, so that the paper's claim is neither confirmed nor refuted
     not comparable     : the paper's numbers cannot be what they are said to be, or their setting cannot be known
-    open               : there are no runs, or they leave a direction undecided and refute none
+    open               : there are no runs, or they leave such a statement undecided and refute none
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Statement:
     claim     : in words
     criterion : what is asked of the record, in words
     held      : True or False; None where the record does not decide
-    size      : whether it is about the size of the paper's numbers; else it is about a direction
+    size      : whether it is about the size of the paper's numbers; else it is about who is ahead, or what is so
     found     : the numbers that the answer rests on, where the table of the finding does not have them
     """
 
@@ -96,7 +96,10 @@ class Finding:
         """How many statements hold, and how many of the others do not or are undecided, for a summary."""
         answers = [one.held for one in self.statements]
         told = f"{answers.count(True)} of {len(answers)} statements hold"
-        told += f", {n} do{'es' * (n == 1)} not" if (n := answers.count(False)) else ""
+        if n := answers.count(False):
+            sizes = sum(one.size for one in self.statements if one.held is False)
+            which = "" if sizes == n else f"{sizes} "
+            told += f", {n} do{'es' * (n == 1)} not" + (f" ({which}about the size of numbers)" if sizes else "")
         return told + (f", {n} undecided" if (n := answers.count(None)) else "")
 
     @property

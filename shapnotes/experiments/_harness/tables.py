@@ -1,10 +1,13 @@
 """Numbers as a table that a notebook shows: HTML, which is as wide as the page lets it be and scrolls inside itself."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from shapnotes.experiments._harness.finding import Finding, Statement
+
+_SIGN = re.compile(r"(?<![\w.)])-(?=\.?\d)")  # not that of 1e-05, of a range, or of a name
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,17 @@ def _row(line: list[str] | str, columns: int) -> str:
 
 
 def _shown(text: str) -> str:
-    """As it is written, with a number and its ± in one line."""
-    return escape(text).replace(" ± ", "\u00a0±\u00a0")
+    """As it is written, with its minus, and a number and its ± in one line."""
+    return signed(escape(text)).replace(" ± ", "\u00a0±\u00a0")
+
+
+def signed(text: str) -> str:
+    """The same with a minus in place of the hyphen before a number.
+
+    >>> signed("-1.5, from 1-3 to -2e-05")
+    '−1.5, from 1-3 to −2e-05'
+    """
+    return _SIGN.sub("\u2212", text)
 
 
 def _tagged(tag: str, cells: Iterable[str], attributes: str = "") -> str:

@@ -8,6 +8,9 @@ network, and with more stages the two differ in what they pass on. Both start fr
 images in the same order, so that they are compared in pairs. The networks are those of `image-networks`; how many
 epochs of the paper's they have had stands beside each number. FashionMNIST is left out where it is not at hand; our
 CIFAR-10 went through JPEG once more.
+
+One network of the paper's size has been trained, a Deep ShapNet on MNIST for five of the ten epochs of table 2. It has
+no partner yet, so it enters no pair and no row here; chapter 13 prints its accuracies.
 """
 
 from shapnotes.experiments._harness.finding import Comparison, Finding, Statement, above, every, matches

@@ -70,23 +70,22 @@ def finding(runs: list[dict]) -> Finding:
     )
     return Finding(
         statements,
-        table,
+        table + _beside_patches(runs),
         _decides(runs, own),
         reduced(runs, ("9->1", "removal")),
-        numbers=f"means over {over_images(runs)}, ± over networks; of removal also over the shares of pixels that are "
-        f"gone{_beside_patches(runs)}",
+        numbers=f"means over {over_images(runs)}, in removal also over the shares of pixels gone; ± over networks",
     )
 
 
-def _beside_patches(runs: list[dict]) -> str:
-    """How ours compare with sampled Shapley values on the images that these have, in words."""
+def _beside_patches(runs: list[dict]) -> tuple[Comparison, ...]:
+    """How ours compare with sampled Shapley values on the images that these have, a line per test."""
     if not all(of(one, task, "shapley") for one in by_training(runs).values() for task, *_ in TASKS.values()):
-        return ""
-    leads = {claim: lead(runs, task, "shapley", quantity) for claim, (task, quantity, _) in TASKS.items()}
-    shown = (
-        f"{MEASURED[claim][0].partition(':')[0]} {one.shown(f'+{MEASURED[claim][1]}')}" for claim, one in leads.items()
+        return ()
+    name = f"ours against {METHODS['shapley']}, on its images (+: ours better)"
+    return tuple(
+        Comparison(test, name, lead(runs, task, "shapley", quantity), form=f"+{form}")
+        for (task, quantity, _), (test, form) in zip(TASKS.values(), MEASURED.values(), strict=True)
     )
-    return f"; ours against “{METHODS['shapley']}” on its images, + where ours are better: {', '.join(shown)}"
 
 
 def _first(own: dict[int, list[dict]], claim: str) -> int:

@@ -78,6 +78,7 @@ def finding(runs: list[dict]) -> Finding:
     wrong = [
         f"on {TITLES[data]} {NAMES[penalty]} {'lowers' if side > 0 else 'raises'} the {COLUMNS[quantity]}, {one.found}"
         + ("" if (penalty, quantity) in IN_TEXT else " (a direction of the table alone, not of the paper's text)")
+        + _elsewhere(runs, data, penalty, quantity, side)
         for (data, penalty, quantity, side), one in zip(DIRECTIONS, moved, strict=True)
         if one.held is False
     ]
@@ -101,6 +102,19 @@ def _direction(runs: list[dict], data: str, penalty: str, quantity: str, side: i
     claim = f"{TITLES[data]}: {NAMES[penalty]} {verb} the {COLUMNS[quantity]}"
     criterion, found = f"{OVER} {where} 0; one such comparison of {count}, not corrected", _shown(lead, quantity)
     return Statement(claim, criterion, None if lead is None else judge(lead), found=found)
+
+
+def _elsewhere(runs: list[dict], data: str, penalty: str, quantity: str, side: int) -> str:
+    """What the record says of the same direction at the strengths that were not chosen."""
+    configs = [configuration(data, penalty, strength=s) for s in study.OTHERS]
+    judge = above if side > 0 else below
+    said = {True: "as in the table", False: "the same", None: "undecided"}
+    strengths: dict[str, list[str]] = {}
+    for config in configs:
+        if any(run["config"] == config for run in runs):
+            answer = said[judge(against_none(runs, config, quantity))]
+            strengths.setdefault(answer, []).append(f"{config['strength']:g}")
+    return "".join(f", {answer} with the strength {' and '.join(some)}" for answer, some in strengths.items())
 
 
 def _unharmed(runs: list[dict], data: str, penalty: str, count: int) -> Statement:

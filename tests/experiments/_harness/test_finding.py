@@ -52,6 +52,11 @@ def test_the_count_tells_of_every_answer():
         "1 of 3 statements hold, 1 does not, 1 undecided",
         "0 of 4 statements hold, 2 do not, 2 undecided",
     ]
+    told = [made(*answers).count for answers in (([True, None], [False]), ([True, False], [False, False]))]
+    assert told == [
+        "1 of 3 statements hold, 1 does not (about the size of numbers), 1 undecided",
+        "1 of 4 statements hold, 3 do not (2 about the size of numbers)",
+    ]
 
 
 def test_sides_are_decided_by_whole_intervals():

@@ -90,3 +90,11 @@ def test_what_several_statements_ask_stands_once_above_them():
         "claim 0    above 0              holds",
         "claim 1    near 1               does not hold",
     ]
+
+
+def test_a_number_has_a_minus_and_a_name_keeps_its_hyphen():
+    cells = ["-1.5 ± 2", "(-3e-05, .5)", "-.5 to -0.1", "1-3", "SN-4", "x -> y"]
+    shown = table([""] * 6, [cells], "Numbers")
+    minus = ["\u22121.5\u00a0±\u00a02", "(\u22123e-05, .5)", "\u2212.5 to \u22120.1", "1-3", "SN-4", "x -> y"]
+    assert [cell[2] for cell in Cells(shown._repr_html_()).rows[1]] == minus
+    assert all(cell in repr(shown) for cell in cells)  # text that may be copied into code keeps it

@@ -88,7 +88,7 @@ def test_the_papers_own_numbers():
         "above 0 in 11, below 0 in 0",
         "above 0.01 in 8, below 0.01 in 2",
     ]
-    assert found.statements[2].found == twelve_optimisers.span_difference(runs).shown("+.3f")
+    assert found.statements[2].found == f"{twelve_optimisers.span_difference(runs).shown('+.3f')}, in the table -0.063"
     assert "0 are, by chance 1.2 would be" in found.statements[3].criterion
     lines = twelve_optimisers.summary(runs)
     assert len(lines) == 15 and "+0.077" in lines[6] and max(map(len, lines)) <= 78
