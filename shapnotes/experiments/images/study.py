@@ -100,7 +100,7 @@ def smaller(width: int, images: str = "60,000") -> list[str]:
     return [
         f"{width} channels in place of {full}",
         f"{ours['images']:,} training images in place of {images}",
-        f"a rate of {ours['rate']:g} in place of {SETTINGS['paper']['rate']:g}",
+        f"a learning rate of {ours['rate']:g} in place of {SETTINGS['paper']['rate']:g}",
     ]
 
 

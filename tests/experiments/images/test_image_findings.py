@@ -63,8 +63,8 @@ def test_what_is_smaller_than_in_the_paper_is_told():
     small = images_finding.finding(made(scale="cpu", epochs=2))
     assert small.verdict == "smaller scale only"
     assert small.reduced.startswith(
-        "16 channels in place of 128; 40,000 training images in place of 60,000 (CIFAR-10: 50,000); a rate of 0.003 in "
-        "place of 0.001; MNIST: 2 of "
+        "16 channels in place of 128; 40,000 training images in place of 60,000 (CIFAR-10: 50,000); a learning rate "
+        "of 0.003 in place of 0.001; MNIST: 2 of "
     )
     one = images_finding.finding(made(seeds=1))
     assert [statement.held for statement in one.statements] == [None] * 6 and one.verdict == "open"

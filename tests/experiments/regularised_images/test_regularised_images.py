@@ -182,8 +182,8 @@ def test_the_other_verdicts_follow_the_numbers(module, name, which, change):
     small = module.finding(made(scale="cpu"))
     assert small.verdict == "smaller scale only"
     assert small.reduced == (
-        "16 channels in place of 128; 40,000 training images in place of 60,000; a rate of 0.003 in place of 0.001; "
-        "2 epochs in place of 5; measured on 1,000 of 10,000 test images"
+        "16 channels in place of 128; 40,000 training images in place of 60,000; a learning rate of 0.003 in "
+        "place of 0.001; 2 epochs in place of 5; measured on 1,000 of 10,000 test images"
     )
     assert len(module.summary(made())) >= 3
 
