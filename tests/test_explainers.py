@@ -550,3 +550,16 @@ def test_a_missing_package_names_the_extra(method, monkeypatch):
 def test_a_model_of_another_dtype_is_told_by_name():
     with pytest.raises(ValueError, match=r"f does not take x as it is, torch.float64; give x and f's parameters one"):
         sn.explainers.deeplift(nn.Linear(3, 1), torch.ones(1, 3).double())
+
+
+def test_tree_shap_with_one_row_as_background_is_exact():
+    """As `choose` and chapter 3 promise."""
+    shap, ensemble = pytest.importorskip("shap"), pytest.importorskip("sklearn.ensemble")
+    x = torch.rand(400, 8, generator=torch.Generator().manual_seed(0)).double() - 0.5
+    x = x.float().double()  # shap compares in single precision
+    y = x.square().sum(1) + x[:, 0] * x[:, 1]
+    trees = ensemble.HistGradientBoostingRegressor(random_state=0).fit(x.numpy(), y.numpy())
+    reference = torch.zeros(8, dtype=torch.float64)
+    by_tree = torch.as_tensor(shap.TreeExplainer(trees, reference[None].numpy()).shap_values(x[:2].numpy()))
+    exact = sn.shapley_values(lambda z: torch.as_tensor(trees.predict(z.numpy())), x[:2], reference)
+    assert (by_tree - exact).abs().max() < 1e-5 * exact.abs().mean()
