@@ -55,14 +55,14 @@ def values(terms: Tensor, offset: Tensor, accuracy: float) -> Tensor:
     """Values of max(offset + sum of terms, 0), terms [rows, n], offset [rows] -> [rows, n]; no gradients.
 
     Each is within accuracy * unit of the exact one, computed in float64; `row` says what the unit is. Cost per row:
-    O(nodes n frequencies). Raises ValueError where that is more than can be done.
+    O(nodes n frequencies). Raises ValueError where that is more than can be done, or rounding is larger than asked.
     """
     rows = zip(terms.detach().double(), offset.detach().double(), strict=True)
     return torch.stack([row(a, float(b), accuracy).values for a, b in rows]).to(terms.dtype)
 
 
 def row(a: Tensor, b: float, accuracy: float) -> Exact:
-    """The values of one neuron, terms a [n]: with less noise until the bound is small enough.
+    """The values of one neuron, terms a [n]: with less noise until the bound is small enough, or rounding decides it.
 
     The unit of accuracy is the mean size of the values of the terms that are not zero, and a thousandth of the mean
     size of those terms where that is more: the neuron is hardly ever on.
@@ -76,21 +76,30 @@ def row(a: Tensor, b: float, accuracy: float) -> Exact:
         return Exact(found, 0.0)
     mean, largest = float(a.abs().mean()), float(a.abs().max())
     noise, wanted = float(a.square().sum().sqrt()) * sqrt(accuracy), accuracy * mean / 2
+    nodes, most, so_far, last = nodes_for(len(a), wanted / largest / 8), accuracy * mean, "", None  # |phi_k| <= |a_k|
     while True:
-        one, of_noise = with_noise(a, b, noise, nodes_for(len(a), wanted / largest / 8), wanted / 8)
-        wanted = accuracy * max(float(one.values.abs().mean()), mean / 1000)
-        if one.bound <= wanted:
-            return Exact(found.index_copy(0, moving, one.values), one.bound)
-        if of_noise > wanted / 2:
-            noise *= min(0.7, 0.8 * sqrt(wanted / of_noise))
-        nodes = nodes_for(len(a), wanted / largest / 8)
         cost = float(len(a)) * nodes * _frequencies(a, b, noise)[1]
+        negligible = wanted / 8
+        stands = last is not None and last[:2] == (noise, nodes) and negligible > last[2] * (1 - 1e-9)
+        if stands or _rounding(len(a), _reach(a, b)) > most:
+            raise ValueError(
+                f"an accuracy of {accuracy:g} is finer than float64 allows for a neuron of these {len(a)} terms"
+                f"{so_far}. Ask for less"
+            )
         if cost > MAX_PRODUCTS:
             raise ValueError(
                 f"an accuracy of {accuracy:g} takes up to {cost:.1e} products for a neuron of these {len(a)} terms, "
-                f"more than {MAX_PRODUCTS:.0e}; so far the error is at most {one.bound / wanted * accuracy:.1e}. Ask "
-                "for less, or take method='edgeworth'"
+                f"more than {MAX_PRODUCTS:.0e}{so_far}. Ask for less, or take method='edgeworth'"
             )
+        last = noise, nodes, negligible
+        one, of_noise = with_noise(a, b, noise, nodes, negligible)
+        wanted = most = accuracy * max(float(one.values.abs().mean()), mean / 1000)
+        if one.bound <= wanted:
+            return Exact(found.index_copy(0, moving, one.values), one.bound)
+        so_far = f"; so far the error is at most {one.bound / wanted * accuracy:.1e}"
+        if of_noise > wanted / 2:
+            noise *= min(0.7, 0.8 * sqrt(wanted / of_noise))
+        nodes = nodes_for(len(a), wanted / largest / 8)
 
 
 def with_noise(a: Tensor, b: float, noise: float, nodes: int, negligible: float) -> tuple[Exact, float]:
@@ -131,16 +140,25 @@ def with_noise(a: Tensor, b: float, noise: float, nodes: int, negligible: float)
     empty, full = (_lift(s, noise) for s in (b, b + total))
     found += (empty[0] - empty[1] / 2 - full[0] + full[1] / 2) / n
     of_noise = (float((absent + present).max()) - (empty[1] + full[1]) / n) / 2 + uniform
-    rounding = 1e-14 * noise + 1e-15 * n * period
+    rounding = 1e-14 * noise + _rounding(n, period)
     quadrature = quadrature_error(n, nodes) * (float(a.abs().max()) + 2 * noise)
     return Exact(found, max(of_noise, 0.0) + left_out + rounding + quadrature), of_noise
 
 
 def _frequencies(a: Tensor, b: float, noise: float) -> tuple[float, int]:
     """The period, and how many frequencies there are below those that the noise cuts off."""
-    reach = max(b + float(a.clamp(min=0).sum()), -b - float(a.clamp(max=0).sum()))
-    period = reach + CLEARANCE * noise
+    period = _reach(a, b) + CLEARANCE * noise
     return period, ceil(FARTHEST * period / (2 * pi * noise))
+
+
+def _reach(a: Tensor, b: float) -> float:
+    """The largest size of a coalition's sum."""
+    return max(b + float(a.clamp(min=0).sum()), -b - float(a.clamp(max=0).sum()))
+
+
+def _rounding(n: int, period: float) -> float:
+    """What float64 leaves of an error, of sums over products of n factors; an allowance, not proved."""
+    return 1e-15 * n * period
 
 
 def _lift(s: float, noise: float) -> tuple[float, float]:

@@ -119,7 +119,8 @@ def relu_shapley_values(
         For anything but floating-point tensors of one dtype.
     ValueError
         For shapes that do not fit, for NaN and infinity, for an unknown method, and where a method cannot serve a call:
-        more than 20 inputs of "enumeration", gradients through "lattice", or an accuracy that takes it too long.
+        more than 20 inputs of "enumeration", gradients through "lattice", or an accuracy that takes it too long
+        or is finer than float64 allows.
 
     Cost
     ----

@@ -49,9 +49,27 @@ def test_coalitions_that_end_at_the_kink():
 
 
 def test_what_is_too_much_is_refused_with_its_cost(monkeypatch):
-    monkeypatch.setattr(lattice, "MAX_PRODUCTS", 1e6)
+    monkeypatch.setattr(lattice, "MAX_PRODUCTS", 5e6)
     with pytest.raises(ValueError, match=r"1e-06 takes up to .* products .*so far the error is at most .*'edgeworth'"):
         row(normal(50), 0.0, 1e-6)
+
+
+def test_the_cost_is_looked_at_before_any_pass(monkeypatch):
+    monkeypatch.setattr(lattice, "MAX_PRODUCTS", 1.0)
+    monkeypatch.setattr(lattice, "with_noise", None)  # whoever calls it fails
+    with pytest.raises(ValueError, match=r"0.01 takes up to .* products .*, more than 1e\+00. Ask"):
+        row(normal(50), 0.0, 1e-2)
+
+
+def test_what_rounding_does_not_allow_is_refused(monkeypatch):
+    """In place of the same pass for ever: at once where rounding alone is too much, else when a pass changes nothing."""
+    terms = torch.tensor([1.0, -1, 2, -1], dtype=torch.float64)
+    assert row(terms, -0.5, 1e-13).bound < 1e-13
+    with pytest.raises(ValueError, match="1e-14 is finer than float64 allows for a neuron of these 4 terms; so far"):
+        row(terms, -0.5, 1e-14)
+    monkeypatch.setattr(lattice, "with_noise", None)
+    with pytest.raises(ValueError, match="1e-16 is finer than float64 allows for a neuron of these 4 terms. Ask"):
+        row(terms, -0.5, 1e-16)
 
 
 def test_the_quadrature_keeps_its_bound():
