@@ -62,13 +62,13 @@ def test_the_cost_is_looked_at_before_any_pass(monkeypatch):
 
 
 def test_what_rounding_does_not_allow_is_refused(monkeypatch):
-    """In place of the same pass for ever: at once where rounding alone is too much, else when a pass changes nothing."""
+    """At once where rounding alone is too much, and else when a pass changes nothing, in place of running for ever."""
     terms = torch.tensor([1.0, -1, 2, -1], dtype=torch.float64)
     assert row(terms, -0.5, 1e-13).bound < 1e-13
-    with pytest.raises(ValueError, match="1e-14 is finer than float64 allows for a neuron of these 4 terms; so far"):
+    with pytest.raises(ValueError, match=r"1e-14 is finer than float64 allows for a neuron of these 4 terms; so far"):
         row(terms, -0.5, 1e-14)
     monkeypatch.setattr(lattice, "with_noise", None)
-    with pytest.raises(ValueError, match="1e-16 is finer than float64 allows for a neuron of these 4 terms. Ask"):
+    with pytest.raises(ValueError, match=r"1e-16 is finer than float64 allows for a neuron of these 4 terms\. Ask"):
         row(terms, -0.5, 1e-16)
 
 
