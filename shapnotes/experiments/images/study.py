@@ -64,10 +64,10 @@ def batches(scale: str) -> list[Batch]:
     if scale == "smoke":
         return [batch("digits", name, 0, 2) for name in MODELS]
     if scale == "cpu":
-        plan = [batch("mnist", name, seed, 2) for seed in range(3) for name in MODELS]
-        plan += [batch("mnist_ink", "l1-layers", seed, 2) for seed in range(3)]
+        plan = [batch("mnist", name, seed, 2) for seed in range(5) for name in MODELS]
+        plan += [batch("mnist_ink", "l1-layers", seed, 2) for seed in range(5)]
         plan += [batch("mnist", n, 0, 2, 1, strength=s) for n, strengths in STRENGTHS.items() for s in strengths]
-        return plan + [batch("cifar10", name, seed, 2, 3) for seed in range(3) for name in ("none", "cnn")]
+        return plan + [batch("cifar10", name, seed, 2, 3) for seed in range(5) for name in ("none", "cnn")]
     return [
         *(batch("mnist", name, 0, FIGURES) for name in MODELS),
         *(batch("mnist", name, 0, EPOCHS["mnist"], 1) for name in MODELS),

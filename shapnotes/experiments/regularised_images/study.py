@@ -39,7 +39,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 REMOVED = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 750, 1024)  # pixels of 1024
 ORDERS = ("top", "least", "random")
 SMALL = 0.01  # of the largest pixel of an image
-TRAININGS = 3
+TRAININGS = 5
 EPOCHS = {"paper": FIGURES, "cpu": 2, "smoke": 2}
 MEASURED = {"paper": 10_000, "cpu": 1_000, "smoke": 32}  # test images
 
