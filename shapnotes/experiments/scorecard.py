@@ -31,7 +31,7 @@ VERDICTS = {
     "does not hold": "it is refuted, or a part of it: the row says which part, the erratum by which box or cell",
     "numbers agree": "an experiment: every statement holds, also those about the size of the paper's numbers",
     "directions agree": "an experiment: every statement that is not about the size of the paper's numbers holds, as "
-    "who is ahead or what grows; not every one about sizes does, or there is none",
+    "who is ahead or what grows; of the statements about sizes some fail, or there is none",
     "disagrees": "an experiment: our runs refute at least one statement that is not about the size of the paper's "
     "numbers; others may hold, and the evidence says which",
     "smaller scale only": "an experiment that was run smaller than the paper's, which confirms and refutes nothing",
@@ -168,15 +168,13 @@ takes on a GPU has not been measured.
 """
 READING = """\
 An erratum does not enter the verdict of an experiment, except SN-Tab6's, which rests on
-[E30](errata.ipynb#e30-two-tables-that-contradict-each-other). Where one takes something from the claim, it stands under
-the row.
+[E30](errata.ipynb#e30-two-tables-that-contradict-each-other). An erratum that limits the claim stands under the row.
 
 For the book's own experiments, whose ids have an X, *agree* and *disagree* are with the claim in the row; *as planned*
 says that every run is there that the study lists (`batches` in its file).
 
-The papers tested over images of one network, where they tested. Where we have several networks, SN-F4, SN-F11 and
-SN-Tab7 ask over the images of each, as the paper did, and tell beside it what holds over networks. SN-F3, SN-F5, SN-F6
-and SN-F7 ask over trainings.
+SN tested over images of one network. We have several: SN-F4, SN-F11 and SN-Tab7 ask over the images of each, as the
+paper did, and tell beside it what holds over networks. SN-F3, SN-F5, SN-F6 and SN-F7 ask over trainings.
 
 <details>
 <summary><b>How to read a fold.</b></summary>
