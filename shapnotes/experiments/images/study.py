@@ -47,6 +47,7 @@ SETTINGS = {
     "smoke": {"images": 64, "rate": 0.003},
 }
 
+TRAININGS = {"paper": 3, "cpu": 5}  # of each network, which differ in first weights and batches
 WIDTHS = {"paper": [128] * 6, "cpu": [16] * 6, "smoke": [2]}
 
 
@@ -63,18 +64,19 @@ def batches(scale: str) -> list[Batch]:
 
     if scale == "smoke":
         return [batch("digits", name, 0, 2) for name in MODELS]
+    seeds = range(TRAININGS[scale])
     if scale == "cpu":
-        plan = [batch("mnist", name, seed, 2) for seed in range(5) for name in MODELS]
-        plan += [batch("mnist_ink", "l1-layers", seed, 2) for seed in range(5)]
+        plan = [batch("mnist", name, seed, 2) for seed in seeds for name in MODELS]
+        plan += [batch("mnist_ink", "l1-layers", seed, 2) for seed in seeds]
         plan += [batch("mnist", n, 0, 2, 1, strength=s) for n, strengths in STRENGTHS.items() for s in strengths]
-        return plan + [batch("cifar10", name, seed, 2, 3) for seed in range(5) for name in ("none", "cnn")]
+        return plan + [batch("cifar10", name, seed, 2, 3) for seed in seeds for name in ("none", "cnn")]
     return [
         *(batch("mnist", name, 0, FIGURES) for name in MODELS),
         *(batch("mnist", name, 0, EPOCHS["mnist"], 1) for name in MODELS),
-        *(batch("mnist", name, seed, FIGURES, 2) for seed in (1, 2) for name in MODELS),
-        *(batch("mnist", name, seed, EPOCHS["mnist"], 2) for seed in (1, 2) for name in ("none", "cnn")),
-        *(batch("cifar10", name, seed, EPOCHS["cifar10"], 3) for seed in range(3) for name in ("none", "cnn")),
-        *(batch("fashion_mnist", n, s, EPOCHS["fashion_mnist"], 3) for s in range(3) for n in ("none", "cnn")),
+        *(batch("mnist", name, seed, FIGURES, 2) for seed in seeds[1:] for name in MODELS),
+        *(batch("mnist", name, seed, EPOCHS["mnist"], 2) for seed in seeds[1:] for name in ("none", "cnn")),
+        *(batch("cifar10", name, seed, EPOCHS["cifar10"], 3) for seed in seeds for name in ("none", "cnn")),
+        *(batch("fashion_mnist", n, s, EPOCHS["fashion_mnist"], 3) for s in seeds for n in ("none", "cnn")),
     ]
 
 

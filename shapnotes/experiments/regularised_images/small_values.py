@@ -3,8 +3,8 @@
 The figure shows one image, for networks without a penalty, with l1 on the last representation and with l1 on all. Its
 caption: a pixel that comes close to the reference stays close, and l1 "promotes the sparsity". What is compared here
 are means over test images of the share of pixels below a hundredth of the image's largest. A share does not follow a
-pixel: others may have become small in its place. After the first three stages, without a penalty and with l1 on the
-last representation, our networks have fewer than two small pixels per image, so that six of the 18 differences could
+pixel: others may have become small in its place. After the first two stages, without a penalty and with l1 on the
+last representation, our networks have fewer than two small pixels per image, so that four of the 18 differences could
 not fall by two.
 """
 

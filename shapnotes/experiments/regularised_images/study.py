@@ -26,7 +26,7 @@ from torch import Tensor
 from shapnotes.experiments._harness.study import Batch, Study
 from shapnotes.experiments.images import data, training
 from shapnotes.experiments.images import study as images_study
-from shapnotes.experiments.images.study import FIGURES, STRENGTHS, WIDTHS
+from shapnotes.experiments.images.study import FIGURES, STRENGTHS, TRAININGS, WIDTHS
 from shapnotes.metrics import coefficient_of_variation, removal_curve, sparsity
 from shapnotes.shapnet import ImageShapNet
 from shapnotes.shapnet.pruning import prune_least
@@ -39,7 +39,6 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 REMOVED = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 750, 1024)  # pixels of 1024
 ORDERS = ("top", "least", "random")
 SMALL = 0.01  # of the largest pixel of an image
-TRAININGS = 5
 EPOCHS = {"paper": FIGURES, "cpu": 2, "smoke": 2}
 MEASURED = {"paper": 10_000, "cpu": 1_000, "smoke": 32}  # test images
 
@@ -51,7 +50,7 @@ def batches(scale: str) -> list[Batch]:
     names = list(NETWORKS.values()) if scale == "cpu" else [NETWORKS[name] for name in MODELS]
     plan = [
         Batch(configuration(scale, name), (seed,), stage=0 if scale == "cpu" or seed == 0 else 2)
-        for seed in range(TRAININGS)
+        for seed in range(TRAININGS[scale])
         for name in names
     ]
     if scale == "cpu":

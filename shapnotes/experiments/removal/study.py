@@ -24,8 +24,8 @@ What the paper leaves open, or we do otherwise:
   parts; without them nobody knows what a test gives to no explanation, or to the values that others approximate.
 
 Every method is asked to explain one number, C_s - C_t or C_c, of which all but saliency are linear. The networks are
-those of `image-networks` without a penalty, three trainings, which are the seeds of the runs: images of one network say
-nothing of others. Methods that follow activations see a network as a `TransparentImage`.
+those of `image-networks` without a penalty, three trainings (five at the scale "cpu"), which are the seeds of the runs:
+images of one network say nothing of others. Methods that follow activations see a network as a `TransparentImage`.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,7 @@ from torch import Tensor
 
 from shapnotes.experiments._harness.study import Batch, Study
 from shapnotes.experiments.images import data, training
+from shapnotes.experiments.images import study as images_study
 from shapnotes.experiments.regularised_images import study as regularised_images_study
 from shapnotes.experiments.removal.methods import METHODS, Logits, explained
 from shapnotes.metrics import log_odds_change, removal_curve
@@ -95,12 +96,10 @@ def batches(scale: str) -> list[Batch]:
 
     if not paper:
         return [
-            batch
-            for seed in range(regularised_images_study.TRAININGS)
-            for batch in tests(seed, 0, lambda task: 100, 16)
+            batch for seed in range(images_study.TRAININGS[scale]) for batch in tests(seed, 0, lambda task: 100, 16)
         ]
     plan = []
-    for seed in range(regularised_images_study.TRAININGS):
+    for seed in range(images_study.TRAININGS[scale]):
         plan += tests(seed, min(2 * seed, 2), lambda task: FIRST, 8)
     return plan + tests(0, 4, TEST_IMAGES.__getitem__, 64)
 

@@ -23,7 +23,7 @@ from shapnotes.shapnet import ImageShapNet
 NAMES = {network: name for name, network in regularised_images_study.NETWORKS.items()}
 
 
-def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS) -> list[dict]:
+def made(change=None, scale="paper", names=MODELS, trainings=TRAININGS["paper"]) -> list[dict]:
     """A record in which the paper is right; change(name, seed, result) spoils it."""
     runs = []
     for seed in range(trainings):
