@@ -62,7 +62,7 @@ def values(terms: Tensor, offset: Tensor, accuracy: float) -> Tensor:
 
 
 def row(a: Tensor, b: float, accuracy: float) -> Exact:
-    """The values of one neuron, terms a [n]: with less noise until the bound is small enough, or rounding decides it.
+    """The values of one neuron, terms a [n]: with less noise until the bound is small enough. Raises as `values` does.
 
     The unit of accuracy is the mean size of the values of the terms that are not zero, and a thousandth of the mean
     size of those terms where that is more: the neuron is hardly ever on.
@@ -76,7 +76,8 @@ def row(a: Tensor, b: float, accuracy: float) -> Exact:
         return Exact(found, 0.0)
     mean, largest = float(a.abs().mean()), float(a.abs().max())
     noise, wanted = float(a.square().sum().sqrt()) * sqrt(accuracy), accuracy * mean / 2
-    nodes, most, so_far, last = nodes_for(len(a), wanted / largest / 8), accuracy * mean, "", None  # |phi_k| <= |a_k|
+    nodes, so_far, last = nodes_for(len(a), wanted / largest / 8), "", None
+    most = accuracy * mean  # of the error that may be left, since |phi_k| <= |a_k|
     while True:
         cost = float(len(a)) * nodes * _frequencies(a, b, noise)[1]
         negligible = wanted / 8

@@ -35,15 +35,15 @@ def values(terms: Tensor, offset: Tensor, nodes: int, edgeworth: bool) -> Tensor
     Exactly 0 for a term that is 0. Differentiable to any order. Cost: 2 nodes n normal distribution functions per row.
     """
     a, b, unit = in_units(terms, offset)
-    n, times = a.shape[1], Times.of(nodes, a.dtype, a.device)
+    n, rates = a.shape[1], Rates.of(nodes, a.dtype, a.device)
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
         if a.numel() * nodes <= KEPT_NUMBERS:
-            return _block(a, b, times, edgeworth) * unit
+            return _block(a, b, rates, edgeworth) * unit
         rows = max(1, KEPT_NUMBERS // (nodes * n))
-        parts = [recomputed(_block, *part, times, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
+        parts = [recomputed(_block, *part, rates, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
     else:
         rows = max(1, BLOCK_NUMBERS // n)
-        parts = [_block(*part, times, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
+        parts = [_block(*part, rates, edgeworth) for part in zip(a.split(rows), b.split(rows), strict=True)]
     return torch.cat(parts) * unit
 
 
@@ -58,10 +58,10 @@ def in_units(terms: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return terms / unit, (offset[:, None] / unit).clamp(-most, most), unit
 
 
-def _block(a: Tensor, b: Tensor, times: "Times", edgeworth: bool) -> Tensor:
+def _block(a: Tensor, b: Tensor, rates: "Rates", edgeworth: bool) -> Tensor:
     """The integral over the rates q of all players, terms a [rows, n], offsets b [rows, 1]: [rows, n].
 
-    All is measured in units of the size of the other terms, the root r of the sum of their squares, so that at time q
+    All is measured in units of the size of the other terms, the root r of the sum of their squares, so that at rate q
     their standard deviation is sqrt(q (1 - q)).
     """
     square = a.square()
@@ -72,11 +72,11 @@ def _block(a: Tensor, b: Tensor, times: "Times", edgeworth: bool) -> Tensor:
     if edgeworth:
         skew = _of_others(square * a) / r**3
         scaled += [skew, skew.square(), _of_others(square.square()) / r**4]
-    rows = max(1, BLOCK_NUMBERS // (len(times.q_s) * a.shape[1]))
+    rows = max(1, BLOCK_NUMBERS // (len(rates.q_s) * a.shape[1]))
     if a.requires_grad or b.requires_grad or rows >= len(a):
-        smooth = _integral(times, *scaled)
+        smooth = _integral(rates, *scaled)
     else:
-        smooth = torch.cat([_integral(times, *part) for part in zip(*(t.split(rows) for t in scaled), strict=True)])
+        smooth = torch.cat([_integral(rates, *part) for part in zip(*(t.split(rows) for t in scaled), strict=True)])
     return torch.where(still, gain(b, a), r * smooth)
 
 
@@ -87,7 +87,7 @@ def _of_others(x: Tensor) -> Tensor:
     return rounded - x + (total - rounded).to(x.dtype)
 
 
-class Times(NamedTuple):
+class Rates(NamedTuple):
     """What depends on the rates q alone, each [nodes, 1, 1].
 
     Attributes
@@ -110,14 +110,14 @@ class Times(NamedTuple):
     peak: Tensor
 
     @classmethod
-    def of(cls, nodes: int, dtype: torch.dtype, device: torch.device) -> "Times":
+    def of(cls, nodes: int, dtype: torch.dtype, device: torch.device) -> "Rates":
         """Of the nodes of a quadrature."""
         return cls(*_constants(nodes, dtype, device).unbind(0))
 
 
 @cached_tensors
 def _constants(nodes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The fields of `Times`, [7, nodes, 1, 1]."""
+    """The fields of `Rates`, [7, nodes, 1, 1]."""
     q, w = smooth_nodes(nodes, torch.float64, torch.device("cpu"))
     s = (2 * q * (1 - q)).sqrt()
     third, fourth = (1 - 2 * q) / s / 18**0.5, (1 / s.square() - 3) / 12
@@ -125,7 +125,7 @@ def _constants(nodes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.stack(fields)[..., None, None].to(device, dtype)
 
 
-def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants: Tensor) -> Tensor:
+def _integral(rates: Rates, one: Tensor, total: Tensor, far: Tensor, *cumulants: Tensor) -> Tensor:
     """Of a player's contributions over the rates: [rows, n], as all that is given.
 
     one       : the player's term
@@ -133,18 +133,18 @@ def _integral(times: Times, one: Tensor, total: Tensor, far: Tensor, *cumulants:
     far       : the offset
     cumulants : nothing, or sums of the others' third powers, its square, and of their fourth powers
     """
-    z = torch.addcmul(far * times.inverse, total, times.q_s)  # the standard score over the root of 2 [nodes, rows, n]
-    after = torch.addcmul(z, one, times.inverse)
+    z = torch.addcmul(far * rates.inverse, total, rates.q_s)  # the standard score over the root of 2 [nodes, rows, n]
+    after = torch.addcmul(z, one, rates.inverse)
     on_after = torch.erf(after)
     on = on_after - torch.erf(z)  # twice the chance that the player turns the neuron on
-    density, density_after = _densities(times, z, after, *cumulants)
+    density, density_after = _densities(rates, z, after, *cumulants)
     # Terms of the size of the answer, however far the neuron is from its kink.
     change = torch.addcmul(density_after - density, z, on, value=ROOT)
-    chance_after = on_after.add_(1).mul_(times.chance).sum(0)
-    return torch.addcmul(change.mul_(times.density).sum(0), one, chance_after)
+    chance_after = on_after.add_(1).mul_(rates.chance).sum(0)
+    return torch.addcmul(change.mul_(rates.density).sum(0), one, chance_after)
 
 
-def _densities(times: Times, z: Tensor, after: Tensor, *cumulants: Tensor) -> tuple[Tensor, Tensor]:
+def _densities(rates: Rates, z: Tensor, after: Tensor, *cumulants: Tensor) -> tuple[Tensor, Tensor]:
     """exp(-z^2), before and after the player has come, times what Edgeworth's series makes of it in E max."""
     scores = [z, after]
     if cumulants or not z.requires_grad:  # without a series its backward pass would cost more than it saves
@@ -156,7 +156,7 @@ def _densities(times: Times, z: Tensor, after: Tensor, *cumulants: Tensor) -> tu
     densities = [x.neg().exp_() for x in squares]
     if cumulants:
         skew, skew_squared, kurtosis = cumulants
-        odd, squared, peak = skew * times.odd, skew_squared * times.square, kurtosis * times.peak
+        odd, squared, peak = skew * rates.odd, skew_squared * rates.square, kurtosis * rates.peak
         c0, c2 = torch.add(1 - peak, squared, alpha=0.75), torch.add(2 * peak, squared, alpha=-3)
         for i, (x, square) in enumerate(zip(scores, squares, strict=True)):
             series = torch.addcmul(torch.addcmul(c0, torch.addcmul(c2, squared, square), square), odd, x, value=-1)

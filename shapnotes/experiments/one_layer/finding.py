@@ -77,7 +77,7 @@ def finding(runs: list[dict]) -> Finding:
     return Finding(
         tuple(statements),
         tuple(table),
-        f"error in parts of the values' size, outputs: {beside}. The statements ask of equation 1 closed",
+        f"error in parts of the values' size, outputs: {beside}; the statements are about the closed form",
         reduced,
         numbers="mean distance from the exact values, over their mean size",
     )
